@@ -1,0 +1,146 @@
+"""Counts what an exact prior computes differently from one way of running it to another: nothing.
+
+    python benchmarks/exactness.py [--model FOLDER] [--items N] [--json]
+
+Items are coded once, from logits computed in one batch. Then, in a process per `ATEN_CPU_CAPABILITY`
+and for every number of threads and batch size (and on a GPU if there is one), `parallel` recomputes
+the logits of all positions at once and `step` decodes the streams symbol by symbol. The table counts
+items, and the logits or symbols among theirs that differ. Without a model, a network of the default
+configuration with random weights is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
+from latentpress.config import GridConfig
+from latentpress.grid import ExactGrid, GridNetwork
+
+CAPABILITIES = ("default", "avx2", "avx512")
+THREADS = (1, 2)
+BATCHES = (1, 7, 256)
+ITEMS = {1: 16, 7: 56, 256: 256}  # of each batch size: one lane at a time is slow and shows as much
+GRID = (8, 8)
+
+
+def exact_prior(model: str | None) -> ExactGrid:
+    if model is not None:
+        from latentpress.model import LatentModel
+
+        prior = LatentModel.from_pretrained(model, device="cpu").exact_prior
+        if prior is None:
+            sys.exit(f"{model} has no exact prior")
+        return prior
+    torch.manual_seed(0)
+    network = GridNetwork(GridConfig(), (512,), 2)
+    for name, parameter in network.named_parameters():
+        if name.endswith("logits.weight"):
+            torch.nn.init.normal_(parameter, std=0.2)  # zero in an untrained network
+    return ExactGrid.convert(network, torch.randint(512, (16, *GRID, 1)))
+
+
+def encode(symbols: torch.Tensor, logits: tuple[torch.Tensor, ...]) -> list[bytes]:
+    """A stream per item, its symbols in the order of coding; all members have one alphabet."""
+    streams = []
+    tables = torch.stack(logits, -2).flatten(1, -2).numpy()
+    for own, rows in zip(symbols.flatten(1).numpy(), tables, strict=True):
+        encoder = RangeEncoder()
+        encoder.encode(own, frequencies(rows))
+        streams.append(encoder.to_bytes())
+    return streams
+
+
+def decode(exact: ExactGrid, streams: list[bytes]) -> torch.Tensor:
+    decoders = [RangeDecoder(stream) for stream in streams]
+    state, symbols = exact.start(len(streams), GRID), []
+    while not state.done:
+        tables = frequencies(exact.member_logits(state).cpu().numpy())
+        found = [decoder.decode(table[None])[0] for decoder, table in zip(decoders, tables, strict=True)]
+        symbols.append(torch.tensor(found, dtype=torch.int64))
+        exact.push(state, symbols[-1])
+    return torch.stack(symbols, 1)
+
+
+def differences(exact: ExactGrid, case: dict[str, torch.Tensor], batch: int) -> dict[str, int]:
+    """Mismatches of both executions over the first items, in batches."""
+    count = min(ITEMS[batch], len(case["symbols"]))
+    found = {"items": count, "parallel": 0, "step": 0}
+    lengths, stream = case["lengths"].tolist(), case["streams"].numpy().tobytes()
+    starts = np.cumsum([0, *lengths])
+    for first in range(0, count, batch):
+        run = slice(first, min(first + batch, count))
+        for p, logits in enumerate(exact.logits(case["symbols"][run])):
+            found["parallel"] += int((logits.cpu() != case[f"logits.{p}"][run]).sum())
+        streams = [stream[starts[i] : starts[i + 1]] for i in range(run.start, run.stop)]
+        found["step"] += int((decode(exact, streams) != case["symbols"][run].flatten(1)).sum())
+    return found
+
+
+def measure(folder: Path, device: str) -> None:
+    """What a process of one capability does: prints a JSON line for each number of threads and batch."""
+    exact = ExactGrid.from_tensors(load_file(folder / "exact.safetensors"), device)
+    case = load_file(folder / "case.safetensors")
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        for batch in BATCHES:
+            result = {"device": device, "capability": torch.backends.cpu.get_cpu_capability()}
+            result |= {"threads": threads, "batch": batch, **differences(exact, case, batch)}
+            print(json.dumps(result), flush=True)
+
+
+def prepare(exact: ExactGrid, folder: Path, items: int) -> None:
+    symbols = torch.stack([torch.randint(k, (items, *GRID)) for k in exact.sizes], -1)
+    logits = exact.logits(symbols)
+    streams = encode(symbols, logits)
+    case = {f"logits.{p}": member for p, member in enumerate(logits)}
+    case |= {"symbols": symbols, "lengths": torch.tensor([len(stream) for stream in streams])}
+    case["streams"] = torch.frombuffer(bytearray(b"".join(streams)), dtype=torch.uint8)
+    save_file(exact.tensors(), folder / "exact.safetensors")
+    save_file(case, folder / "case.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", help="a model folder, whose exact prior is taken")
+    parser.add_argument("--items", type=int, default=256, help="at most so many items (default 256)")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON list")
+    parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "DEVICE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(Path(arguments.measure[0]), arguments.measure[1])
+        return
+    runs = [("cpu", capability) for capability in CAPABILITIES]
+    runs += [("cuda", "default")] if torch.cuda.is_available() else []
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        prepare(exact_prior(arguments.model), Path(name), arguments.items)
+        for device, capability in runs:
+            command = [sys.executable, __file__, "--measure", name, device]
+            environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+            output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
+            results += [json.loads(line) for line in output.splitlines()]
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+    else:
+        print("device  capability  threads  batch  items  parallel  step")
+        for r in results:
+            print(
+                f"{r['device']:6}  {r['capability']:10}  {r['threads']:7}  {r['batch']:5}  {r['items']:5}"
+                f"  {r['parallel']:8}  {r['step']:4}"
+            )
+        print(f"mismatches: {sum(r['parallel'] + r['step'] for r in results)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""How much of the training loop's time is the networks' own work?
+
+Measures images/s of the whole loop (`latentpress.train.loop.fit`: batches from the pool, loss, figures,
+clipping, optimiser, averages, codebook) against the bare networks' forward, backward and optimiser
+step on tensors that are ready, alternating in one process; the median of the pairs' ratios counts.
+
+    python benchmarks/loop_overhead.py [--preset images-small] [--steps 20] [--pairs 7] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+from latentpress.data.batches import Batches
+from latentpress.data.loading import load_pool
+from latentpress.data.sources import array_source
+from latentpress.model import LatentModel, build, resolve_device, to_signal
+from latentpress.presets import preset
+from latentpress.train.loop import Limit, StopSignals, Training, fit
+from latentpress.train.optim import build_optimizer
+from latentpress.train.replicas import Replicas
+from latentpress.train.runs import Position
+from latentpress.train.stages import CodecStage
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians over the pairs."""
+
+    device: str
+    loop_images_per_second: float
+    bare_images_per_second: float
+    ratio: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", default="images-small")
+    parser.add_argument("--steps", type=int, default=20, help="steps a measurement")
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    config = preset(arguments.preset)
+    codec = replace(config.codec, batch_size=arguments.batch_size or config.codec.batch_size)
+    device = resolve_device(arguments.device)
+    images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
+    hop = config.model.encoder.hop_length
+    batches = Batches(
+        load_pool(array_source(images)),
+        batch_size=codec.batch_size,
+        crop=codec.crop,
+        flip=codec.flip,
+        seed=0,
+        multiple_of=hop,
+    )
+    model = build(config.model).to(device)
+    stage = CodecStage(model, codec, batches)
+    training = Training(stage, model, Position("codec"), device=device, replicas=Replicas(), seed=0)
+    bare = Bare(build(config.model).to(device), stage, batches)
+    loop_seconds, bare_seconds = [], []
+    for _ in range(arguments.pairs + 1):  # the first pair warms up
+        loop_seconds.append(seconds(lambda: run_loop(training, arguments.steps), device))
+        bare_seconds.append(seconds(lambda: bare.run(arguments.steps), device))
+    ratios = [b / a for a, b in zip(loop_seconds[1:], bare_seconds[1:], strict=True)]
+    count = arguments.steps * codec.batch_size
+    result = Result(
+        str(device),
+        count / statistics.median(loop_seconds[1:]),
+        count / statistics.median(bare_seconds[1:]),
+        statistics.median(ratios),
+    )
+    if arguments.json:
+        print(json.dumps(asdict(result)))
+    else:
+        print(f"loop {result.loop_images_per_second:.1f} images/s on {device}")
+        print(f"bare {result.bare_images_per_second:.1f} images/s")
+        print(f"ratio {result.ratio:.3f}")
+
+
+def run_loop(training: Training, steps: int) -> None:
+    fit(
+        training,
+        Limit(steps=training.position.stage_step + steps),
+        signals=StopSignals(),
+        report=lambda position, figures: None,
+        save=lambda: None,
+        save_seconds=float("inf"),
+    )
+
+
+class Bare:
+    """The same networks and optimiser, on one batch that is ready."""
+
+    def __init__(self, model: LatentModel, stage: CodecStage, batches: Batches) -> None:
+        self.model = model.train()
+        self.signal = to_signal(batches.batch(0).pixels.to(model.device))
+        if model.prior is not None:
+            model.prior.requires_grad_(stage.joint)
+        self.optimizer = build_optimizer(stage.config, [p for p in model.parameters() if p.requires_grad])
+
+    def run(self, steps: int) -> None:
+        """Takes `steps` optimiser steps."""
+        model, signal = self.model, self.signal
+        for _ in range(steps):
+            with torch.autocast(signal.device.type, torch.bfloat16, enabled=signal.is_cuda):
+                quantized = model.latents(model.encoder(signal))
+                nats = model.likelihood(model.decoder(quantized.vectors), signal).mean() / signal[0].numel()
+                loss = nats + quantized.commitment_loss + quantized.codebook_loss
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            model.latents.update()
+
+
+def seconds(function, device: torch.device) -> float:
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What the benchmarks of whole models share: training through the command line, evaluation, and a table."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from latentpress.cli.evaluate import write_report
+from latentpress.cli.progress import progress_bar
+from latentpress.data.sources import Source, open_sources
+from latentpress.evaluate import Evaluation, Quality, evaluate
+from latentpress.model import LatentModel
+
+
+def parser(description: str | None, *, model: str, train_time: str) -> argparse.ArgumentParser:
+    """Returns a parser with the options that both benchmarks take."""
+    options = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    options.add_argument("--model", type=Path, default=Path(model), help="trained first where it is missing")
+    options.add_argument(
+        "--train-time", default=train_time, metavar="20m", help="for codec and prior together"
+    )
+    options.add_argument("--device", default="auto")
+    options.add_argument("--against", default="jpeg,webp,avif", help="codecs, of jpeg, webp, avif, jxl")
+    options.add_argument(
+        "--limit", type=int, metavar="N", help="take only N test images, evenly, for a trial"
+    )
+    options.add_argument("--json", type=Path, help="write all figures here")
+    options.add_argument("--report", type=Path, help="write the HTML report here, and JSON beside it")
+    return options
+
+
+def train_where_missing(data: Callable[[], Path], preset: str, options: argparse.Namespace) -> None:
+    """Trains the model with `latentpress train`, unless it is there; shows the command."""
+    if (options.model / "model.safetensors").exists():
+        return
+    command = ["train", str(data()), "-o", str(options.model), "--preset", preset]
+    command += ["--time", options.train_time, "--device", options.device]
+    print("$ latentpress", shlex.join(command), file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "latentpress", *command], check=True)
+
+
+def extract(archive: Path, prefix: str, folder: Path) -> Path:
+    """Extracts the part of a zip archive below `prefix` into `folder` and returns where it is."""
+    with zipfile.ZipFile(archive) as opened:
+        names = [name for name in opened.namelist() if name.startswith(f"{prefix}/")]
+        if not names:
+            sys.exit(f"{archive} has nothing below {prefix}/")
+        opened.extractall(folder, names)
+    return folder / prefix
+
+
+def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
+    """Evaluates the model on `data`, prints the table, and writes what was asked for."""
+    model = LatentModel.from_pretrained(options.model, options.device)
+    source = _limited(open_sources(data, channels=model.config.item.channels), options.limit)
+    with progress_bar() as progress:
+        evaluation = evaluate(model, source, against=options.against.split(","), progress=progress)
+    print(table(evaluation))
+    if options.json:
+        options.json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
+    if options.report:
+        title = f"{options.model.name} on {', '.join(path.name for path in data)}"
+        again = shlex.join(["python", *sys.argv])
+        write_report(options.report, options.model, model, source, evaluation, title=title, again=again)
+
+
+def table(evaluation: Evaluation) -> str:
+    """Words an evaluation as Markdown: the archive first, then the other codecs at its bytes."""
+    head = ["codec", "bytes", "bytes an image", "bits a pixel", "PSNR dB", "mean PSNR dB", "SSIM", "MS-SSIM"]
+    rows = [_row(evaluation, "**Latentpress**", evaluation.archive_bytes, evaluation.quality)]
+    for other in evaluation.comparisons:
+        name = f"{other.codec}, {other.layout}" + ("" if other.fits else " (its fewest bytes)")
+        rows.append(_row(evaluation, name, other.size_bytes, other.quality))
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    codes = evaluation.codes
+    lines += [
+        "",
+        f"- images: {evaluation.num_items:,}",
+        f"- archive bytes / float prior's cross-entropy: {evaluation.archive_bytes:,} / "
+        f"{evaluation.prior_bytes:,.0f} = {evaluation.overhead:.4f}",
+        f"- codes used: {codes.usage:.2%} of {codes.num_partitions} x {codes.codebook_size}, "
+        f"perplexity {codes.perplexity:.1f}",
+        f"- bits per dimension: {evaluation.bits_per_dim:.4f} in the file; lossless under the model "
+        f"{evaluation.model_bits_per_dim:.3f}",
+    ]
+    gains = [
+        f"{evaluation.gain_db(other):+.2f} over {other.codec} ({other.layout})"
+        for other in evaluation.comparisons
+        if other.fits
+    ]
+    return "\n".join([*lines, f"- PSNR at equal bytes, dB: {', '.join(gains)}"])
+
+
+def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> list[str]:
+    return [
+        name,
+        f"{size:,}",
+        f"{size / evaluation.num_items:,.1f}",
+        f"{8 * size / evaluation.num_pixels:.4f}",
+        f"{quality.psnr_db:.2f}",
+        f"{quality.mean_psnr_db:.2f}",
+        *("-" if value is None else f"{value:.4f}" for value in (quality.ssim, quality.ms_ssim)),
+    ]
+
+
+def _limited(source: Source, limit: int | None) -> Source:
+    count = len(source.items)
+    if limit is None or limit >= count:
+        return source
+    return replace(source, items=tuple(source.items[index * count // limit] for index in range(limit)))

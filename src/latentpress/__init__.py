@@ -1,0 +1,70 @@
+"""Latentpress trains, ships and runs latent codecs.
+
+    item --encoder--> vectors --latent space--> codes --prior + entropy coder--> bytes
+    item <--decoder-- vectors <--latent space-- codes <--prior + entropy coder-- bytes
+
+This is the table of contents. A name is imported when it is first used, so that `import latentpress`
+costs nothing; sub-modules (`latentpress.train`, `latentpress.generate`, ...) are reached the same way.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latentpress.config import ModelConfig, RunConfig
+    from latentpress.data.loading import load_pool
+    from latentpress.data.sources import open_sources
+    from latentpress.errors import LatentpressError
+    from latentpress.items.image import read_image, write_png
+    from latentpress.model import LatentModel
+    from latentpress.press import compress, decompress, inspect_archive, verify_archive
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LatentModel",
+    "LatentpressError",
+    "ModelConfig",
+    "RunConfig",
+    "compress",
+    "decompress",
+    "inspect_archive",
+    "load_pool",
+    "open_sources",
+    "read_image",
+    "verify_archive",
+    "write_png",
+]
+
+_HOME = {
+    "LatentModel": "model",
+    "LatentpressError": "errors",
+    "ModelConfig": "config",
+    "RunConfig": "config",
+    "compress": "press",
+    "decompress": "press",
+    "inspect_archive": "press",
+    "load_pool": "data.loading",
+    "open_sources": "data.sources",
+    "read_image": "items.image",
+    "verify_archive": "press",
+    "write_png": "items.image",
+}
+
+_SUBMODULES = ("checkpoint", "coding", "config", "data", "errors", "evaluate", "generate", "grid", "items")
+_SUBMODULES += ("latents", "model", "nn", "presets", "press", "train")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"latentpress.{_HOME[name]}"), name)
+    elif name in _SUBMODULES:
+        value = import_module(f"latentpress.{name}")
+    else:
+        raise AttributeError(f"module 'latentpress' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -1,0 +1,76 @@
+"""The command line: one file a verb.
+
+Only data goes to stdout; progress, summaries and errors go to stderr. The exit code is 0 for done, 1
+for a failure told in one line (`--debug` adds the traceback), 2 for misuse, 130 for an interruption.
+A verb's file is imported when the verb is used, and it imports torch only when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from latentpress import __version__
+from latentpress.cli.options import Session
+
+__all__ = ["VERBS", "cli", "main"]
+
+VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "generate", "demo")
+
+
+class _Verbs(click.Group):
+    """Imports a verb's file when the verb is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return import_module(f"latentpress.cli.{cmd_name}").command if cmd_name in VERBS else None
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Train a codec on your own images, press folders of them into archives, and get them back."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; `args` defaults to the process's own."""
+    session = Session()
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return cli.main(args, prog_name="latentpress", standalone_mode=False, obj=session) or 0
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("latentpress: interrupted", err=True)
+            return 130
+        except Exception as error:  # whatever it is, the user gets one line
+            if session.debug:
+                traceback.print_exc()
+            else:
+                click.echo(f"latentpress: {_one_line(error)}", err=True)
+            return 1
+
+
+def _one_line(error: Exception) -> str:
+    from latentpress.errors import LatentpressError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, LatentpressError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"latentpress: warning: {message}", file=sys.stderr)

@@ -1,0 +1,81 @@
+"""`latentpress compress`: images into an archive."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from latentpress.cli.options import (
+    NEW_FILE,
+    OLD_PATH,
+    STREAM,
+    alpha_option,
+    debug_option,
+    device_option,
+    force_option,
+    input_file,
+    model_option,
+    refuse_overwrite,
+)
+
+__all__ = ["command"]
+
+_MAX_LINES = 5
+
+
+@click.command(short_help="Press images into an archive.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=OLD_PATH)
+@model_option
+@click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
+@click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
+@alpha_option
+@device_option
+@force_option
+@debug_option
+def command(
+    paths: tuple[Path, ...],
+    model: Path,
+    output: Path,
+    no_verify: bool,
+    drop_alpha: bool,
+    device: str,
+    force: bool,
+) -> None:
+    """Press images into one archive.
+
+    PATH is an image, a folder, a zip archive, an IDX or .npz file; - is one image on stdin. The archive
+    is decoded and compared before it appears under its name.
+
+    \b
+    Example:
+      latentpress compress photos/ -m model -o photos.lpz
+    """
+    refuse_overwrite(output, force)
+    from latentpress.cli.progress import progress_bar, say
+    from latentpress.cli.summary import say_pressed
+    from latentpress.data.sources import open_sources
+    from latentpress.model import LatentModel
+    from latentpress.press import compress
+
+    with ExitStack() as stack:
+        inputs = [stack.enter_context(input_file(path, name="stdin.png")) for path in paths]
+        loaded = LatentModel.from_pretrained(model, device)
+        source = open_sources(inputs, channels=loaded.config.item.channels, drop_alpha=drop_alpha)
+        summary = compress(
+            loaded,
+            source,
+            sys.stdout.buffer if output == STREAM else output,
+            verify=not no_verify,
+            overwrite=force,
+            model_name=model.resolve().name,
+            progress=stack.enter_context(progress_bar()),
+        )
+    if len(source.skipped) > _MAX_LINES:
+        say(f"left out {len(source.skipped)} files that are not images")
+    else:
+        for skipped in source.skipped:
+            say(f"left out {skipped.name}: {skipped.reason}")
+    say_pressed("pressed", summary)

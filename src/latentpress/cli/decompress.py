@@ -1,0 +1,51 @@
+"""`latentpress decompress`: an archive back into images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from latentpress.cli.options import (
+    NEW_FOLDER,
+    OLD_FILE,
+    STREAM,
+    debug_option,
+    device_option,
+    force_option,
+    input_file,
+    model_option,
+)
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Restore the images of an archive.")
+@click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
+@model_option
+@click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
+@click.option("--only", metavar="NAME", multiple=True, help="An item, or a folder of items; may be repeated.")
+@device_option
+@force_option
+@debug_option
+def command(
+    archive: Path, model: Path, output: Path, only: tuple[str, ...], device: str, force: bool
+) -> None:
+    """Restore the images of an archive as PNG files; `inspect` lists their names.
+
+    \b
+    Examples:
+      latentpress decompress photos.lpz -m model -o restored
+      latentpress decompress photos.lpz -m model -o - --only lake.png > lake.png
+    """
+    from latentpress.cli.progress import progress_bar
+    from latentpress.cli.summary import say_pressed
+    from latentpress.model import LatentModel
+    from latentpress.press import decompress
+
+    with input_file(archive) as source, progress_bar() as progress:
+        loaded = LatentModel.from_pretrained(model, device)
+        target = sys.stdout.buffer if output == STREAM else output
+        summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
+    say_pressed("restored", summary, whole=not only)

@@ -1,0 +1,120 @@
+"""What several verbs share: options, durations, and `-` for stdin and stdout."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from latentpress.errors import LatentpressError
+
+__all__ = [
+    "NEW_FILE",
+    "NEW_FOLDER",
+    "OLD_FILE",
+    "OLD_FOLDER",
+    "OLD_PATH",
+    "STREAM",
+    "Duration",
+    "Session",
+    "alpha_option",
+    "debug_option",
+    "device_option",
+    "force_option",
+    "input_file",
+    "json_option",
+    "model_option",
+    "refuse_overwrite",
+    "seed_option",
+]
+
+STREAM = Path("-")
+OLD_PATH = click.Path(exists=True, allow_dash=True, path_type=Path)
+OLD_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+OLD_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, allow_dash=True, path_type=Path)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass
+class Session:
+    """What one command line has been told before its verb runs."""
+
+    debug: bool = False
+
+
+class Duration(click.ParamType):
+    """A time such as `90s`, `20m`, `1.5h`, in seconds; a bare number is seconds.
+
+    >>> Duration().convert("20m", None, None)
+    1200.0
+    """
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the seconds that `value` says."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r} is no time: write 90s, 20m or 2h", param, ctx)
+        return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def _set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    session = ctx.find_object(Session)
+    if value and session is not None:
+        session.debug = True
+
+
+alpha_option = click.option(
+    "--drop-alpha", is_flag=True, help="Leave out alpha channels instead of refusing them."
+)
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
+)
+force_option = click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+model_option = click.option("-m", "--model", required=True, type=OLD_FOLDER, help="The model folder.")
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the random numbers.",
+)
+
+
+def refuse_overwrite(path: Path, force: bool) -> None:
+    """Raises, before any work is done, where `path` is neither free nor stdout nor may be overwritten."""
+    if path != STREAM and path.exists() and not force:
+        raise LatentpressError(f"{path} exists already; -f overwrites it")
+
+
+@contextmanager
+def input_file(path: Path, *, name: str = "stdin") -> Iterator[Path]:
+    """Gives a path to read: `path` itself, or for `-` a temporary file called `name` with stdin's bytes."""
+    if path != STREAM:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="latentpress-") as folder:
+        spool = Path(folder) / name
+        with open(spool, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield spool

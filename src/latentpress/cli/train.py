@@ -1,0 +1,168 @@
+"""`latentpress train`: a model from a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from latentpress.cli.options import (
+    NEW_FOLDER,
+    OLD_FILE,
+    OLD_PATH,
+    STREAM,
+    Duration,
+    alpha_option,
+    debug_option,
+    device_option,
+    seed_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from latentpress.config import RunConfig
+    from latentpress.data.loading import Pool
+    from latentpress.train import StageName, TrainResult
+
+__all__ = ["base_config", "command", "fit_to_data", "train_with_progress"]
+
+_STAGES: dict[str, tuple[StageName, ...]] = {
+    "all": ("codec", "prior"),
+    "codec": ("codec",),
+    "prior": ("prior",),
+}
+
+
+@click.command(short_help="Train a model on images.")
+@click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
+@click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The model folder to write.")
+@click.option("--preset", metavar="NAME", help="images (the default), images-small, photos or tiny.")
+@click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
+)
+@click.option(
+    "--stage", type=click.Choice(list(_STAGES)), default="all", show_default=True, help="What to train."
+)
+@click.option("--time", "seconds", type=Duration(), help="Train for 90s, 20m, 2h.")
+@click.option("--steps", type=click.IntRange(1), help="Train for a number of optimiser steps.")
+@alpha_option
+@device_option
+@seed_option
+@debug_option
+def command(
+    data: tuple[Path, ...],
+    output: Path,
+    preset: str | None,
+    config: Path | None,
+    settings: tuple[str, ...],
+    stage: str,
+    seconds: float | None,
+    steps: int | None,
+    drop_alpha: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Train a codec and its prior on images.
+
+    DATA is an image, a folder, a zip archive, an IDX or .npz file. The same command again continues a
+    run that was stopped. Settings are those of the model folder's run/config.json, by their dotted names.
+
+    \b
+    Examples:
+      latentpress train photos/ -o model --preset photos --time 20m
+      latentpress train cifar10.zip -o model --preset images-small --set model.latents.codebook_size=1024
+    """
+    if preset is not None and config is not None:
+        raise click.UsageError("--preset and --config exclude each other")
+    if seconds is not None and steps is not None:
+        raise click.UsageError("--time and --steps exclude each other")
+    if STREAM in (*data, output, config):
+        raise click.UsageError("train reads and writes files: - is for the other verbs")
+    if wrong := [setting for setting in settings if "=" not in setting]:
+        raise click.BadParameter(f"{wrong[0]!r} is no KEY=VALUE", param_hint="--set")
+    changes = dict(setting.split("=", 1) for setting in settings)
+
+    from latentpress.cli.progress import format_seconds, progress_bar, say
+    from latentpress.config import override
+    from latentpress.data.loading import load_pool
+    from latentpress.data.sources import open_sources
+
+    base = override(
+        base_config(preset, config), {k: v for k, v in changes.items() if k == "model.item.channels"}
+    )
+    source = open_sources(data, channels=base.model.item.channels, drop_alpha=drop_alpha)
+    with progress_bar() as progress:
+        pool = load_pool(source, progress=lambda done, total: progress("read", done, total))
+    for skipped in pool.skipped:
+        say(f"skipped {skipped.name}: {skipped.reason}")
+    run = fit_to_data(base, pool, changes)
+    result = train_with_progress(run, pool, output, steps, seconds, seed, device, _STAGES[stage])
+    done = "trained" if result.finished else "stopped; the same command continues"
+    say(f"{done}: {output}, {result.steps} steps, {format_seconds(result.seconds)}{_words(result.figures)}")
+    if not result.finished:
+        click.get_current_context().exit(1)
+
+
+def base_config(preset: str | None, config: Path | None) -> RunConfig:
+    """Returns a preset's configuration, or that of a TOML file."""
+    from latentpress.config import RunConfig, from_toml
+    from latentpress.presets import preset as preset_named
+
+    return (
+        from_toml(RunConfig, config.read_text(encoding="utf-8"))
+        if config
+        else preset_named(preset or "images")
+    )
+
+
+def fit_to_data(config: RunConfig, pool: Pool, changes: dict[str, str]) -> RunConfig:
+    """Returns `config` with what the data say, the labels and the usual size, and then with `changes`."""
+    import numpy as np
+
+    from latentpress.config import override
+
+    size = np.median(pool.shapes[:, 1:], axis=0).astype(int).tolist()
+    return override(config, {"model.labels": pool.label_names, "model.item.size": size, **changes})
+
+
+def train_with_progress(
+    config: RunConfig,
+    pool: Pool,
+    output: Path,
+    steps: int | None,
+    seconds: float | None,
+    seed: int,
+    device: str,
+    stages: tuple[StageName, ...],
+) -> TrainResult:
+    """Trains with a bar per stage that shows the live figures; a stage's warning is said once."""
+    from latentpress.cli.progress import StageBar, say
+    from latentpress.train import Progress, run
+
+    warned: set[str] = set()
+    with StageBar.of_shares() as bar:
+
+        def report(progress: Progress) -> None:
+            if progress.warning and progress.stage not in warned:
+                warned.add(progress.stage)
+                say(f"warning: {progress.warning}")
+            bar.show(progress.stage, progress.fraction, 1.0, progress.figures)
+
+        return run(
+            config,
+            pool,
+            output,
+            steps=steps,
+            seconds=seconds,
+            seed=seed,
+            device=device,
+            progress=report,
+            stages=stages,
+        )
+
+
+def _words(figures: Mapping[str, float]) -> str:
+    return "".join(f", {name} {value:.4g}" for name, value in figures.items())

@@ -1,0 +1,33 @@
+"""`latentpress verify`: proof that an archive decodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from latentpress.cli.options import OLD_FILE, debug_option, device_option, input_file, model_option
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Prove that an archive decodes.")
+@click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
+@model_option
+@device_option
+@debug_option
+def command(archive: Path, model: Path, device: str) -> None:
+    """Decode every code of an archive and compare it with the checks that the archive carries.
+
+    \b
+    Example:
+      latentpress verify photos.lpz -m model
+    """
+    from latentpress.cli.progress import progress_bar
+    from latentpress.cli.summary import say_pressed
+    from latentpress.model import LatentModel
+    from latentpress.press import verify_archive
+
+    with input_file(archive) as source, progress_bar("block") as progress:
+        summary = verify_archive(source, LatentModel.from_pretrained(model, device), progress=progress)
+    say_pressed("verified", summary)

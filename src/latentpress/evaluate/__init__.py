@@ -1,0 +1,25 @@
+"""How good a model is: distortion, rates, and other codecs at equal bytes.
+
+`metrics` measures distortion, `codecs` finds another codec's result for given bytes, `comparison` puts
+it beside an archive, `rates` asks the model what items cost, `evaluation` runs it all into a `results`
+dataclass, and `report` writes that as one HTML file.
+"""
+
+from latentpress.evaluate.codecs import available, find_codec
+from latentpress.evaluate.comparison import Comparison, RatePoint
+from latentpress.evaluate.evaluation import Progress, evaluate
+from latentpress.evaluate.metrics import Quality
+from latentpress.evaluate.results import CodeStatistics, Evaluation, ItemResult
+
+__all__ = [
+    "CodeStatistics",
+    "Comparison",
+    "Evaluation",
+    "ItemResult",
+    "Progress",
+    "Quality",
+    "RatePoint",
+    "available",
+    "evaluate",
+    "find_codec",
+]

@@ -1,0 +1,122 @@
+"""The exact form at rest: which integer tensors it has, how they are checked, and what names them.
+
+| tensor | type and shape | meaning |
+|---|---|---|
+| `structure` | int64 (n,) | `GridStructure.integers` |
+| `embeddings.P` | int8 (K_P, e) | member P as the input layer sees it |
+| `context_exponents` | int8 (Cm,) | the context map's step per channel is 2 to this power |
+| `input` | affine (width, taps * e * members + Cm) | to the residual stream |
+| `layers.I.scale` | int8 (width,) | the layer's input is (h + half) >> this, clipped to int8 |
+| `layers.I.gates` | affine (2 width, taps * width + Cm) | to the gates' table indices |
+| `layers.I.residual` | affine (width, width) | added to the residual stream |
+| `scale` | int8 (width,) | as `layers.I.scale`, for the heads' input |
+| `head_embeddings.P` | int8 (K_P, embedding) | member P as the heads after it see it |
+| `heads.P.hidden` | affine (head_width, width + P * embedding) | clipped to 0..127 |
+| `heads.P.logits` | affine (K_P, head_width) | in units of 2^-5 nats |
+
+An affine is `.weight` int8 (out, in), `.bias` int32 (rows, out) and `.shift` int8 (out,); the
+conditioned ones (`input` and `gates`) have a bias row per class and a last one for "unknown".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from latentpress.errors import CheckpointError, ConfigError
+from latentpress.grid.quantise import INT8_LIMIT, Affine, proven
+from latentpress.grid.structure import GridStructure
+
+__all__ = ["checked", "digest", "read_affine"]
+
+_MAX_EXPONENT = 32
+Spec = tuple[str, tuple[torch.dtype, tuple[int, ...]]]
+
+
+def checked(tensors: Mapping[str, Tensor]) -> tuple[GridStructure, dict[str, Tensor]]:
+    """Returns the structure and the tensors, contiguous on the CPU, if they are an exact grid.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, of another type or shape, out of range, or
+            its sums cannot be proven exact.
+    """
+    structure = _structure(tensors)
+    expected = dict(_expected(structure))
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            problem = "missing" if name in expected else "unknown"
+            raise CheckpointError(f"exact grid: tensor {name} is {problem}")
+        dtype, shape = expected[name]
+        if tensors[name].dtype != dtype or tuple(tensors[name].shape) != shape:
+            raise CheckpointError(f"exact grid: tensor {name} is not {dtype} of shape {shape}")
+    integers = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(expected)}
+    for name, value in integers.items():
+        _check_range(name, value)
+        if name.endswith(".weight"):
+            proven(read_affine(integers, name.removesuffix(".weight")), name.removesuffix(".weight"))
+    return structure, integers
+
+
+def read_affine(tensors: Mapping[str, Tensor], name: str) -> Affine:
+    """The affine map of that name."""
+    return Affine(*(tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift")))
+
+
+def digest(tensors: Mapping[str, Tensor]) -> bytes:
+    """BLAKE2b of 16 bytes over name, type, shape and little-endian integers of every tensor, by name."""
+    result = hashlib.blake2b(digest_size=16, person=b"latentpress grid")
+    for name in sorted(tensors):
+        array = tensors[name].numpy()
+        result.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        result.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return result.digest()
+
+
+def _structure(tensors: Mapping[str, Tensor]) -> GridStructure:
+    integers = tensors.get("structure")
+    if integers is None or integers.dtype != torch.int64 or integers.ndim != 1 or integers.numel() > 256:
+        raise CheckpointError("exact grid: its structure is missing or damaged")
+    try:
+        return GridStructure.from_integers(integers.tolist())
+    except ConfigError as error:
+        raise CheckpointError(f"exact grid: {error}") from None
+
+
+def _expected(s: GridStructure) -> Iterator[Spec]:
+    """Name, type and shape of every tensor."""
+    channels, rows = s.context_channels, s.num_classes + 1
+    yield "structure", (torch.int64, (len(s.integers()),))
+    yield "context_exponents", (torch.int8, (channels,))
+    yield "scale", (torch.int8, (s.width,))
+    yield from _affine("input", s.width, s.window_size * s.position_embedding + channels, rows)
+    for i, offsets in enumerate(s.layers):
+        yield f"layers.{i}.scale", (torch.int8, (s.width,))
+        yield from _affine(f"layers.{i}.gates", 2 * s.width, len(offsets) * s.width + channels, rows)
+        yield from _affine(f"layers.{i}.residual", s.width, s.width)
+    for p, size in enumerate(s.sizes):
+        yield f"embeddings.{p}", (torch.int8, (size, s.member_embedding))
+        if p < len(s.sizes) - 1:
+            yield f"head_embeddings.{p}", (torch.int8, (size, s.embedding))
+        yield from _affine(f"heads.{p}.hidden", s.head_width, s.width + p * s.embedding)
+        yield from _affine(f"heads.{p}.logits", size, s.head_width)
+
+
+def _affine(name: str, out: int, inputs: int, rows: int = 1) -> Iterator[Spec]:
+    yield f"{name}.weight", (torch.int8, (out, inputs))
+    yield f"{name}.bias", (torch.int32, (rows, out))
+    yield f"{name}.shift", (torch.int8, (out,))
+
+
+def _check_range(name: str, value: Tensor) -> None:
+    low, high = -INT8_LIMIT, INT8_LIMIT
+    if name == "scale" or name.endswith(".scale"):
+        low, high = 0, 15
+    elif name == "context_exponents":
+        low, high = -_MAX_EXPONENT, _MAX_EXPONENT
+    elif "embeddings" not in name:
+        return  # affines are proven as a whole
+    if value.numel() and not low <= int(value.min()) <= int(value.max()) <= high:
+        raise CheckpointError(f"exact grid: tensor {name} has a value outside {low}..{high}")

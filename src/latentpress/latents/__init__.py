@@ -1,0 +1,12 @@
+"""Latent spaces: vectors -> codes -> vectors, one space a file.
+
+`codebook.py` is the VQ-VAE's: a memory of vectors, the nearest of which stands for the encoder's. Its
+parts are `search.py` (which is nearest), `selection.py` (the gradient through that choice),
+`memory.py` (how the memory learns), `sampling.py` (which vectors of a batch start or revive a code)
+and `usage.py` (how well the memory is used).
+"""
+
+from latentpress.latents.codebook import Codebook, Quantized
+from latentpress.latents.usage import CodeUsage
+
+__all__ = ["CodeUsage", "Codebook", "Quantized"]

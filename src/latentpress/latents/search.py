@@ -1,0 +1,86 @@
+"""Nearest neighbours in a memory, by squared Euclidean distance.
+
+    code(x) = argmin_k ||x - e_k||^2 = argmin_k ||e_k||^2 / 2 - x . e_k
+
+The rows' own norm is the same for every k and left out. Both sides are first moved by the memory's
+mean, so that vectors far from the origin cost no precision. Distances exist for a few rows at a
+time only: an N x K tensor is never made. On equal distances the lowest k is chosen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["centred", "nearest", "rows_at_a_time"]
+
+_GROUPS = 16
+_CPU_SCORES = 1 << 18  # float32 scores at a time: 1 MiB, which stays in a core's cache
+_GPU_SCORES = 1 << 21  # 8 MiB: enough to fill the device, and still inside its cache
+
+
+def nearest(rows: Tensor, memory: Tensor) -> Tensor:
+    """Returns the index of each row's nearest memory vector in each partition.
+
+    Args:
+        rows: (N, P, D) float32.
+        memory: (P, K, D) float32.
+
+    Returns:
+        (N, P) int64, each in 0..K-1; also where a row is not finite.
+
+    >>> memory = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    >>> nearest(torch.tensor([[[0.1, 0.2]], [[0.9, 0.7]]]), memory).tolist()
+    [[0], [1]]
+    """
+    return torch.ops.latentpress.nearest(rows, memory)
+
+
+# One operator for `torch.compile`, which would unroll the loop over chunks otherwise. It is not a
+# `custom_op`, because the first call of one imports the compiler, which takes seconds.
+torch.library.define("latentpress::nearest", "(Tensor rows, Tensor memory) -> Tensor")
+
+
+@torch.library.impl("latentpress::nearest", "default")
+def _nearest_in_partitions(rows: Tensor, memory: Tensor) -> Tensor:
+    codes = torch.empty(rows.shape[:2], dtype=torch.int64, device=rows.device)
+    for partition, vectors in enumerate(memory):
+        codes[:, partition] = _nearest(rows[:, partition], vectors)
+    return codes
+
+
+@torch.library.register_fake("latentpress::nearest")
+def _(rows: Tensor, memory: Tensor) -> Tensor:
+    return rows.new_empty(rows.shape[:2], dtype=torch.int64)
+
+
+def rows_at_a_time(size: int, device: torch.device) -> int:
+    """Returns how many rows of `size` float32 scores are worth holding at once."""
+    return max(1, (_CPU_SCORES if device.type == "cpu" else _GPU_SCORES) // size)
+
+
+def centred(memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns a (K, D) memory's mean (D,), the memory without it, and half its squared norms (K,)."""
+    mean = memory.mean(0)
+    memory = memory - mean
+    return mean, memory, memory.square().sum(1) / 2
+
+
+def _nearest(rows: Tensor, memory: Tensor) -> Tensor:
+    size = len(memory)
+    members = -(-size // _GROUPS)
+    padding = memory[-1:].expand(members * _GROUPS - size, -1)
+    mean, memory, bias = centred(torch.cat([memory, padding]) if len(padding) else memory)
+    codes = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    step = rows_at_a_time(len(memory), rows.device)
+    for chunk, out in zip(rows.split(step), codes.split(step), strict=True):
+        _two_levels(torch.addmm(bias, chunk - mean, memory.t(), alpha=-1).view(-1, _GROUPS, members), out)
+    return codes.clamp_(max=size - 1)  # the padding stands for the last vector
+
+
+def _two_levels(scores: Tensor, codes: Tensor) -> None:
+    # `amin` is several times faster than `argmin`, so find the winning group, then the winner inside it.
+    members = scores.shape[2]
+    group = scores.amin(2).argmin(1)
+    inside = scores[torch.arange(len(scores), device=scores.device), group].argmin(1)
+    torch.add(inside, group, alpha=members, out=codes)

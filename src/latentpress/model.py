@@ -1,0 +1,230 @@
+"""One model: encoder, latent space, decoder and prior, and the way from pixels to codes and back.
+
+    pixels --encoder--> vectors --latents--> codes        `LatentModel.encode`
+    pixels <--decoder-- vectors <--latents-- codes        `LatentModel.decode`
+
+The prior is an autoregressive network over the codes (`latentpress.grid`); its exact form is what
+archives are coded with. `build` makes an untrained model from its configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latentpress.config import ModelConfig
+from latentpress.grid import ExactGrid, GridNetwork
+from latentpress.latents import Codebook
+from latentpress.nn import ConvDecoder, ConvEncoder, build_likelihood, pad_to_hop, tiled
+
+__all__ = ["LatentModel", "build", "resolve_device", "to_pixels", "to_signal"]
+
+_TILE_PIXELS = 512  # side of a tile at inference, before its margins
+_BATCH_PIXELS = 1 << 19  # pixels that go through the networks at once
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Returns the device that `device` names; "auto" is the GPU where there is one, else the CPU."""
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def to_signal(pixels: Tensor) -> Tensor:
+    """Maps 8-bit pixels 0..255 to the networks' scale -1..1.
+
+    >>> to_signal(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
+    return pixels.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_pixels(signal: Tensor) -> Tensor:
+    """Rounds values on the networks' scale to 8-bit pixels; the inverse of `to_signal`.
+
+    >>> to_pixels(torch.tensor([-1.1, 0.0, 1.0]))
+    tensor([  0, 128, 255], dtype=torch.uint8)
+    """
+    return signal.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def build(config: ModelConfig) -> LatentModel:
+    """Builds an untrained model; its weights follow torch's global generator."""
+    return LatentModel(config)
+
+
+class LatentModel(nn.Module):
+    """Encoder + latent space + decoder + prior over images.
+
+    Arguments:
+        config: what the parts are.
+
+    Attributes:
+        encoder: (B, C, H, W) -> (B, P * D, H / hop, W / hop).
+        latents: the vectors' latent space, with P codes a position.
+        decoder: (B, P * D, rows, columns) -> (B, C * parameters, rows * hop, columns * hop).
+        likelihood: p(x | z) from the decoder's output.
+        prior: float autoregressive network over the codes, or None.
+        exact_prior: its integer form, made after training, or None.
+
+    >>> import numpy as np
+    >>> from latentpress.config import ConvConfig, ModelConfig
+    >>> small = ConvConfig(width=32, depths=(0, 1))
+    >>> model = build(ModelConfig(encoder=small, decoder=small, prior=None)).eval()
+    >>> codes = model.encode(np.zeros((1, 10, 13, 3), np.uint8))
+    >>> codes.shape
+    torch.Size([1, 3, 4, 1])
+    >>> model.decode(codes, size=(10, 13)).shape
+    (1, 10, 13, 3)
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        latents = config.latents
+        vectors = latents.num_partitions * latents.code_dim
+        channels = config.item.channels
+        self.config = config
+        self.encoder = ConvEncoder(config.encoder, spatial=2, channels=channels, out_channels=vectors)
+        self.latents = Codebook(latents)
+        self.likelihood = build_likelihood(config.likelihood, channels)
+        self.decoder = ConvDecoder(
+            config.decoder,
+            spatial=2,
+            in_channels=vectors,
+            out_channels=channels * self.likelihood.params_per_sample,
+        )
+        self.prior: GridNetwork | None = None
+        if config.prior is not None:
+            self.prior = GridNetwork(
+                config.prior,
+                sizes=(latents.codebook_size,) * latents.num_partitions,
+                dims=2,
+                num_classes=len(config.labels) if config.prior.class_conditional else 0,
+            )
+        self.exact_prior: ExactGrid | None = None
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "auto") -> LatentModel:
+        """Loads a model folder; raises `CheckpointError` where it is incomplete or damaged."""
+        from latentpress.checkpoint import load_model
+
+        return load_model(Path(folder), resolve_device(device))
+
+    def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
+        """Writes the model folder; `card` is the model card's Markdown."""
+        from latentpress.checkpoint import save_model
+
+        save_model(self, Path(folder), card=card)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks' weights are."""
+        return next(self.encoder.parameters()).device
+
+    @property
+    def hop_length(self) -> int:
+        """Pixels a side per latent position."""
+        return self.config.encoder.hop_length
+
+    @property
+    def prior_id(self) -> bytes:
+        """Hash of the exact prior's integers, 16 bytes; zeros where there is none."""
+        return self.exact_prior.id if self.exact_prior is not None else bytes(16)
+
+    @property
+    def codebook_id(self) -> bytes:
+        """Hash of the latent space's memory, 16 bytes: what gives codes their meaning."""
+        memory = self.latents.memory.vectors.detach().to("cpu", torch.float32).contiguous()
+        digest = hashlib.blake2b(repr(tuple(memory.shape)).encode(), digest_size=16)
+        digest.update(memory.numpy().astype("<f4").tobytes())
+        return digest.digest()
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray | Tensor) -> Tensor:
+        """Encodes images into codes.
+
+        Arguments:
+            pixels: (B, H, W, C), uint8. Edges are replicated up to a multiple of the hop length.
+
+        Returns:
+            (B, ceil(H / hop), ceil(W / hop), P), int64, on the CPU. Images of any size take bounded
+            memory: large ones go through in tiles that overlap by the receptive field.
+        """
+        images = torch.as_tensor(pixels)
+        channels = self.config.item.channels
+        if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[-1] != channels:
+            raise ValueError(f"encode takes uint8 (B, H, W, {channels}), got {tuple(images.shape)}")
+        grid = self._grid(images.shape[1:3])
+        codes = torch.empty(images.shape[0], *grid, self.config.latents.num_partitions, dtype=torch.int64)
+
+        def to_codes(piece: Tensor) -> Tensor:
+            signal = to_signal(piece.to(self.device).permute(0, 3, 1, 2))
+            return self.latents.encode(self.encoder(pad_to_hop(signal, self.hop_length))).cpu()
+
+        for run in self._runs(images.shape[0], grid):
+            tiled(
+                to_codes,
+                images[run],
+                codes[run],
+                grid=grid,
+                tile=self._tile,
+                margin=self.encoder.margin,
+                hop_in=self.hop_length,
+            )
+        return codes
+
+    @torch.inference_mode()
+    def decode(self, codes: np.ndarray | Tensor, size: tuple[int, int]) -> np.ndarray:
+        """Decodes codes into images.
+
+        Arguments:
+            codes: (B, ceil(height / hop), ceil(width / hop), P), integers below the codebook size.
+            size: (height, width) of the images.
+
+        Returns:
+            (B, height, width, C), uint8.
+        """
+        symbols = torch.as_tensor(codes).to(torch.int64)
+        latents, grid = self.config.latents, self._grid(size)
+        if symbols.ndim != 4 or tuple(symbols.shape[1:]) != (*grid, latents.num_partitions):
+            raise ValueError(
+                f"codes of shape {tuple(symbols.shape)} do not fit an image of {size[0]} x {size[1]}"
+            )
+        if symbols.numel() and not 0 <= int(symbols.min()) <= int(symbols.max()) < latents.codebook_size:
+            raise ValueError(f"codes must lie in 0..{latents.codebook_size - 1}")
+        pixels = np.empty((symbols.shape[0], *size, self.config.item.channels), np.uint8)
+
+        def to_image(piece: Tensor) -> np.ndarray:
+            parameters = self.decoder(self.latents.decode(piece.to(self.device)))
+            return to_pixels(self.likelihood.mean(parameters)).permute(0, 2, 3, 1).cpu().numpy()
+
+        for run in self._runs(symbols.shape[0], grid):
+            tiled(
+                to_image,
+                symbols[run],
+                pixels[run],
+                grid=grid,
+                tile=self._tile,
+                margin=self.decoder.margin,
+                hop_out=self.hop_length,
+            )
+        return pixels
+
+    @property
+    def _tile(self) -> int:
+        return max(1, _TILE_PIXELS // self.hop_length)
+
+    def _grid(self, size: Sequence[int]) -> tuple[int, int]:
+        height, width = size
+        return -(-height // self.hop_length), -(-width // self.hop_length)
+
+    def _runs(self, batch: int, grid: tuple[int, int]) -> Iterator[slice]:
+        """Cuts a batch into runs whose tiles fit the networks at once."""
+        rows, columns = (min(side, self._tile) * self.hop_length for side in grid)
+        run = max(1, _BATCH_PIXELS // max(1, rows * columns))
+        return (slice(start, start + run) for start in range(0, batch, run))

@@ -1,0 +1,266 @@
+"""Items into an archive: encode, lay out, code, write, and prove before the file gets its name."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.coding.container import (
+    MAX_ITEMS,
+    MAX_SAMPLES,
+    MAX_SIDE,
+    Archive,
+    Block,
+    Header,
+    ItemRecord,
+    write_archive,
+)
+from latentpress.coding.layout import BlockLayout, lay_out
+from latentpress.coding.names import check_name, output_names
+from latentpress.data.sources import ItemRef, Skipped, Source, open_sources
+from latentpress.errors import ArchiveError, ItemError
+from latentpress.items.image import IMAGE_SUFFIXES
+from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather
+from latentpress.press.files import staged
+from latentpress.press.summary import Progress, Summary
+
+if TYPE_CHECKING:
+    from latentpress.grid.exact import ExactGrid
+    from latentpress.model import LatentModel
+
+__all__ = ["compress", "encode_archive"]
+
+_GROUP_SAMPLES = 1 << 24
+"""Samples of items held at once; one larger item is held alone."""
+
+Integers = NDArray[Any]
+Pixels = NDArray[np.uint8]
+
+
+def compress(
+    model: LatentModel,
+    sources: Source | Sequence[Path | str],
+    out: Path | str | BinaryIO,
+    *,
+    verify: bool = True,
+    overwrite: bool = False,
+    model_name: str = "",
+    progress: Progress | None = None,
+) -> Summary:
+    """Presses images into one archive.
+
+    Args:
+        model: the codec, in evaluation mode.
+        sources: files, folders, zip, IDX or .npz files, or a `Source` of items already opened.
+        out: the archive's path, or a binary stream.
+        verify: decode the finished archive as `decompress` would and compare, before it gets its name.
+        overwrite: replace an archive that is there.
+        model_name: what messages call the model.
+        progress: called as things go on.
+
+    Raises:
+        ItemError: an item is damaged, or an image was left out of the source; nothing is written.
+        UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
+        ArchiveError: verification failed; nothing is written.
+        LatentpressError: `out` exists and `overwrite` is False.
+
+    >>> import io
+    >>> import numpy as np
+    >>> from latentpress.config import ConvConfig, ModelConfig
+    >>> from latentpress.data.sources import ItemRef, Source
+    >>> from latentpress.model import build
+    >>> small = ConvConfig(width=32, depths=(0, 1))
+    >>> model = build(ModelConfig(encoder=small, decoder=small, prior=None)).eval()
+    >>> item = ItemRef("grey.png", None, lambda: np.full((20, 30, 3), 128, np.uint8))
+    >>> compress(model, Source((item,)), io.BytesIO()).symbols
+    40
+    """
+    start = time.perf_counter()
+    report = progress or _silent
+    if not isinstance(sources, Source):
+        sources = open_sources(sources, channels=model.config.item.channels)
+    _check_skipped(sources.skipped)
+    _check_names([item.name for item in sources.items])
+    with staged(out, overwrite=overwrite) as file:
+        coding = _Coding(_header(model, model_name), *_encode_items(model, sources.items, report))
+        blocks, model_bits = coding.blocks(BlockEncoder(coding.header.sizes, model.exact_prior), report)
+        size = coding.write(file, blocks)
+        failing = coding.failing(file, model.exact_prior, report) if verify else ()
+        if failing:
+            size = coding.write(file, coding.without_prior(blocks, failing))
+            if coding.failing(file, model.exact_prior, report):
+                raise ArchiveError("the archive does not decode to what was coded; please report this")
+    return Summary(
+        items=len(coding.records),
+        dims=sum(record.samples for record in coding.records) * coding.header.channels,
+        archive_bytes=size,
+        symbols=sum(item.size for item in coding.codes),
+        seconds=time.perf_counter() - start,
+        model_bits=model_bits,
+    )
+
+
+def encode_archive(model: LatentModel, images: Mapping[str, Pixels], *, verify: bool = True) -> bytes:
+    """Presses images in memory, uint8 (H, W, C) by name, and returns the archive; see `compress`."""
+    buffer = io.BytesIO()
+    source = Source(tuple(ItemRef(name, None, partial(_same, pixels)) for name, pixels in images.items()))
+    compress(model, source, buffer, verify=verify)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class _Coding:
+    """Items' codes on their way into an archive."""
+
+    header: Header
+    records: list[ItemRecord]
+    codes: list[Integers]
+
+    @cached_property
+    def layout(self) -> list[BlockLayout]:
+        return lay_out((self.header.grid(record.shape) for record in self.records), len(self.header.sizes))
+
+    @cached_property
+    def labels(self) -> list[int | None]:
+        return [record.label for record in self.records]
+
+    def block(self, encoder: BlockEncoder, number: int) -> tuple[Block, float]:
+        layout = self.layout[number]
+        return encoder.encode(gather(self.codes, layout), layout, self.labels)
+
+    def blocks(self, encoder: BlockEncoder, report: Progress) -> tuple[list[Block], float]:
+        """Returns all blocks, and the symbols' ideal length in bits."""
+        blocks, total = [], 0.0
+        for number in range(len(self.layout)):
+            block, bits = self.block(encoder, number)
+            blocks.append(block)
+            total += bits
+            report("code", number + 1, len(self.layout))
+        return blocks, total
+
+    def without_prior(self, blocks: Sequence[Block], numbers: Collection[int]) -> list[Block]:
+        encoder = BlockEncoder(self.header.sizes, None)
+        return [self.block(encoder, n)[0] if n in numbers else block for n, block in enumerate(blocks)]
+
+    def write(self, file: BinaryIO, blocks: Sequence[Block]) -> int:
+        blocks, counts = add_static(blocks, self.codes, self.layout, self.header.sizes)
+        file.seek(0)
+        file.truncate()
+        return write_archive(file, self.header, self.records, blocks, counts)
+
+    def failing(self, file: BinaryIO, exact: ExactGrid | None, report: Progress) -> set[int]:
+        """Returns the blocks of the archive in `file` that do not decode to these codes."""
+        archive = Archive(file)
+        if archive.header != self.header or list(archive.items) != self.records:
+            raise ArchiveError("the archive's index does not read as it was written; please report this")
+        failing = self._failing_of(archive, exact, range(len(self.layout)), report)
+        return {number for number in failing if self._failing_of(archive, exact, [number], _silent)}
+
+    def _failing_of(
+        self, archive: Archive, exact: ExactGrid | None, numbers: Collection[int], report: Progress
+    ) -> set[int]:
+        failing = set(numbers)  # one failing block ends the decoding of those beside it
+        with suppress(ArchiveError):
+            for number, symbols in decode_blocks(archive, exact, numbers):
+                if np.array_equal(symbols, gather(self.codes, self.layout[number])):
+                    failing.discard(number)
+                report("verify", len(numbers) - len(failing), len(numbers))
+        return failing
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Reports nothing."""
+
+
+def _same(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+def _check_skipped(skipped: Sequence[Skipped]) -> None:
+    for name, reason in skipped:
+        if posixpath.splitext(name.strip("'\""))[1].lower() in IMAGE_SUFFIXES:
+            raise ItemError(f"{name} would be left out ({reason}); rename it or take it away")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if not 1 <= len(names) <= MAX_ITEMS:
+        raise ItemError(f"an archive holds 1 to {MAX_ITEMS} items, got {len(names)}")
+    if len(set(names)) != len(names):
+        raise ItemError("two items have the same name; compress them into two archives")
+    for name in names:
+        check_name(name)
+    for name in output_names(names, ".png"):
+        check_name(name)
+
+
+def _header(model: LatentModel, name: str) -> Header:
+    config = model.config
+    return Header(
+        kind=config.item.kind,
+        channels=config.item.channels,
+        sizes=(config.latents.codebook_size,) * config.latents.num_partitions,
+        hop=(config.encoder.hop_length,) * 2,
+        model="".join(char for char in name if char.isprintable()),
+        prior_id=model.prior_id,
+        codebook_id=model.codebook_id,
+    )
+
+
+def _encode_items(
+    model: LatentModel, items: Sequence[ItemRef], report: Progress
+) -> tuple[list[ItemRecord], list[Integers]]:
+    """Returns each item's record and codes (*G, P), uint16, holding few pixels at a time."""
+    records: list[ItemRecord] = []
+    codes: list[Integers] = []
+    for group in _groups(model, items):
+        records += [ItemRecord(item.name, pixels.shape[:2], _label(model, item)) for item, pixels in group]
+        codes += _encode_group(model, [pixels for _, pixels in group])
+        report("encode", len(records), len(items))
+    return records, codes
+
+
+def _groups(model: LatentModel, items: Iterable[ItemRef]) -> Iterator[list[tuple[ItemRef, Pixels]]]:
+    group: list[tuple[ItemRef, Pixels]] = []
+    held = 0
+    for item in items:
+        pixels = item.read()
+        if pixels.ndim != 3 or pixels.shape[2] != model.config.item.channels:
+            raise ItemError(f"{item.name}: the model takes {model.config.item.channels} channels a pixel")
+        if not 1 <= pixels.shape[0] * pixels.shape[1] <= MAX_SAMPLES:
+            raise ItemError(f"{item.name}: an item has 1 to {MAX_SAMPLES} pixels")
+        if max(pixels.shape[:2]) > MAX_SIDE:
+            raise ItemError(f"{item.name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
+        if group and held + pixels.size > _GROUP_SAMPLES:
+            yield group
+            group, held = [], 0
+        group.append((item, pixels))
+        held += pixels.size
+    yield group
+
+
+def _encode_group(model: LatentModel, images: Sequence[Pixels]) -> list[Integers]:
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, pixels in enumerate(images):
+        by_shape.setdefault(pixels.shape, []).append(index)
+    codes: dict[int, Integers] = {}
+    for indices in by_shape.values():
+        batch = model.encode(np.stack([images[index] for index in indices]))
+        codes.update(zip(indices, batch.numpy().astype(np.uint16), strict=True))
+    return [codes[index] for index in range(len(images))]
+
+
+def _label(model: LatentModel, item: ItemRef) -> int | None:
+    prior, labels = model.config.prior, model.config.labels
+    if prior is None or not prior.class_conditional or item.label not in labels:
+        return None
+    return labels.index(item.label)

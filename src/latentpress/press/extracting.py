@@ -1,0 +1,219 @@
+"""Archives back into items: all of them or some, each block decoded once, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.coding.container import Archive
+from latentpress.coding.inspection import ArchiveLike, open_archive
+from latentpress.coding.modes import Mode
+from latentpress.coding.names import check_name, output_names
+from latentpress.errors import ArchiveError, WrongModelError
+from latentpress.items.image import write_png
+from latentpress.press.blocks import decode_blocks
+from latentpress.press.files import refuse_existing, safe_path, staged
+from latentpress.press.summary import Progress, Summary
+
+if TYPE_CHECKING:
+    from latentpress.model import LatentModel
+
+__all__ = ["decode_archive", "decompress", "verify_archive"]
+
+_GROUP_SAMPLES = 1 << 24
+"""Samples of items restored at once; one larger item is restored alone."""
+
+Integers = NDArray[Any]
+Pixels = NDArray[np.uint8]
+
+
+def decompress(
+    archive: ArchiveLike,
+    model: LatentModel,
+    out: Path | str | BinaryIO,
+    *,
+    only: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Restores the items of an archive as PNG files below a folder.
+
+    An item `a/b.jpg` becomes `a/b.png`; `latentpress.coding.names.output_names` says what happens
+    where two items would meet.
+
+    Args:
+        archive: a path, a binary stream, or the archive's bytes.
+        model: the codec that made it, in evaluation mode.
+        out: a folder, made if need be; or a binary stream, for one item's PNG.
+        only: names of items or of folders of items; the other items are not even decoded.
+        overwrite: replace files that are there.
+        progress: called as things go on.
+
+    Raises:
+        ArchiveError: the archive is damaged, or holds no item of that name.
+        UnsafePathError: a name would be written outside the folder; nothing is written.
+        WrongModelError: another model made the archive.
+        LatentpressError: a file exists and `overwrite` is False; nothing is written.
+    """
+    start = time.perf_counter()
+    with _opened(archive, model) as opened:
+        chosen = _choose(opened, only)
+        targets = _targets(opened, chosen, out, overwrite)
+        for done, (item, pixels) in enumerate(_restore(opened, model, chosen), start=1):
+            target = targets[item]
+            if isinstance(target, Path):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            with staged(target, overwrite=overwrite) as file:
+                file.write(write_png(pixels))
+            if progress is not None:
+                progress("decode", done, len(chosen))
+        return _summary(opened, chosen, start)
+
+
+def decode_archive(
+    archive: ArchiveLike, model: LatentModel, *, only: str | Sequence[str] | None = None
+) -> Iterator[tuple[str, Pixels]]:
+    """Yields the name and the pixels, uint8 (H, W, C), of each item; raises as `decompress` does."""
+    with _opened(archive, model) as opened:
+        for item, pixels in _restore(opened, model, _choose(opened, only)):
+            yield opened.items[item].name, pixels
+
+
+def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progress | None = None) -> Summary:
+    """Decodes every block and checks its bytes and its symbols; raises as `decompress` does."""
+    start = time.perf_counter()
+    with _opened(archive, model) as opened:
+        total = len(opened.layout)
+        for done, _ in enumerate(decode_blocks(opened, model.exact_prior, range(total)), start=1):
+            if progress is not None:
+                progress("verify", done, total)
+        return _summary(opened, range(len(opened.items)), start)
+
+
+@contextmanager
+def _opened(source: ArchiveLike, model: LatentModel) -> Iterator[Archive]:
+    with open_archive(source) as archive:
+        _check_model(archive, model)
+        yield archive
+
+
+def _check_model(archive: Archive, model: LatentModel) -> None:
+    header, config = archive.header, model.config
+    needed = f"the model {header.model!r}" if header.model else "a model"
+    if header.codebook_id != model.codebook_id:
+        raise WrongModelError(
+            f"this archive needs {needed} with codebook {header.codebook_id.hex()}; "
+            f"the one given has {model.codebook_id.hex()}"
+        )
+    if Mode.PRIOR in archive.modes and header.prior_id != model.prior_id:
+        raise WrongModelError(
+            f"this archive needs {needed} with prior {header.prior_id.hex()}; "
+            f"the one given has {model.prior_id.hex()}"
+        )
+    sizes = (config.latents.codebook_size,) * config.latents.num_partitions
+    shape = (config.item.kind, config.item.channels, sizes, (config.encoder.hop_length,) * 2)
+    classes = len(config.labels) if config.prior is not None and config.prior.class_conditional else 0
+    fits = shape == (header.kind, header.channels, header.sizes, header.hop)
+    if not fits or any(item.label is not None and item.label >= classes for item in archive.items):
+        raise ArchiveError("damaged archive: its header does not fit the model that it names")
+
+
+def _choose(archive: Archive, only: str | Sequence[str] | None) -> list[int]:
+    """Returns the numbers of the items wanted, in order."""
+    if only is None:
+        return list(range(len(archive.items)))
+    wanted = {only} if isinstance(only, str) else set(only)
+    found: set[str] = set()
+    chosen = []
+    for number, item in enumerate(archive.items):
+        matches = wanted.intersection(_item_and_folders(item.name))
+        if matches:
+            found |= matches
+            chosen.append(number)
+    if missing := sorted(wanted - found):
+        raise ArchiveError(f"no item {missing[0]!r} in the archive; `latentpress inspect` lists its items")
+    return chosen
+
+
+def _item_and_folders(name: str) -> Iterator[str]:
+    yield name
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+        yield name + "/"
+
+
+def _targets(
+    archive: Archive, chosen: Sequence[int], out: Path | str | BinaryIO, overwrite: bool
+) -> dict[int, Path | BinaryIO]:
+    """Returns where each item goes, or raises before anything is written."""
+    if not isinstance(out, str | Path):
+        if len(chosen) != 1:
+            raise ArchiveError(f"a stream takes one item, and {len(chosen)} were asked for; name one")
+        return {chosen[0]: out}
+    names = [item.name for item in archive.items]
+    for item in chosen:
+        check_name(names[item])
+    outputs = output_names(names, ".png")
+    targets: dict[int, Path | BinaryIO] = {}
+    for item in chosen:
+        targets[item] = path = safe_path(Path(out), outputs[item])
+        refuse_existing(path, overwrite)
+    return targets
+
+
+def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
+    """Yields the number and the pixels of each item."""
+    lanes: dict[int, dict[int, Integers]] = {item: {} for item in chosen}  # item -> first row -> codes
+    done: set[int] = set()
+    for group in _groups(archive, chosen):
+        needed = {number for item in group for number in archive.blocks_of[item]} - done
+        for number, codes in decode_blocks(archive, model.exact_prior, sorted(needed)):
+            block = archive.layout[number]
+            for index, lane in enumerate(block.lanes):
+                if lane.item in lanes:  # else it is not wanted
+                    lanes[lane.item][lane.start] = codes[:, index].astype(np.uint16).reshape(*block.shape, -1)
+        done |= needed
+        yield from _decode_group(archive, model, group, lanes)
+
+
+def _groups(archive: Archive, chosen: Sequence[int]) -> Iterator[list[int]]:
+    group, held = [], 0
+    for item in chosen:
+        samples = archive.items[item].samples * archive.header.channels
+        if group and held + samples > _GROUP_SAMPLES:
+            yield group
+            group, held = [], 0
+        group.append(item)
+        held += samples
+    yield group
+
+
+def _decode_group(
+    archive: Archive, model: LatentModel, group: Sequence[int], lanes: dict[int, dict[int, Integers]]
+) -> Iterator[tuple[int, Pixels]]:
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for item in group:
+        by_shape.setdefault(archive.items[item].shape, []).append(item)
+    for (height, width), items in by_shape.items():
+        codes = np.stack([np.concatenate([part for _, part in sorted(lanes.pop(i).items())]) for i in items])
+        yield from zip(items, model.decode(codes.astype(np.int64), size=(height, width)), strict=True)
+
+
+def _summary(archive: Archive, chosen: Sequence[int], start: float) -> Summary:
+    header = archive.header
+    records = [archive.items[item] for item in chosen]
+    return Summary(
+        items=len(records),
+        dims=sum(record.samples for record in records) * header.channels,
+        archive_bytes=archive.size,
+        symbols=sum(math.prod(header.grid(record.shape)) for record in records) * len(header.sizes),
+        seconds=time.perf_counter() - start,
+    )

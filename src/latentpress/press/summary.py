@@ -1,0 +1,38 @@
+"""What came of pressing or restoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Progress", "Summary"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage ("encode", "code", "verify", "decode", "write"), what is done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of one run over items of an archive.
+
+    Attributes:
+        items: how many were handled.
+        dims: their samples (pixels times channels), each a byte before compression.
+        archive_bytes: the whole archive.
+        symbols: codes of these items.
+        seconds: wall time.
+        model_bits: ideal length of the codes under the model, in bits: the exact prior's
+            cross-entropy, or the raw codes' bits without a prior; None where it was not computed.
+    """
+
+    items: int
+    dims: int
+    archive_bytes: int
+    symbols: int
+    seconds: float
+    model_bits: float | None = None
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Archive bits per sample of these items."""
+        return 8 * self.archive_bytes / self.dims

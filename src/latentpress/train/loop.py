@@ -1,0 +1,283 @@
+"""The training loop, for any stage: batches in, one optimiser step after another, a position out.
+
+It knows of a stage only what `Stage` says. A step is a pure function of the weights, averages, moments
+and the step's number: its batch, its random numbers and its learning rate follow from that number.
+So a run that was cut off and resumed from a checkpoint ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from latentpress.config import StageConfig
+from latentpress.errors import CheckpointError, TrainingError
+from latentpress.train.metrics import Meter
+from latentpress.train.optim import WeightAverage, build_optimizer, learning_rate
+from latentpress.train.replicas import Replicas
+from latentpress.train.runs import Checkpoint, Position
+
+__all__ = ["Limit", "Stage", "StageLoss", "StopSignals", "Training", "fit"]
+
+B = TypeVar("B")
+
+_REPORT_EVERY = 20  # steps; each report waits for the device once
+_GOLDEN = 0x9E3779B97F4A7C15  # keeps the seeds of two runs' steps apart
+
+
+@dataclass(frozen=True)
+class StageLoss:
+    """What one batch gives.
+
+    Attributes:
+        total: scalar to minimise, the mean over the batch.
+        figures: scalars to show, without gradient.
+    """
+
+    total: Tensor
+    figures: Mapping[str, Tensor]
+
+
+class Stage(Protocol[B]):
+    """A part of a model, how it is fitted, and on what."""
+
+    name: str
+    config: StageConfig
+
+    def parameters(self) -> list[Parameter]:
+        """What the optimiser moves."""
+        ...
+
+    def batches(self, start: int) -> Iterator[B]:
+        """Endless batches from number `start` on; batch i is a pure function of i."""
+        ...
+
+    def loss(self, batch: B) -> StageLoss:
+        """The loss of one batch, in training mode."""
+        ...
+
+    def stepped(self) -> None:
+        """Called after every optimiser step."""
+        ...
+
+    def finish(self) -> None:
+        """Called at the end, when the parameters hold their averages."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where a stage ends: after `steps` of its own, or when the run's clock shows `seconds`.
+
+    >>> Limit(steps=200).progress(Position("codec", stage_step=50))
+    0.25
+    >>> Limit(seconds=90).progress(Position("prior", elapsed=75, stage_start=60))
+    0.5
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def progress(self, position: Position) -> float:
+        """Share of the stage that is over; 1 or more at its end."""
+        if self.steps is not None:
+            return position.stage_step / max(1, self.steps) if self.steps else 1.0
+        assert self.seconds is not None
+        length = self.seconds - position.stage_start
+        return (position.elapsed - position.stage_start) / length if length > 0 else 1.0
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT instead of dying of them; a second SIGINT interrupts at once.
+
+    Attributes:
+        received: number of the signal, 0 where none came.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Within it signals are noted; only a process' main thread can do so, elsewhere nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if self.received == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+class Training:
+    """One stage under way: everything that its steps change.
+
+    Arguments:
+        stage: what is fitted.
+        model: the module that `stage` fits a part of; its whole state goes into checkpoints.
+        position: where the stage starts.
+        device: where the model is.
+        replicas: this process among those of the run.
+        seed: the run's seed, for the random numbers of every step.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[Any],
+        model: nn.Module,
+        position: Position,
+        *,
+        device: torch.device,
+        replicas: Replicas,
+        seed: int,
+    ) -> None:
+        self.stage, self.model, self.position = stage, model, position
+        self.device, self.replicas, self.seed = device, replicas, seed
+        self.parameters = stage.parameters()
+        self.optimizer = build_optimizer(stage.config, self.parameters)
+        self.average = WeightAverage(self.parameters, stage.config.average_decay)
+
+    def step(self, batches: Iterator[Any], progress: float) -> dict[str, Tensor]:
+        """Takes one optimiser step, at `progress` of the stage; returns its figures as tensors."""
+        config, position = self.stage.config, self.position
+        _seed(self.device, (self.seed * _GOLDEN + position.step) % (1 << 63))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, position.stage_step, progress)
+        figures: dict[str, Tensor] = {}
+        for _ in range(config.accumulate):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                loss = self.stage.loss(next(batches))
+            (loss.total / config.accumulate).backward()
+            for name, value in {"loss": loss.total, **loss.figures}.items():
+                share = value.detach() / config.accumulate
+                figures[name] = figures[name] + share if name in figures else share
+        self.replicas.average_gradients(self.parameters)
+        figures["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(position.stage_step + 1)
+        self.stage.stepped()
+        self.position = replace(position, stage_step=position.stage_step + 1, step=position.step + 1)
+        return figures
+
+    def finish(self) -> None:
+        """Gives the parameters their averages and ends the stage."""
+        self.average.swap()
+        self.stage.finish()
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that the next steps depend on, on the CPU; not a copy of what is there already."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{i}": value for i, value in enumerate(self.average.tensors)}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
+        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        return Checkpoint(self.position, whole)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continues from a checkpoint of this stage."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, value in checkpoint.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            i, _, kind = name.partition(".")
+            moments.setdefault(int(i), {})[kind] = value
+        try:
+            self.model.load_state_dict(parts["model"])
+            for i, average in enumerate(self.average.tensors):
+                average.copy_(parts["average"][str(i)])
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this release's model: {error}") from None
+        self.position = checkpoint.position
+
+
+def fit(
+    training: Training,
+    limit: Limit,
+    *,
+    signals: StopSignals,
+    report: Callable[[Position, dict[str, float]], None],
+    save: Callable[[], None],
+    save_seconds: float,
+) -> bool:
+    """Trains a stage to its limit, or until a stop signal; returns whether the limit was reached.
+
+    Arguments:
+        training: the stage under way.
+        limit: where it ends.
+        signals: where stop signals are noted.
+        report: called every few steps with the position and the mean figures since the last call.
+        save: called every `save_seconds` and at the end.
+        save_seconds: seconds from one save to the next.
+
+    Raises:
+        TrainingError: the loss or its gradient is not finite.
+    """
+    replicas, stage = training.replicas, training.stage
+    clock_zero = time.monotonic() - training.position.elapsed
+    saved_at, reported = training.position.elapsed, training.position
+    meter = Meter()
+
+    def flush() -> None:
+        nonlocal reported
+        position = training.position
+        if figures := meter.read(replicas):
+            _refuse_infinite(figures, position)
+            items = (position.step - reported.step) * stage.config.batch_size * stage.config.accumulate
+            figures["items_per_second"] = items / max(1e-9, position.elapsed - reported.elapsed)
+            report(position, figures)
+        reported = position
+
+    first = training.position.stage_step * stage.config.accumulate
+    batches = stage.batches(first)
+    with signals.caught():
+        while True:
+            elapsed, stop = replicas.agree(time.monotonic() - clock_zero, signals.received)
+            training.position = replace(training.position, elapsed=elapsed)
+            progress = limit.progress(training.position)
+            over = bool(stop) or progress >= 1
+            if over or elapsed - saved_at >= save_seconds:
+                flush()
+                save()
+                saved_at = elapsed
+            elif training.position.stage_step % _REPORT_EVERY == 0:
+                flush()
+            if over:
+                signals.received = stop
+                return progress >= 1
+            meter.add(training.step(batches, progress))
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seeds what a step may draw from; `torch.manual_seed` takes longer than a small step."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def _refuse_infinite(figures: Mapping[str, float], position: Position) -> None:
+    if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
+        raise TrainingError(
+            f"the loss is no longer finite near step {position.step}; lower {position.stage}.learning_rate "
+            f"or {position.stage}.clip_norm, or raise {position.stage}.warmup, and train into another folder"
+        )

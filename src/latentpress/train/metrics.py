@@ -1,0 +1,115 @@
+"""Figures of a run over its steps: means on the way, and the places where they are written."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from latentpress.checkpoint import write_atomically
+from latentpress.train.replicas import Replicas
+
+__all__ = ["JsonLines", "Meter", "MetricsSink", "TensorBoard", "open_sinks"]
+
+
+class Meter:
+    """Means of named figures, added up on their device so that no step waits for it.
+
+    >>> meter = Meter()
+    >>> meter.add({"loss": torch.tensor(1.0)})
+    >>> meter.add({"loss": torch.tensor(2.0)})
+    >>> meter.read(Replicas())
+    {'loss': 1.5}
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, figures: Mapping[str, Tensor]) -> None:
+        """Adds one step's figures, scalars."""
+        for name, value in figures.items():
+            value = value.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+
+    def read(self, replicas: Replicas) -> dict[str, float]:
+        """Returns the means since the last call, over the replicas too."""
+        if not self._count:
+            return {}
+        means = replicas.mean(torch.stack(list(self._sums.values())) / self._count).tolist()
+        figures = dict(zip(self._sums, means, strict=True))
+        self._sums, self._count = {}, 0
+        return figures
+
+
+class MetricsSink(Protocol):
+    """A place where figures go."""
+
+    def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
+        """Takes the figures of one moment."""
+        ...
+
+    def close(self) -> None:
+        """Ends the writing."""
+        ...
+
+
+class JsonLines:
+    """One JSON object a line. Lines after `step`, and half a line that a kill left, are dropped first."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        if path.exists():
+            lines = path.read_bytes().splitlines(keepends=True)
+            write_atomically(path, b"".join(line for line in lines if _belongs(line, step)))
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+
+    def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
+        """Appends one line."""
+        self._file.write(json.dumps({"stage": stage, "step": step, **figures}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """Event files for TensorBoard, where that package is installed (extra `tensorboard`)."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own dependencies
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(path), purge_step=step + 1)
+
+    def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
+        """Adds one scalar a figure."""
+        for name, value in figures.items():
+            self._writer.add_scalar(f"{stage}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        self._writer.close()
+
+
+def open_sinks(folder: Path, step: int) -> list[MetricsSink]:
+    """Opens `metrics.jsonl` and, where it can be imported, TensorBoard, to go on after `step`."""
+    sinks: list[MetricsSink] = [JsonLines(folder / "metrics.jsonl", step)]
+    with suppress(ImportError):
+        sinks.append(TensorBoard(folder / "tensorboard", step))
+    return sinks
+
+
+def _belongs(line: bytes, step: int) -> bool:
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except (ValueError, KeyError, TypeError):
+        return False

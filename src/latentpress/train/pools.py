@@ -1,0 +1,64 @@
+"""Which items train a model, and which are held out to judge it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from latentpress.config import ModelConfig
+from latentpress.data.loading import Pool
+from latentpress.errors import TrainingError
+
+__all__ = ["check_pool", "pool_digest", "split"]
+
+_HELD_OUT_EVERY = 50
+_HELD_OUT_MOST = 512
+_HELD_OUT_LEAST = 2
+
+
+def split(pool: Pool) -> tuple[Pool, Pool | None]:
+    """Returns the items to train on, and one in 50, at most 512, evenly spread, to judge on.
+
+    Of fewer than 100 items none is held out.
+    """
+    count = min(len(pool) // _HELD_OUT_EVERY, _HELD_OUT_MOST)
+    if count < _HELD_OUT_LEAST:
+        return pool, None
+    held = np.arange(count) * len(pool) // count
+    return _subset(pool, np.delete(np.arange(len(pool)), held)), _subset(pool, held)
+
+
+def check_pool(pool: Pool, config: ModelConfig) -> None:
+    """Raises `TrainingError` where the items do not fit the model."""
+    if not len(pool):
+        raise TrainingError("there is no item to train on: the sources hold no readable image")
+    if pool.channels != config.item.channels:
+        raise TrainingError(
+            f"the items have {pool.channels} channels and the model {config.item.channels}; "
+            f"set model.item.channels={pool.channels}, or read them with channels={config.item.channels}"
+        )
+    conditional = config.prior is not None and config.prior.class_conditional
+    if conditional and config.labels != pool.label_names:
+        raise TrainingError("model.labels are not the labels of the items; give those, in sorted order")
+
+
+def pool_digest(pool: Pool) -> str:
+    """Hash of the items' names, labels and shapes: it tells one data set from another."""
+    digest = hashlib.blake2b("\0".join(pool.names).encode(), digest_size=16)
+    digest.update(pool.labels.astype("<i8").tobytes() + pool.shapes.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _subset(pool: Pool, indices: np.ndarray) -> Pool:
+    """The items at `indices`; equal ones are moved together so that they stay one array."""
+    shapes, memory, offsets = pool.shapes[indices], pool.memory, pool.offsets[indices]
+    if (offsets >= 0).all() and (shapes == shapes[0]).all():
+        memory = np.concatenate([pool.planes(index).reshape(-1) for index in indices])
+        offsets = np.arange(len(indices)) * (len(memory) // len(indices))
+        shapes = np.concatenate([np.full((len(indices), 1), pool.channels), shapes[:, 1:]], axis=1)
+    items = tuple(pool.items[index] for index in indices)
+    return dataclasses.replace(
+        pool, items=items, labels=pool.labels[indices], shapes=shapes, memory=memory, offsets=offsets
+    )

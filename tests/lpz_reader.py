@@ -1,0 +1,192 @@
+"""A reader of .lpz archives made from docs/archive.md alone: it shares no code with the package."""
+
+import hashlib
+import io
+import math
+import zlib
+from decimal import Decimal, getcontext
+
+import cbor2
+
+getcontext().prec = 50
+MASK = (1 << 64) - 1
+
+
+def normalize(weights):
+    m = (1 << 24) - len(weights)
+    r = (m << 38) // sum(weights)
+    table = [1 + (w * r >> 38) for w in weights]
+    table[weights.index(max(weights))] += (1 << 24) - sum(table)
+    return table
+
+
+def exp_weights():
+    return [int((2**32 * (-Decimal(d) / 32).exp()).to_integral_value()) for d in range(768)]
+
+
+EXP = exp_weights()
+
+
+def table_of_logits(logits):
+    top = max(logits)
+    return normalize([EXP[min(767, top - x)] for x in logits])
+
+
+class RangeDecoder:
+    def __init__(self, data):
+        assert len(data) % 4 == 0
+        self.words = iter([int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)])
+        self.lower, self.range, self.point = 0, MASK, 0
+        for _ in range(2):
+            self.point = self.point << 32 | next(self.words, 0)
+
+    def decode(self, table):
+        scale = self.range >> 24
+        q = ((self.point - self.lower) & MASK) // scale
+        assert q < 1 << 24, "damaged"
+        symbol, below = 0, 0
+        while q >= below + table[symbol]:
+            below += table[symbol]
+            symbol += 1
+        self.lower, self.range = (self.lower + scale * below) & MASK, scale * table[symbol]
+        if self.range < 1 << 32:
+            self.lower, self.range = self.lower << 32 & MASK, self.range << 32
+            self.point = (self.point << 32 & MASK) | next(self.words, 0)
+        return symbol
+
+
+def column(data):
+    n = len(data) // 4
+    return [sum(data[plane * n + i] << 8 * plane for plane in range(4)) for i in range(n)]
+
+
+def move_on(name, step):
+    folder, slash, last = name.rpartition("/")
+    stem, dot, suffix = last.rpartition(".") if "." in last else (last, "", "")
+    stem = folder + slash + stem
+    end = max(i for i, char in enumerate(stem) if char in "0123456789") + 1
+    start = end
+    while start and stem[start - 1] in "0123456789" and end - start < 18:
+        start -= 1
+    number = str(int(stem[start:end]) + step).zfill(end - start)
+    return stem[:start] + number + stem[end:] + dot + suffix
+
+
+def names_of(index):
+    endings = iter(index["endings"].decode().split("\0"))
+    shared = iter(column(index["shared"]))
+    name, names = "", []
+    for step in column(index["steps"]):
+        name = move_on(name, step) if step else name[: next(shared)] + next(endings)
+        names.append(name)
+    return names
+
+
+def blocks_of(grids, members):
+    """Returns [(shape, [(item, first row, last row + 1), ...]), ...]."""
+    closed, still_open = [], {}
+    for item, grid in enumerate(grids):
+        rows, row = grid[0], math.prod(grid[1:])
+        height = rows
+        if rows * row > 4096:
+            height = math.ceil(rows / math.ceil(rows / max(1, 4096 // row)))
+        for first in range(0, rows, height):
+            last = min(rows, first + height)
+            shape = (last - first, *grid[1:])
+            lanes = still_open.setdefault(shape, [])
+            lanes.append((item, first, last))
+            if len(lanes) * math.prod(shape) * members >= 4096:
+                closed.append((shape, still_open.pop(shape)))
+    return closed + list(still_open.items())
+
+
+class Reader:
+    """`codes(prior)` gives {name: list of P-tuples in raster order}.
+
+    `prior(shape, lanes)` returns an object with `logits()`, one row a lane, and `push(symbols)`.
+    """
+
+    def __init__(self, data):
+        assert data[:9] == b"\x89LPZ\r\n\x1a\n\x01" and data[-4:] == b"LPZ\n"
+        digest = hashlib.blake2b(data[:9], digest_size=16)
+        sections, file = {}, io.BytesIO(data[:-20])
+        file.seek(9)
+        while tag := file.read(4):
+            length = file.read(8)
+            sections[tag] = file.read(int.from_bytes(length, "little"))
+            digest.update(tag + length + (b"" if tag == b"DATA" else sections[tag]))
+        assert digest.digest() == data[-20:-4]
+        self.head = cbor2.loads(sections[b"HEAD"])
+        self.index = cbor2.loads(zlib.decompress(sections[b"INDX"]))
+        self.sizes = self.head["sizes"]
+        self.names = names_of(self.index)
+        self.shapes = list(zip(*map(column, self.index["shape"]), strict=True))
+        self.grids = [
+            tuple(math.ceil(e / h) for e, h in zip(s, self.head["hop"], strict=True)) for s in self.shapes
+        ]
+        self.layout = blocks_of(self.grids, len(self.sizes))
+        self.tables = []
+        if b"TABL" in sections:
+            counts = column(zlib.decompress(sections[b"TABL"]))
+            for size in self.sizes:
+                self.tables.append(normalize(counts[:size]))
+                counts = counts[size:]
+        self.payloads, file = [], io.BytesIO(sections[b"DATA"])
+        for length, crc in zip(
+            column(self.index["lengths"]), column(self.index["payload_crcs"]), strict=True
+        ):
+            self.payloads.append(file.read(length))
+            assert zlib.crc32(self.payloads[-1]) == crc
+        assert len(self.payloads) == len(self.layout)
+
+    def codes(self, prior=None):
+        items = {name: {} for name in self.names}
+        for number, (shape, lanes) in enumerate(self.layout):
+            symbols = self._block(number, shape, len(lanes), prior)  # [t][lane][p]
+            flat = b"".join(s.to_bytes(2, "little") for row in symbols for lane in row for s in lane)
+            assert zlib.crc32(flat) == column(self.index["symbols_crcs"])[number]
+            for index, (item, first, _) in enumerate(lanes):
+                items[self.names[item]][first] = [tuple(row[index]) for row in symbols]
+        return {name: [t for _, band in sorted(bands.items()) for t in band] for name, bands in items.items()}
+
+    def _block(self, number, shape, lanes, prior):
+        positions, payload = math.prod(shape), self.payloads[number]
+        symbols = [[[0] * len(self.sizes) for _ in range(lanes)] for _ in range(positions)]
+        mode = self.index["modes"][number]
+        if mode == 3:
+            network, coder = prior(shape, lanes), RangeDecoder(payload)
+            for row in symbols:
+                for p in range(len(self.sizes)):
+                    logits = network.logits()
+                    for lane in range(lanes):
+                        row[lane][p] = coder.decode(table_of_logits(logits[lane]))
+                    network.push([lane[p] for lane in row])
+            return symbols
+        member = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * lanes)
+        for p in range(len(self.sizes)):
+            for i, symbol in enumerate(next(member)):
+                symbols[i // lanes][i % lanes][p] = symbol
+        return symbols
+
+    def _raw(self, payload, count):
+        bits = "".join(f"{byte:08b}" for byte in payload)
+        for size in self.sizes:
+            width = math.ceil(math.log2(size))
+            yield [int(bits[i * width : (i + 1) * width], 2) for i in range(count)]
+            bits = bits[count * width :]
+
+    def _static(self, payload, count):
+        coder = RangeDecoder(payload)
+        for table in self.tables:
+            yield [coder.decode(table) for _ in range(count)]
+
+    def _adaptive(self, payload, count):
+        coder = RangeDecoder(payload)
+        for size in self.sizes:
+            weights, symbols = [1] * size, []
+            for i in range(count):
+                if i % 64 == 0:
+                    table = normalize(weights)
+                symbols.append(coder.decode(table))
+                weights[symbols[-1]] += 4
+            yield symbols

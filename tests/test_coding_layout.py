@@ -1,0 +1,45 @@
+import runpy
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latentpress.coding import lay_out
+from latentpress.coding.layout import BLOCK, SEGMENT
+from latentpress.errors import ArchiveError
+
+READER = runpy.run_path(str(Path(__file__).with_name("lpz_reader.py")))
+GRIDS = st.lists(st.tuples(st.integers(1, 150), st.sampled_from([1, 8, 60, 5000])), min_size=1, max_size=12)
+
+
+@given(GRIDS, st.integers(1, 3))
+def test_every_row_stands_in_exactly_one_lane(grids, members):
+    rows = sorted(
+        (lane.item, row)
+        for block in lay_out(grids, members)
+        for lane in block.lanes
+        for row in range(lane.start, lane.stop)
+    )
+    assert rows == [(item, row) for item, grid in enumerate(grids) for row in range(grid[0])]
+
+
+@given(GRIDS, st.integers(1, 3))
+def test_blocks_are_of_bounded_size(grids, members):
+    for block in lay_out(grids, members):
+        assert block.positions <= SEGMENT or block.shape[0] == 1
+        assert (len(block.lanes) - 1) * block.positions * members < BLOCK
+
+
+@given(GRIDS, st.integers(1, 3))
+def test_the_layout_is_the_documented_one(grids, members):
+    blocks = [
+        (block.shape, [(lane.item, lane.start, lane.stop) for lane in block.lanes])
+        for block in lay_out(grids, members)
+    ]
+    assert blocks == READER["blocks_of"](grids, members)
+
+
+def test_too_many_blocks_are_noticed_before_they_are_made():
+    with pytest.raises(ArchiveError, match="more blocks"):
+        lay_out([(1 << 20, 1 << 10)], 1, max_blocks=3)

@@ -1,0 +1,68 @@
+"""Counts and sums, in one process and over two replicas."""
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
+
+from latentpress.config import CodebookConfig
+from latentpress.latents import Codebook
+from latentpress.latents.statistics import count
+
+STEPS = 40
+
+
+def test_counts_and_sums_are_those_of_one_hot_products() -> None:
+    torch.manual_seed(0)
+    rows, codes = torch.randn(50, 2, 3), torch.randint(5, (50, 2))
+    mask = torch.rand(50) < 0.5
+    rows[~mask] = 0
+    one_hot = torch.nn.functional.one_hot(codes, 5).float() * mask[:, None, None]
+    counts, sums = count(rows, codes, mask, 5)
+    torch.testing.assert_close(counts, one_hot.sum(0))
+    torch.testing.assert_close(sums, torch.einsum("npk,npd->pkd", one_hot, rows))
+
+
+def batch(step: int) -> torch.Tensor:
+    return torch.randn(8, 4, 6, generator=torch.Generator().manual_seed(step))
+
+
+def train(codebook: Codebook, rank: int, world: int) -> None:
+    # Only the first replica sees the first batch, which starts the memory; to the others it is padding.
+    codebook(batch(0), torch.full((8, 6), rank == 0))
+    codebook.update()
+    for step in range(1, STEPS):
+        for micro_batch in batch(step).chunk(2):
+            codebook(micro_batch[rank::world])
+        codebook.update()
+
+
+def make(revive_below: float) -> Codebook:
+    return Codebook(CodebookConfig(codebook_size=24, code_dim=4, revive_below=revive_below))
+
+
+def replica(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(rank)  # the replicas disagree on everything they draw
+    for revive_below in (0.0, 0.9):
+        codebook = make(revive_below)
+        train(codebook, rank, 2)
+        torch.save(codebook.state_dict(), folder / f"{revive_below}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_replicas_stay_equal_bit_for_bit_and_learn_from_the_whole_batch(tmp_path: Path) -> None:
+    start_processes(replica, args=(tmp_path,), nprocs=2, start_method="spawn")
+    states = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt")}
+    for revive_below in (0.0, 0.9):
+        first, second = (states[f"{revive_below}-{rank}"] for rank in (0, 1))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (states["0.9-0"]["share.weight"] < 0.3).any(), "some codes were revived"
+
+    torch.manual_seed(0)
+    alone = make(0.0)
+    train(alone, 0, 1)
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(states["0.0-0"][name], value, msg=name)

@@ -1,0 +1,181 @@
+"""The loop on a stage that knows nothing of models: a line fitted to noisy points."""
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from latentpress.config import StageConfig
+from latentpress.errors import CheckpointError, TrainingError
+from latentpress.train.loop import Limit, StageLoss, StopSignals, Training, fit
+from latentpress.train.replicas import Replicas
+from latentpress.train.runs import Checkpoint, Position
+
+
+class Line:
+    """y = 2x + 1, with random noise drawn in the loss, to see whether random numbers are resumed."""
+
+    name = "codec"
+
+    def __init__(self, config: StageConfig) -> None:
+        self.config = config
+        torch.manual_seed(0)
+        self.model = nn.Linear(1, 1)
+        self.steps = 0
+
+    def parameters(self):
+        return list(self.model.parameters())
+
+    def batches(self, start: int) -> Iterator[Tensor]:
+        size = self.config.batch_size
+        for i in itertools.count(start):
+            yield torch.linspace(-1, 1, 64).roll(-i * size)[:size, None]
+
+    def loss(self, batch: Tensor) -> StageLoss:
+        noise = 1e-3 * torch.randn(()) if self.config.accumulate == 1 else 0
+        total = (self.model(batch) - (2 * batch + 1 + noise)).square().mean()
+        return StageLoss(total, {"twice": 2 * total.detach()})
+
+    def stepped(self) -> None:
+        self.steps += 1
+
+    def finish(self) -> None:
+        pass
+
+
+CONFIG = StageConfig(batch_size=8, warmup=3, learning_rate=0.1)
+
+
+def training_of(config: StageConfig = CONFIG) -> Training:
+    line = Line(config)
+    return Training(
+        line, line.model, Position("codec"), device=torch.device("cpu"), replicas=Replicas(), seed=0
+    )
+
+
+def run(training: Training, limit: Limit, *, report=None, save=None, save_seconds: float = 1e9) -> bool:
+    return fit(
+        training,
+        limit,
+        signals=StopSignals(),
+        report=report or (lambda *_: None),
+        save=save or (lambda: None),
+        save_seconds=save_seconds,
+    )
+
+
+def steps_seen(training: Training) -> int:
+    assert isinstance(training.stage, Line)
+    return training.stage.steps
+
+
+def weights(training: Training) -> list[Tensor]:
+    return [p.detach().clone() for p in training.parameters] + [t.clone() for t in training.average.tensors]
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_it_fits_a_line():
+    training = training_of()
+    assert run(training, Limit(steps=300))
+    training.finish()
+    assert [round(p.item(), 1) for p in training.parameters] == [2.0, 1.0]
+    assert training.position.step == training.position.stage_step == 300 == steps_seen(training)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_resuming_from_any_checkpoint_ends_with_the_same_bits(optimizer: str, accumulate: int):
+    config = replace(CONFIG, optimizer=optimizer, accumulate=accumulate)
+    whole = training_of(config)
+    checkpoints: list[Checkpoint] = []
+
+    def save():
+        checkpoint = whole.checkpoint()
+        tensors = {name: value.clone() for name, value in checkpoint.tensors.items()}
+        checkpoints.append(Checkpoint(checkpoint.position, tensors))
+
+    assert run(whole, Limit(steps=12), save=save, save_seconds=0)
+    assert [each.position.step for each in checkpoints] == list(range(13))
+    for checkpoint in checkpoints:
+        resumed = training_of(config)
+        resumed.restore(checkpoint)
+        run(resumed, Limit(steps=12))
+        assert equal(weights(resumed), weights(whole))
+
+
+def test_micro_batches_make_the_step_of_their_union():
+    joint, split = (
+        training_of(replace(CONFIG, accumulate=1)),
+        training_of(replace(CONFIG, batch_size=4, accumulate=2)),
+    )
+    joint.stage.loss = lambda batch: StageLoss((joint.model(batch) - 2 * batch - 1).square().mean(), {})
+    run(joint, Limit(steps=20))
+    run(split, Limit(steps=20))
+    for a, b in zip(weights(joint), weights(split), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_figures_are_reported_and_saving_comes_last():
+    training, seen = training_of(), []
+    run(
+        training,
+        Limit(steps=50),
+        report=lambda position, figures: seen.append((position.step, figures)),
+        save=lambda: seen.append("saved"),
+    )
+    assert seen[-1] == "saved" and [step for step, _ in seen[:-1]] == [20, 40, 50]
+    assert seen[0][1]["twice"] == pytest.approx(2 * seen[0][1]["loss"])
+    assert seen[0][1]["items_per_second"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(number: signal.Signals):
+    training, saved, signals = training_of(), [], StopSignals()
+    before = signal.getsignal(number)
+
+    def stop(position: Position, _):
+        if position.step == 20:
+            os.kill(os.getpid(), number)
+
+    reached = fit(
+        training,
+        Limit(steps=1000),
+        signals=signals,
+        report=stop,
+        save=lambda: saved.append(training.position.step),
+        save_seconds=1e9,
+    )
+    assert not reached and saved == [21] and signals.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_limit_in_seconds_ends_at_the_run_clock():
+    training = training_of()
+    training.position = replace(training.position, elapsed=100.0, stage_start=100.0)
+    assert run(training, Limit(seconds=100.2))
+    assert 100.2 <= training.position.elapsed < 110 and training.position.step > 0
+    assert run(training, Limit(seconds=100.2))  # over already: not one step more
+    assert training.position.step == steps_seen(training)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice_before_it_is_saved():
+    training, saved = training_of(), []
+    training.stage.loss = lambda batch: StageLoss(training.model(batch).sum() * float("nan"), {})
+    with pytest.raises(TrainingError, match=r"lower codec\.learning_rate"):
+        run(training, Limit(steps=100), save=lambda: saved.append(1))
+    assert not saved
+
+
+def test_a_checkpoint_of_another_model_is_one_clear_error():
+    checkpoint = training_of().checkpoint()
+    checkpoint.tensors["model.weight"] = torch.zeros(7, 7)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        training_of().restore(checkpoint)

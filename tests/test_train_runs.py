@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentpress.errors import CheckpointError, TrainingError
+from latentpress.train.runs import Checkpoint, Position, RunFolder
+
+IDENTITY = {"model": {"width": 8, "strides": (2, 2)}, "seed": 0}
+
+
+def checkpoint(step: int) -> Checkpoint:
+    tensors = {"model.a": torch.randn(3, 4), "model.b": torch.tensor(step)}
+    return Checkpoint(Position("codec", step, step, 0.1 * step, 0.0), tensors)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    runs = RunFolder(tmp_path / "run")
+    runs.claim(IDENTITY)
+    return runs
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(folder: RunFolder):
+    saved = checkpoint(7)
+    folder.save(saved)
+    read = folder.latest()
+    assert read is not None and read.position == saved.position
+    assert read.tensors.keys() == saved.tensors.keys()
+    assert all(torch.equal(read.tensors[name], value) for name, value in saved.tensors.items())
+
+
+def test_the_last_two_are_kept(folder: RunFolder):
+    assert folder.latest() is None
+    for step in (5, 9, 10, 100):
+        folder.save(checkpoint(step))
+    assert sorted(path.name for path in folder.path.glob("step-*")) == ["step-10", "step-100"]
+    latest = folder.latest()
+    assert latest is not None and latest.position.step == 100
+
+
+def test_a_half_written_one_is_ignored_and_removed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    folder.save(checkpoint(1))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentpress.train.runs.os.rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save(checkpoint(2))
+    monkeypatch.undo()
+    assert len(list(folder.path.glob(".step-*"))) == 1
+    again = RunFolder(folder.path)
+    again.claim(IDENTITY)
+    latest = again.latest()
+    assert latest is not None and latest.position.step == 1
+    assert not list(folder.path.glob(".step-*"))
+    again.save(checkpoint(2))
+
+
+def test_another_run_is_refused_and_named(folder: RunFolder):
+    folder.claim(IDENTITY)
+    with pytest.raises(TrainingError, match=r"model\.width, seed differ.*another output folder"):
+        folder.claim({"model": {"width": 9, "strides": (2, 2)}, "seed": 1})
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+def test_damage_is_one_clear_error(folder: RunFolder, name: str):
+    folder.save(checkpoint(3))
+    path = folder.path / "step-3" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match="step-3 is damaged"):
+        folder.latest()
+
+
+def test_a_damaged_run_configuration_is_one_clear_error(folder: RunFolder):
+    (folder.path / "config.json").write_text("{")
+    with pytest.raises(TrainingError, match="delete"):
+        folder.claim(IDENTITY)

@@ -1,0 +1,41 @@
+"""A folder to run commands in, for the tests of the command line and of the documents."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latentpress.cli import main
+from latentpress.items.image import write_png
+
+__all__ = ["QUICK", "Workplace", "make_workplace"]
+
+QUICK = (
+    "--preset=tiny",
+    "--steps=4",
+    "--device=cpu",
+    *(f"--set=model.{part}.width=32" for part in ("encoder", "decoder")),
+    *("--set=codec.batch_size=2", "--set=prior.batch_size=2", "--set=codec.crop=16", "--set=prior.crop=16"),
+)
+"""Options of `latentpress train` that make a useless model at once."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """`folder` holds `photos/`, pictures of these `names`, and `model/`, trained on them for moments."""
+
+    folder: Path
+    names: tuple[str, ...] = ("autumn.png", "lake.png", "town/square.png")
+
+
+def make_workplace(folder: Path) -> Workplace:
+    """Fills an empty folder."""
+    place = Workplace(folder)
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(place.names):
+        path = folder / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        gradient = np.linspace(0, 200, 24 * (30 + number)).reshape(24, 30 + number, 1)
+        path.write_bytes(write_png((gradient + rng.integers(0, 56, (1, 1, 3))).astype(np.uint8)))
+    assert main(["train", str(folder / "photos"), "-o", str(folder / "model"), *QUICK]) == 0
+    return place
