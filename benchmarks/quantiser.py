@@ -69,7 +69,7 @@ def ours(codebook_size: int) -> Callable[[Tensor], None]:
 
 def theirs(codebook_size: int) -> Callable[[Tensor], None]:
     """Returns the same step of `vector_quantize_pytorch.VectorQuantize`."""
-    from vector_quantize_pytorch import VectorQuantize
+    from vector_quantize_pytorch import VectorQuantize  # pyright: ignore[reportMissingImports]
 
     quantiser = VectorQuantize(
         dim=SHAPE[1],
