@@ -148,6 +148,30 @@ def test_initialisation_ignores_the_mask_s_outside() -> None:
     assert codebook.codebook.abs().max() < 100
 
 
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_padding_alone_starts_nothing(memory: Any, gradient: str, distance: str) -> None:
+    codebook, fresh = (make(memory=memory, gradient=gradient, distance=distance) for _ in range(2))
+    nothing, real = torch.zeros(8, 6, dtype=torch.bool), torch.randn(8, 4, 6)
+    before = tensors(codebook)
+    for _ in range(2):
+        z = torch.full((8, 4, 6), float("nan"), requires_grad=True)
+        quantized = codebook(z, nothing)
+        (quantized.vectors.sum() + quantized.commitment_loss + quantized.codebook_loss).backward()
+        codebook.update()
+        assert z.grad is not None and not z.grad.any() and not quantized.vectors.any()
+    for name in ("memory.vectors", "share.total", "window.counts", "initialised"):
+        assert torch.equal(codebook.state_dict()[name], before[name]), name
+    codebook(real, ~nothing)  # the first real batch starts it, and those after it do not start it again
+    fresh(real)
+    torch.testing.assert_close(codebook.codebook, fresh.codebook)
+    codebook(real + 5, ~nothing)
+    torch.testing.assert_close(codebook.codebook, fresh.codebook)
+    codebook.update()
+    assert codebook.initialised and all(value.isfinite().all() for value in tensors(codebook).values())
+
+
 def test_accumulated_micro_batches_equal_one_batch() -> None:
     whole, parts = started(revive_below=0.0), started(revive_below=0.0)
     for _ in range(3):

@@ -133,7 +133,8 @@ class Batches:
         """Cuts all crops at once: the same result as `_cut_each`, for items of one size."""
         window = tuple(np.minimum(self.size, images.shape[2:]))
         crops = sliding_window_view(images, window, axis=(2, 3))[draw.indices, :, draw.top, draw.left]
-        crops[draw.flipped] = torch.from_numpy(crops[draw.flipped]).flip(-1)  # numpy's is five times slower
+        # Not torch's flip: on this thread it would start a second OpenMP team, whose idle threads spin.
+        crops[draw.flipped] = crops[draw.flipped, ..., ::-1]
         return _continued(crops, self.size)
 
     def _cut_each(self, draw: Draw) -> np.ndarray:

@@ -47,8 +47,8 @@ class Quantized:
 class Codebook(nn.Module):
     """Vector quantisation (van den Oord et al., arXiv 1711.00937).
 
-    The first forward pass in training mode starts the memory from its batch (distinct vectors, then
-    some Lloyd steps). Every one gathers statistics, and `update`, called once after each optimiser
+    The first forward pass in training mode that is not all padding starts the memory from its batch
+    (distinct vectors, then some Lloyd steps). Every one gathers statistics, and `update`, called once after each optimiser
     step, applies them: so gradient accumulation and replicas see one batch. All state lies in buffers.
 
     With `distance="cosine"` vectors and memory are projected onto the sphere of radius sqrt(D), where
@@ -76,7 +76,7 @@ class Codebook(nn.Module):
         self.register_buffer("seed", torch.randint(2**31, ()))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
-        self._ready = False  # mirrors `initialised`, which cannot be asked inside a compiled graph
+        self._ready = False  # follows `initialised`, which cannot be asked inside a compiled graph
         self._pending: Statistics | None = None
 
     @property
@@ -153,6 +153,8 @@ class Codebook(nn.Module):
         self.memory.replace(revived, vectors)
         self.share.reset(revived)
         self.steps += 1
+        if not self._ready:
+            self._ready = bool(self.initialised)
 
     def usage(self) -> CodeUsage:
         """Returns the usage over the last 100 to 200 updates."""
@@ -203,11 +205,12 @@ class Codebook(nn.Module):
             counts, sums = count(rows, nearest(rows, vectors), valid, size)
             means = self._project(sums / counts.unsqueeze(-1))
             vectors = torch.where(counts.unsqueeze(-1) > 0, means, vectors)
-        broadcast(vectors)
-        broadcast(self.seed)
-        self.memory.vectors.copy_(vectors)
-        self.initialised.fill_(True)
-        self._ready = True
+        start = ~self.initialised if valid is None else ~self.initialised & valid.any()
+        for tensor in (vectors, start, self.seed):
+            broadcast(tensor)
+        self.memory.vectors.copy_(torch.where(start, vectors, self.memory.vectors))
+        self.initialised.logical_or_(start)
+        self._ready = valid is None  # where there is a mask, `update` finds out
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
         super()._load_from_state_dict(state_dict, *arguments, **named)
