@@ -48,8 +48,9 @@ class Codebook(nn.Module):
     """Vector quantisation (van den Oord et al., arXiv 1711.00937).
 
     The first forward pass in training mode that is not all padding starts the memory from its batch
-    (distinct vectors, then some Lloyd steps). Every one gathers statistics, and `update`, called once after each optimiser
-    step, applies them: so gradient accumulation and replicas see one batch. All state lies in buffers.
+    (distinct vectors, then some Lloyd steps). Every one gathers statistics, and `update`, called once
+    after each optimiser step, applies them: so gradient accumulation and replicas see one batch. All
+    state lies in buffers.
 
     With `distance="cosine"` vectors and memory are projected onto the sphere of radius sqrt(D), where
     the nearest by angle is the nearest by distance, and everything else stays as it is.
@@ -96,7 +97,7 @@ class Codebook(nn.Module):
         """
         self._check(z, mask)
         with torch.autocast(z.device.type, enabled=False):
-            z = _masked(self._vectors(z), mask)
+            z = self._vectors(z, mask)
             if self.training and not self._ready:
                 self._initialise(*_rows(z, mask))
             memory = self.codebook
@@ -119,7 +120,7 @@ class Codebook(nn.Module):
         """Returns the codes (B, *G, P) of the encoder's output `z` (B, P*D, *G), and changes nothing."""
         self._check(z, None)
         with torch.autocast(z.device.type, enabled=False):
-            vectors = self._vectors(z)
+            vectors = self._vectors(z, None)
             return nearest(_rows(vectors, None)[0], self.codebook).view(vectors.shape[:-1])
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -167,10 +168,10 @@ class Codebook(nn.Module):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (z.shape[0], *z.shape[2:])):
             raise ValueError(f"the mask must be bool (batch, *grid), got {mask.dtype} {tuple(mask.shape)}")
 
-    def _vectors(self, z: Tensor) -> Tensor:
-        """(B, P*D, *G) -> (B, *G, P, D), projected; where nothing is projected, a view."""
+    def _vectors(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, P*D, *G) -> (B, *G, P, D), zero where masked, projected; without either, a view."""
         parts = z.float().unflatten(1, (self.config.num_partitions, self.config.code_dim))
-        return self._project(parts.movedim((1, 2), (-2, -1)))
+        return self._project(_masked(parts.movedim((1, 2), (-2, -1)), mask))
 
     def _project(self, vectors: Tensor) -> Tensor:
         if self.config.distance == "euclidean":
