@@ -48,6 +48,14 @@ _STAGES: dict[str, tuple[StageName, ...]] = {
 )
 @click.option("--time", "seconds", type=Duration(), help="Train for 90s, 20m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Train for a number of optimiser steps.")
+@click.option(
+    "--checkpoint",
+    "checkpoint_seconds",
+    type=Duration(),
+    default="2m",
+    show_default=True,
+    help="Time from one checkpoint to the next.",
+)
 @alpha_option
 @device_option
 @seed_option
@@ -61,6 +69,7 @@ def command(
     stage: str,
     seconds: float | None,
     steps: int | None,
+    checkpoint_seconds: float,
     drop_alpha: bool,
     device: str,
     seed: int,
@@ -99,7 +108,9 @@ def command(
     for skipped in pool.skipped:
         say(f"skipped {skipped.name}: {skipped.reason}")
     run = fit_to_data(base, pool, changes)
-    result = train_with_progress(run, pool, output, steps, seconds, seed, device, _STAGES[stage])
+    result = train_with_progress(
+        run, pool, output, steps, seconds, seed, device, _STAGES[stage], checkpoint_seconds
+    )
     done = "trained" if result.finished else "stopped; the same command continues"
     say(f"{done}: {output}, {result.steps} steps, {format_seconds(result.seconds)}{_words(result.figures)}")
     if not result.finished:
@@ -137,6 +148,7 @@ def train_with_progress(
     seed: int,
     device: str,
     stages: tuple[StageName, ...],
+    checkpoint_seconds: float = 120.0,
 ) -> TrainResult:
     """Trains with a bar per stage that shows the live figures; a stage's warning is said once."""
     from latentpress.cli.progress import StageBar, say
@@ -161,6 +173,7 @@ def train_with_progress(
             device=device,
             progress=report,
             stages=stages,
+            checkpoint_seconds=checkpoint_seconds,
         )
 
 
