@@ -136,6 +136,31 @@ def test_figures_are_reported_and_saving_comes_last():
     assert seen[0][1]["items_per_second"] > 0
 
 
+class Alike(Replicas):
+    """Replicas that all do the same, so that nothing needs to be sent."""
+
+    def average_gradients(self, parameters: object) -> None:
+        pass
+
+    def mean(self, values: Tensor) -> Tensor:
+        return values
+
+    def agree(self, elapsed: float, stop: int) -> tuple[float, int]:
+        return elapsed, stop
+
+
+@pytest.mark.parametrize(("accumulate", "world"), [(1, 1), (3, 1), (1, 4), (3, 4)])
+def test_the_speed_counts_the_items_of_all_replicas(
+    accumulate: int, world: int, monkeypatch: pytest.MonkeyPatch
+):
+    seconds = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))  # a second from look to look
+    training, seen = training_of(replace(CONFIG, batch_size=8, accumulate=accumulate)), []
+    training.replicas = Alike(rank=0, world=world)
+    run(training, Limit(steps=40), report=lambda _, figures: seen.append(figures["items_per_second"]))
+    assert seen == [8 * accumulate * world] * 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(number: signal.Signals):
     training, saved, signals = training_of(), [], StopSignals()

@@ -226,7 +226,8 @@ def fit(
         training: the stage under way.
         limit: where it ends.
         signals: where stop signals are noted.
-        report: called every few steps with the position and the mean figures since the last call.
+        report: called every few steps with the position and the mean figures since the last call;
+            `items_per_second` counts those of all replicas.
         save: called every `save_seconds` and at the end.
         save_seconds: seconds from one save to the next.
 
@@ -243,7 +244,8 @@ def fit(
         position = training.position
         if figures := meter.read(replicas):
             _refuse_infinite(figures, position)
-            items = (position.step - reported.step) * stage.config.batch_size * stage.config.accumulate
+            batch = stage.config.batch_size * stage.config.accumulate * replicas.world
+            items = (position.step - reported.step) * batch
             figures["items_per_second"] = items / max(1e-9, position.elapsed - reported.elapsed)
             report(position, figures)
         reported = position
