@@ -83,7 +83,7 @@ def test_toml_fills_in_what_it_leaves_out() -> None:
         ({"model": {"latents": {"codebook_size": "many"}}}, "model.latents.codebook_size: Input should be"),
         ({"model": {"encoder": {"strides": [2, 2, 2], "depths": [0, 0, 0]}}}, "hop lengths differ: 8 and 4"),
         ({"model": {"labels": ["a", "a"]}}, "labels: each may stand there once"),
-        ({"model": {"prior": {"class_conditional": True}}}, "no labels"),
+        ({"model": {"prior": {"class_conditional": True}}}, "no classes to tell apart"),
         ({"codec": {"learning_rate": float("nan")}}, "finite"),
         ({"codec": {"learning_rate": float("inf")}}, "finite"),
         ({"codec": {"steps": 0}}, "steps: at least 1, got 0"),

@@ -68,9 +68,11 @@ def test_folder_and_zip_list_the_same(tmp_path):
     assert folder.skipped == archive.skipped == (("a/notes.txt", "not the suffix of an image"),)
 
 
-def test_one_folder_is_no_label(tmp_path):
-    source = open_sources([write(tmp_path, {"a/1.png": png(), "a/2.png": png()})])
-    assert source.labels == () and {item.label for item in source.items} == {None}
+def test_one_class_alone_keeps_its_label(tmp_path):
+    write(tmp_path, {"a/1.png": png(), "a/2.png": png(), "b/1.png": png()})
+    for path in (tmp_path / "a", tmp_path / "a" / "1.png", zip_of(tmp_path / "x.zip", {"a/1.png": png()})):
+        source = open_sources([path])
+        assert source.labels == ("a",) and {item.label for item in source.items} == {"a"}
 
 
 def test_files_named_one_by_one(tmp_path):

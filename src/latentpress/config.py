@@ -233,7 +233,7 @@ class ModelConfig(_Strict):
         _require(len(set(self.labels)) == len(self.labels), "labels: each may stand there once")
         _require(
             self.prior is None or not self.prior.class_conditional or len(self.labels) > 0,
-            "prior.class_conditional: the items have no labels; put them into one folder per class",
+            "prior.class_conditional: no classes to tell apart; put the items into one folder a class",
         )
 
 

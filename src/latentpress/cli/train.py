@@ -136,7 +136,8 @@ def fit_to_data(config: RunConfig, pool: Pool, changes: dict[str, str]) -> RunCo
     from latentpress.config import override
 
     size = np.median(pool.shapes[:, 1:], axis=0).astype(int).tolist()
-    return override(config, {"model.labels": pool.label_names, "model.item.size": size, **changes})
+    labels = pool.label_names if len(pool.label_names) > 1 else ()  # one class is none to tell apart
+    return override(config, {"model.labels": labels, "model.item.size": size, **changes})
 
 
 def train_with_progress(

@@ -106,7 +106,7 @@ def open_sources(
 
     Returns:
         The items by path in the order given, each path's in the order of their names. An item whose
-        name is taken gets a number. If all items would get the same label they get none.
+        name is taken gets a number.
 
     Raises:
         ItemError: A path does not exist, cannot be read, or there are no images at all.
@@ -148,8 +148,6 @@ def array_source(
 def _source(items: Iterable[ItemRef], skipped: tuple[Skipped, ...] = ()) -> Source:
     unique = tuple(_with_unique_names(items))
     labels = sorted({item.label for item in unique if item.label is not None})
-    if len(labels) < 2:
-        return Source(tuple(dataclasses.replace(item, label=None) for item in unique), (), skipped)
     return Source(unique, tuple(labels), skipped)
 
 
