@@ -115,7 +115,7 @@ class Bare:
     def run(self, steps: int) -> None:
         """Takes `steps` optimiser steps."""
         model = self.model
-        end = self.taken + steps
+        end, loss = self.taken + steps, self.ready[0].new_zeros(())
         while self.taken < end:
             progress = self.taken / end
             self.optimizer.param_groups[0]["lr"] = learning_rate(self.config, self.taken, progress)
