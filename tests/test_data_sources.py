@@ -130,6 +130,20 @@ def test_channels_and_alpha(tmp_path):
     assert open_sources([tmp_path], channels=3).items[0].read().shape == (4, 4, 3)
 
 
+def test_colour_is_dropped_only_where_that_is_asked_for(tmp_path):
+    grey, coloured = image(7), image(7)
+    coloured[3, 3, 2] = 8
+    np.savez(tmp_path / "x.npz", images=[grey, coloured])
+    write(tmp_path / "x", {"0.png": write_png(grey), "1.png": write_png(coloured)})
+    for path in (tmp_path / "x.npz", tmp_path / "x"):
+        dropped = open_sources([path], channels=1, drop_colour=True)
+        assert [item.read().shape for item in dropped.items] == [(4, 4, 1)] * 2
+        first, second = open_sources([path], channels=1).items
+        assert np.array_equal(first.read(), grey[..., :1])
+        with pytest.raises(ItemError, match=rf"^{second.name}: the image has colour, and the model is grey"):
+            second.read()
+
+
 def test_errors_name_the_item(tmp_path):
     write(tmp_path, {"a/bad.png": png()[:40]})
     with pytest.raises(ItemError, match=r"^a/bad\.png: damaged or truncated"):

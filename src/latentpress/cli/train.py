@@ -102,11 +102,14 @@ def command(
     base = override(
         base_config(preset, config), {k: v for k, v in changes.items() if k == "model.item.channels"}
     )
-    source = open_sources(data, channels=base.model.item.channels, drop_alpha=drop_alpha)
+    channels = base.model.item.channels
+    source = open_sources(data, channels=channels, drop_alpha=drop_alpha, drop_colour=True)
     with progress_bar() as progress:
         pool = load_pool(source, progress=lambda done, total: progress("read", done, total))
     for skipped in pool.skipped:
         say(f"skipped {skipped.name}: {skipped.reason}")
+    if channels == 1:
+        say("a grey model: images that have colour are trained on as grey")
     run = fit_to_data(base, pool, changes)
     result = train_with_progress(
         run, pool, output, steps, seconds, seed, device, _STAGES[stage], checkpoint_seconds

@@ -31,6 +31,10 @@ MAX_FILE_BYTES = 1 << 29
 
 _MAX_ARCHIVE_BYTES = 1 << 40  # of all that a zip archive declares: beyond it is a bomb
 _NO_IMAGE = "not the suffix of an image"
+_HAS_COLOUR = (
+    "the image has colour, and the model is grey: convert it to grey, or train a colour model "
+    "(--set model.item.channels=3)"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class _Reader(NamedTuple):
 
     channels: Literal[1, 3] | None
     drop_alpha: bool
+    drop_colour: bool
 
     def item(self, name: str, label: str | None, load: Callable[[], bytes]) -> ItemRef:
         return ItemRef(name, label, partial(self._image, name, load))
@@ -73,27 +78,41 @@ class _Reader(NamedTuple):
     def array_items(self, folder: str, array: ImageArray) -> Iterator[ItemRef]:
         digits = max(5, len(str(len(array.images) - 1)))
         for index in range(len(array.images)):
+            name = f"{folder}/{index:0{digits}d}.png"
             label = None if array.labels is None else array.labels[index]
-            yield ItemRef(f"{folder}/{index:0{digits}d}.png", label, partial(self._row, array.images, index))
+            yield ItemRef(name, label, partial(self._row, name, array.images, index))
 
     def _image(self, name: str, load: Callable[[], bytes]) -> np.ndarray:
         try:
-            return read_image(load(), channels=self.channels, drop_alpha=self.drop_alpha)
+            return self._wanted(read_image(load(), drop_alpha=self.drop_alpha))
         except ItemError as error:
             raise ItemError(f"{name}: {error}") from None
         except Exception as error:  # a zip archive's parsers may raise anything
             raise ItemError(f"{name}: cannot be read: {error}") from None
 
-    def _row(self, images: np.ndarray, index: int) -> np.ndarray:
-        pixels = images[index].copy()
-        return pixels if self.channels is None else to_channels(pixels, self.channels)
+    def _row(self, name: str, images: np.ndarray, index: int) -> np.ndarray:
+        try:
+            return self._wanted(images[index].copy())
+        except ItemError as error:
+            raise ItemError(f"{name}: {error}") from None
+
+    def _wanted(self, pixels: np.ndarray) -> np.ndarray:
+        if self.channels is None:
+            return pixels
+        if self.channels == 1 and not self.drop_colour and (pixels[..., 1:] != pixels[..., :1]).any():
+            raise ItemError(_HAS_COLOUR)
+        return to_channels(pixels, self.channels)
 
 
 _Found = Iterator[ItemRef | Skipped]
 
 
 def open_sources(
-    paths: Sequence[Path | str], *, channels: Literal[1, 3] | None = None, drop_alpha: bool = False
+    paths: Sequence[Path | str],
+    *,
+    channels: Literal[1, 3] | None = None,
+    drop_alpha: bool = False,
+    drop_colour: bool = False,
 ) -> Source:
     """Lists the images in files, folders (recursively), zip archives, IDX(.gz) and .npz files.
 
@@ -103,6 +122,8 @@ def open_sources(
             are opened only when named here.
         channels: 1 for grey, 3 for RGB, `None` for what each file has.
         drop_alpha: Whether to ignore alpha channels instead of refusing the images that have one.
+        drop_colour: Whether to turn colours into grey, where `channels` is 1, instead of refusing the
+            images that have any. RGB whose channels are all the same is grey either way.
 
     Returns:
         The items by path in the order given, each path's in the order of their names. An item whose
@@ -111,7 +132,7 @@ def open_sources(
     Raises:
         ItemError: A path does not exist, cannot be read, or there are no images at all.
     """
-    reader = _Reader(channels, drop_alpha)
+    reader = _Reader(channels, drop_alpha, drop_colour)
     found: list[ItemRef | Skipped] = []
     for path in map(Path, paths):
         try:
@@ -134,15 +155,18 @@ def array_source(
     labels: Sequence[object] | np.ndarray | None = None,
     *,
     channels: Literal[1, 3] | None = None,
+    drop_colour: bool = False,
     folder: str = "array",
 ) -> Source:
     """Makes a source of images in memory, uint8 (N, H, W) or (N, H, W, C), named `folder`/00000.png on.
+
+    `channels` and `drop_colour` are those of `open_sources`.
 
     >>> source = array_source(np.zeros((2, 8, 8, 3), np.uint8), ["cat", "dog"])
     >>> source.items[1].name, source.items[1].label, source.labels
     ('array/00001.png', 'dog', ('cat', 'dog'))
     """
-    return _source(_Reader(channels, False).array_items(folder, image_array(images, labels)))
+    return _source(_Reader(channels, False, drop_colour).array_items(folder, image_array(images, labels)))
 
 
 def _source(items: Iterable[ItemRef], skipped: tuple[Skipped, ...] = ()) -> Source:
