@@ -109,7 +109,7 @@ def test_inspect(place: Workplace, archive: str, capsys: pytest.CaptureFixture[s
     assert main(["inspect", "model", "--json"]) == 0
     model = json.loads(capsys.readouterr().out)
     assert model["codebook_id"] == told["codebook_id"]
-    assert model["config"]["item"]["size"] == [24, 31]
+    assert model["config"]["item"]["size"] == [16, 16]
     for path in (archive, "model"):
         assert main(["inspect", path]) == 0
         assert told["codebook_id"] in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_generate(place: Workplace, tmp_path: Path, capfdbinary: pytest.CaptureF
     draw = ["generate", "model", "--seed", "5"]
     assert main([*draw, "-n", "2", "-o", str(tmp_path / "new")]) == 0
     new = restored(tmp_path / "new")
-    assert len(new) == 2 and all(image.shape == (24, 31, 3) for image in new.values())
+    assert len(new) == 2 and all(image.shape == (16, 16, 3) for image in new.values())
     assert main([*draw, "-n", "2", "-o", str(tmp_path / "new")]) == 1
     capfdbinary.readouterr()
     assert main([*draw, "-n", "1", "-o", "-"]) == 0
@@ -128,6 +128,16 @@ def test_generate(place: Workplace, tmp_path: Path, capfdbinary: pytest.CaptureF
     (big,) = restored(tmp_path / "big").values()
     assert big.shape == (8, 40, 3)
     assert main([*draw, "-o", str(tmp_path / "cat"), "--label", "cat"]) == 1
+
+
+def test_generate_shows_how_far_it_is(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[object, ...]] = []
+    monkeypatch.setattr("latentpress.cli.progress.StageBar.show", lambda _, *call: shown.append(call))
+    assert main(["generate", "model", "-n", "2", "-o", str(tmp_path)]) == 0
+    codes = 2 * 2 * 2 * 2  # images, rows, columns, partitions
+    assert ("draw", codes, codes) in shown and shown[-1] == ("decode", codes, codes)
 
 
 def test_evaluate(place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,9 +127,11 @@ def test_the_prior_alone_keeps_the_codec(
     run(CONFIG, pool, tmp_path, steps=4, device="cpu", stages=("codec",))
     codec = LatentModel.from_pretrained(tmp_path, "cpu")
     assert codec.exact_prior is None
-    wider = replace(CONFIG, model=replace(MODEL, prior=replace(PRIOR, width=12)))
+    item = replace(MODEL.item, size=(8, 12))  # in which new images are made: no matter of the codec
+    wider = replace(CONFIG, model=replace(MODEL, item=item, prior=replace(PRIOR, width=12)))
     model = run(wider, pool, tmp_path, steps=4, device="cpu", stages=("prior",)).model
     assert model.exact_prior is not None and model.codebook_id == codec.codebook_id
+    assert model.config.item.size == (8, 12)
     other = replace(CONFIG, model=replace(MODEL, latents=CodebookConfig(codebook_size=32, code_dim=4)))
     with pytest.raises(TrainingError, match="run-prior holds another run"):
         run(other, pool, tmp_path, steps=4, device="cpu", stages=("prior",))

@@ -57,7 +57,7 @@ def _require(condition: bool, message: str) -> None:
 class ImageConfig(_Strict):
     """Images of 8 bits a channel: `channels` is 1 (grey) or 3 (RGB).
 
-    `size` is the usual (height, width) in pixels, in which new images are made.
+    `size` is the (height, width) in pixels in which new images are made unless one is asked for.
     """
 
     kind: Literal["image"] = "image"

@@ -42,7 +42,9 @@ class _Size(click.ParamType):
 )
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
 @click.option("--label", metavar="LABEL", help="The class to draw from, if the prior knows classes.")
-@click.option("--size", type=_Size(), help="Height x width in pixels; by default the training images'.")
+@click.option(
+    "--size", type=_Size(), help="Height x width in pixels; by default as the prior was trained on."
+)
 @seed_option
 @click.option(
     "--temperature",
@@ -76,7 +78,7 @@ def command(
     if output == STREAM and count != 1:
         raise click.UsageError("stdout takes one image: -n 1")
     from latentpress.checkpoint import write_atomically
-    from latentpress.cli.progress import say
+    from latentpress.cli.progress import progress_bar, say
     from latentpress.generate import generate
     from latentpress.items.image import write_png
     from latentpress.model import LatentModel
@@ -85,7 +87,10 @@ def command(
     for target in targets:
         refuse_overwrite(target, force)
     loaded = LatentModel.from_pretrained(model, device)
-    images = generate(loaded, count, label=label, seed=seed, temperature=temperature, size=size)
+    with progress_bar("code") as progress:
+        images = generate(
+            loaded, count, label=label, seed=seed, temperature=temperature, size=size, progress=progress
+        )
     if output != STREAM:
         output.mkdir(parents=True, exist_ok=True)
     for target, image in zip(targets, images, strict=True):

@@ -133,14 +133,21 @@ def base_config(preset: str | None, config: Path | None) -> RunConfig:
 
 
 def fit_to_data(config: RunConfig, pool: Pool, changes: dict[str, str]) -> RunConfig:
-    """Returns `config` with what the data say, the labels and the usual size, and then with `changes`."""
+    """Returns `config` with `changes`, and with what the data say where neither does.
+
+    That is the labels, and the size of new images: the usual one, but no larger than the crops that the
+    prior is trained on, since it knows nothing of what lies further apart.
+    """
     import numpy as np
 
     from latentpress.config import override
 
-    size = np.median(pool.shapes[:, 1:], axis=0).astype(int).tolist()
     labels = pool.label_names if len(pool.label_names) > 1 else ()  # one class is none to tell apart
-    return override(config, {"model.labels": labels, "model.item.size": size, **changes})
+    config = override(config, {"model.labels": labels, **changes})
+    prior = config.model.prior
+    crop = (config.codec if prior is not None and prior.training == "joint" else config.prior).crop
+    size = np.median(pool.shapes[:, 1:], axis=0).astype(int).clip(max=crop).tolist()
+    return override(config, {"model.item.size": config.model.item.size or size})
 
 
 def train_with_progress(

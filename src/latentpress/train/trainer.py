@@ -7,7 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -283,6 +283,7 @@ class _Session:
         if self.codec is None or checkpoint is not None:
             return model
         old, new = self.codec.config, model.config
+        old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
         parts = ("item", "encoder", "latents", "decoder", "likelihood")
         if differing := [part for part in parts if getattr(old, part) != getattr(new, part)]:
             raise TrainingError(f"the codec in {self.folder} has other settings: {', '.join(differing)}")

@@ -1,0 +1,84 @@
+"""New images: their size, their progress, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from latentpress.cli.train import fit_to_data
+from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ImageConfig, ModelConfig, override
+from latentpress.data.loading import Pool, load_pool
+from latentpress.data.sources import array_source
+from latentpress.errors import ConfigError, LatentpressError
+from latentpress.generate import generate
+from latentpress.grid import ExactGrid
+from latentpress.model import LatentModel, build
+from latentpress.presets import tiny
+
+
+@pytest.fixture(scope="module")
+def model() -> LatentModel:
+    torch.manual_seed(0)
+    conv = ConvConfig(width=32, depths=(0, 1))
+    config = ModelConfig(
+        item=ImageConfig(size=(12, 9)),
+        encoder=conv,
+        decoder=conv,
+        latents=CodebookConfig(codebook_size=16, code_dim=4, num_partitions=2),
+        prior=GridConfig(width=8, depth=1, reach=2, dilations=(1,)),
+    )
+    built = build(config).eval()
+    assert built.prior is not None
+    built.exact_prior = ExactGrid.convert(built.prior, torch.randint(16, (2, 3, 3, 2)))
+    return built
+
+
+def pool_of(height: int, width: int) -> Pool:
+    return load_pool(array_source(np.zeros((3, height, width, 3), np.uint8)))
+
+
+def test_progress_counts_codes_to_the_end_and_changes_nothing(model: LatentModel) -> None:
+    calls: list[tuple[str, int, int]] = []
+    told = generate(model, 5, seed=3, progress=lambda *call: calls.append(call))
+    assert told.shape == (5, 12, 9, 3) and np.array_equal(told, generate(model, 5, seed=3))
+    codes = 5 * 3 * 3 * 2
+    drawn = [done for stage, done, _ in calls if stage == "draw"]
+    assert drawn == [*range(5, codes + 1, 5)] and {total for *_, total in calls} == {codes}
+    assert calls[-1] == ("decode", codes, codes)
+
+
+def test_many_images_are_decoded_in_order(model: LatentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = generate(model, 5, seed=3)
+    monkeypatch.setattr("latentpress.generate._DECODED_PIXELS", 2 * 12 * 9)
+    assert np.array_equal(together, generate(model, 5, seed=3))
+
+
+@pytest.mark.parametrize("size", [(8192, 8192), (0, 5)])
+def test_a_size_out_of_range_is_one_line_of_advice(model: LatentModel, size: tuple[int, int]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"cannot draw an image of \d+ x \d+: .*; give another size \(--size"
+    ):
+        generate(model, 1, size=size)
+    with pytest.raises(ConfigError, match="n at least 1"):
+        generate(model, 0)
+    with pytest.raises(LatentpressError, match="knows no classes"):
+        generate(model, 1, label="cat")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "changes", "size"),
+    [
+        ((3000, 2000), {}, (192, 192)),
+        ((100, 2000), {"prior.crop": "256"}, (100, 256)),
+        ((3000, 2000), {"model.prior.training": "joint"}, (64, 64)),
+        ((3000, 2000), {"model.item.size": "[1024, 512]"}, (1024, 512)),
+    ],
+)
+def test_the_usual_size_is_one_that_the_prior_was_trained_on(
+    pictures: tuple[int, int], changes: dict[str, str], size: tuple[int, int]
+) -> None:
+    assert fit_to_data(tiny(), pool_of(*pictures), changes).model.item.size == size
+
+
+def test_a_size_in_the_configuration_stays() -> None:
+    base = override(tiny(), {"model.item.size": [40, 50]})
+    assert fit_to_data(base, pool_of(30, 30), {}).model.item.size == (40, 50)
