@@ -130,6 +130,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr == ""
 
 
+def test_a_look_into_an_archive_needs_neither_torch_nor_the_model() -> None:
+    archive = str(ROOT / "tests" / "golden" / "prior.lpz")
+    code = "import sys\nfrom latentpress.cli import main\nmain(['inspect', sys.argv[1]])\nprint(*sys.modules)"
+    done = run("-c", code, archive)
+    assert "set/000.jpg" in done.stdout and done.stderr == ""
+    assert not {"torch", "matplotlib", "PIL"} & set(done.stdout.splitlines()[-1].split())
+
+
 def test_module_runs_as_a_program() -> None:
     done = run("-m", "latentpress", "train")
     assert done.returncode == 2 and done.stdout == "" and "Missing argument" in done.stderr

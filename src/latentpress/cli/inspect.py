@@ -22,7 +22,9 @@ __all__ = ["command"]
 @json_option
 @debug_option
 def command(path: Path, as_json: bool) -> None:
-    """Show what an archive or a model folder holds. An archive needs no model for it.
+    """Show what an archive or a model folder holds.
+
+    An archive needs neither its model nor torch for it. A model is loaded, and so proven to be whole.
 
     \b
     Examples:
