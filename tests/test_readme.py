@@ -19,6 +19,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLACEHOLDER = re.compile(r"@\w+@|\b(?:TODO|TBD|FIXME|XXX)\b|\?\?\?|\{\{|lorem ipsum", re.IGNORECASE)
 COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
 
 
@@ -61,9 +63,19 @@ def test_the_reference_is_current() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run `make docs`"
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    lines = enumerate(page.read_text().splitlines(), 1)
+    assert not [f"{page.name}:{number}: {line}" for number, line in lines if PLACEHOLDER.search(line)]
+
+
+@pytest.mark.parametrize("text", ["takes @SECONDS@ s", "TODO", "a gain of TBD dB", "??? images", "{{ x }}"])
+def test_placeholders_are_told(text: str) -> None:
+    assert PLACEHOLDER.search(text)
+    assert not PLACEHOLDER.search("someone@example.org, tests/todos.py, f{x}, why?")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
     assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
