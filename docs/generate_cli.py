@@ -14,7 +14,7 @@ HEAD = """\
 What `latentpress --help` and `latentpress VERB --help` print. This page is generated: `make docs`.
 
 Only data goes to stdout, all else to stderr; `-` is stdin or stdout. Exit codes: 0 done, 1 failed (one
-line says why, `--debug` shows where), 2 misuse, 130 interrupted.
+line says why, `--debug` shows where) or a training that SIGTERM stopped, 2 misuse, 130 interrupted.
 """
 
 

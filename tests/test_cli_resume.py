@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from latentpress.cli import main
 from workplace import QUICK, Workplace
 
@@ -50,3 +52,20 @@ def test_a_killed_training_ends_bit_identical(workplace: Workplace, tmp_path: Pa
     assert main(command(killed)) == 0
     for name in ("model.safetensors", "config.json"):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
+def test_a_stopped_training_is_saved_and_goes_on(
+    number: int, code: int, workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", str(workplace.folder / "photos"), "-o", str(tmp_path), *QUICK, "--steps=60"]
+    signals = [number]
+
+    def stop_once(_: object, stage: str, *__: object) -> None:
+        if stage == "codec" and signals:
+            os.kill(os.getpid(), signals.pop())
+
+    monkeypatch.setattr("latentpress.cli.progress.StageBar.show", stop_once)
+    assert main(command) == code
+    assert 0 < last_step(tmp_path) < 60 and not (tmp_path / "model.safetensors").exists()
+    assert main(command) == 0 and last_step(tmp_path) == 60

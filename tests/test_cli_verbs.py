@@ -201,6 +201,11 @@ def test_demo_leaves_other_folders_alone(tmp_path: Path, capsys: pytest.CaptureF
     assert "give another folder" in capsys.readouterr().err and precious.exists()
 
 
+def test_demo_says_how_it_marks_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--help"]) == 0
+    assert ".latentpress-demo" in capsys.readouterr().out
+
+
 def test_demo_replaces_an_earlier_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_: Path) -> None:
         raise KeyboardInterrupt
@@ -209,4 +214,4 @@ def test_demo_replaces_an_earlier_demo(tmp_path: Path, monkeypatch: pytest.Monke
     assert main(["demo", "-o", str(tmp_path)]) == 130
     (tmp_path / "images").mkdir()
     assert main(["demo", "-o", str(tmp_path)]) == 130
-    assert not (tmp_path / "images").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".latentpress-demo"]

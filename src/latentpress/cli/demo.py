@@ -21,7 +21,7 @@ _MARKER = ".latentpress-demo"  # says that what lies in the folder is a demo's, 
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="The folder for pictures, model, archive and report; an earlier demo there is replaced.",
+    help="The folder for pictures, model, archive and report.",
 )
 @click.option(
     "--time", "seconds", type=Duration(), default="2m", show_default=True, help="How long to train."
@@ -31,6 +31,9 @@ _MARKER = ".latentpress-demo"  # says that what lies in the folder is a demo's, 
 @debug_option
 def command(output: Path, seconds: float, device: str, seed: int) -> None:
     """Train a small codec on photographs, press others into an archive, restore them and write a report.
+
+    The demo leaves a file .latentpress-demo in its folder. A folder without it that holds anything is
+    left alone; in one that has it, images, model, archive and report are replaced.
 
     \b
     Example:

@@ -77,7 +77,8 @@ def command(
     """Train a codec and its prior on images.
 
     DATA is an image, a folder, a zip archive, an IDX or .npz file. The same command again continues a
-    run that was stopped. Settings are those of the model folder's run/config.json, by their dotted names.
+    run that was stopped: SIGTERM saves a checkpoint and ends with exit code 1, Ctrl-C with 130. Settings
+    are those of the model folder's run/config.json, by their dotted names.
 
     \b
     Examples:
