@@ -94,6 +94,19 @@ def test_model_bits_are_codes_and_pixels_together(model: LatentModel) -> None:
     assert measured.model_bits_per_dim == pytest.approx(nats / (image.size * math.log(2)))
 
 
+def test_the_prior_s_cost_is_that_of_the_archive_s_bands() -> None:
+    model = small_model(GridConfig(width=8, depth=1, reach=2, embedding=4, head_width=8))
+    codes = torch.randint(16, (1, 65, 65, 2))  # more than 4096 positions: cut in two
+    assert model.prior is not None
+    for parameter in model.prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    with torch.inference_mode():
+        bands = sum(model.prior.nll_nats(band.contiguous()).double() for band in codes.split(33, dim=1))
+        whole = model.prior.nll_nats(codes).double()
+    torch.testing.assert_close(prior_nats(model, codes), bands, rtol=1e-6, atol=0)
+    assert not torch.allclose(whole, bands, rtol=1e-5)
+
+
 def test_reconstruction_in_tiles_equals_one_piece(
     model: LatentModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

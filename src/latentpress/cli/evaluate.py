@@ -64,6 +64,9 @@ def command(
 ) -> None:
     """Measure a model on images that it has not seen, through a real archive, beside other codecs.
 
+    What the file takes over the prior's cross-entropy is said too: 1 is ideal. That is the float
+    prior's, in the bands into which the archive cuts large images.
+
     \b
     Example:
       latentpress evaluate model holdout/ --against webp,jpeg --report report.html

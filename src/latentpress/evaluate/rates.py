@@ -28,6 +28,7 @@ _TILE = 128  # latent positions a side that are decoded together
 def prior_nats(model: LatentModel, codes: Tensor, labels: Tensor | None = None) -> Tensor:
     """Cross-entropy of codes (B, rows, columns, P) under the float prior, (B,) float64.
 
+    Large grids are cut into the archive's bands, each of which the prior sees as a grid of its own.
     Without a prior every code costs log K. `labels` (B,) are class indices for a class-conditional prior.
     """
     if model.prior is None:
