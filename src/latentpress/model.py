@@ -10,8 +10,9 @@ archives are coded with. `build` makes an untrained model from its configuration
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,16 +167,7 @@ class LatentModel(nn.Module):
             signal = to_signal(piece.to(self.device).permute(0, 3, 1, 2))
             return self.latents.encode(self.encoder(pad_to_hop(signal, self.hop_length))).cpu()
 
-        for run in self._runs(images.shape[0], grid):
-            tiled(
-                to_codes,
-                images[run],
-                codes[run],
-                grid=grid,
-                tile=self._tile,
-                margin=self.encoder.margin,
-                hop_in=self.hop_length,
-            )
+        self._fill(codes, to_codes, images, grid, margin=self.encoder.margin, hop_in=self.hop_length)
         return codes
 
     @torch.inference_mode()
@@ -203,28 +195,20 @@ class LatentModel(nn.Module):
             parameters = self.decoder(self.latents.decode(piece.to(self.device)))
             return to_pixels(self.likelihood.mean(parameters)).permute(0, 2, 3, 1).cpu().numpy()
 
-        for run in self._runs(symbols.shape[0], grid):
-            tiled(
-                to_image,
-                symbols[run],
-                pixels[run],
-                grid=grid,
-                tile=self._tile,
-                margin=self.decoder.margin,
-                hop_out=self.hop_length,
-            )
+        self._fill(pixels, to_image, symbols, grid, margin=self.decoder.margin, hop_out=self.hop_length)
         return pixels
-
-    @property
-    def _tile(self) -> int:
-        return max(1, _TILE_PIXELS // self.hop_length)
 
     def _grid(self, size: Sequence[int]) -> tuple[int, int]:
         height, width = size
         return -(-height // self.hop_length), -(-width // self.hop_length)
 
-    def _runs(self, batch: int, grid: tuple[int, int]) -> Iterator[slice]:
-        """Cuts a batch into runs whose tiles fit the networks at once."""
-        rows, columns = (min(side, self._tile) * self.hop_length for side in grid)
+    def _fill(
+        self, out: Any, function: Callable[[Tensor], Any], x: Tensor, grid: Sequence[int], **tiling: int
+    ) -> None:
+        """Fills `out` with `function(x)`, as many items at once as their tiles fit the networks."""
+        tile = max(1, _TILE_PIXELS // self.hop_length)
+        rows, columns = (min(side, tile) * self.hop_length for side in grid)
         run = max(1, _BATCH_PIXELS // max(1, rows * columns))
-        return (slice(start, start + run) for start in range(0, batch, run))
+        for start in range(0, len(x), run):
+            part = slice(start, start + run)
+            tiled(function, x[part], out[part], grid=grid, tile=tile, **tiling)
