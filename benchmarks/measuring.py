@@ -1,4 +1,4 @@
-"""What the benchmarks of whole models share: training through the command line, evaluation, and a table."""
+"""What the benchmarks of whole models share: training through the command line, and evaluation."""
 
 import argparse
 import shlex
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from latentpress.cli.evaluate import write_report
+from latentpress.cli.evaluate import evaluation_table, write_report
 from latentpress.cli.progress import progress_bar
 from latentpress.data.sources import Source, open_sources
-from latentpress.evaluate import Evaluation, Quality, evaluate
+from latentpress.evaluate import evaluate
 from latentpress.model import LatentModel
 
 
@@ -59,52 +59,13 @@ def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
     source = _limited(open_sources(data, channels=model.config.item.channels), options.limit)
     with progress_bar() as progress:
         evaluation = evaluate(model, source, against=options.against.split(","), progress=progress)
-    print(table(evaluation))
+    print(evaluation_table(evaluation))
     if options.json:
         options.json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
     if options.report:
         title = f"{options.model.name} on {', '.join(path.name for path in data)}"
         again = shlex.join(["python", *sys.argv])
         write_report(options.report, options.model, model, source, evaluation, title=title, again=again)
-
-
-def table(evaluation: Evaluation) -> str:
-    """Words an evaluation as Markdown: the archive first, then the other codecs at its bytes."""
-    head = ["codec", "bytes", "bytes an image", "bits a pixel", "PSNR dB", "mean PSNR dB", "SSIM", "MS-SSIM"]
-    rows = [_row(evaluation, "**Latentpress**", evaluation.archive_bytes, evaluation.quality)]
-    for other in evaluation.comparisons:
-        name = f"{other.codec}, {other.layout}" + ("" if other.fits else " (its fewest bytes)")
-        rows.append(_row(evaluation, name, other.size_bytes, other.quality))
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    codes = evaluation.codes
-    lines += [
-        "",
-        f"- images: {evaluation.num_items:,}",
-        f"- archive bytes / float prior's cross-entropy: {evaluation.archive_bytes:,} / "
-        f"{evaluation.prior_bytes:,.0f} = {evaluation.overhead:.4f}",
-        f"- codes used: {codes.usage:.2%} of {codes.num_partitions} x {codes.codebook_size}, "
-        f"perplexity {codes.perplexity:.1f}",
-        f"- bits per dimension: {evaluation.bits_per_dim:.4f} in the file; lossless under the model "
-        f"{evaluation.model_bits_per_dim:.3f}",
-    ]
-    gains = [
-        f"{evaluation.gain_db(other):+.2f} over {other.codec} ({other.layout})"
-        for other in evaluation.comparisons
-        if other.fits
-    ]
-    return "\n".join([*lines, f"- PSNR at equal bytes, dB: {', '.join(gains)}"])
-
-
-def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> list[str]:
-    return [
-        name,
-        f"{size:,}",
-        f"{size / evaluation.num_items:,.1f}",
-        f"{8 * size / evaluation.num_pixels:.4f}",
-        f"{quality.psnr_db:.2f}",
-        f"{quality.mean_psnr_db:.2f}",
-        *("-" if value is None else f"{value:.4f}" for value in (quality.ssim, quality.ms_ssim)),
-    ]
 
 
 def _limited(source: Source, limit: int | None) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,12 @@ from latentpress.cli.options import (
 
 if TYPE_CHECKING:
     from latentpress.data.sources import Source
-    from latentpress.evaluate import Evaluation
+    from latentpress.evaluate import Evaluation, Quality
     from latentpress.model import LatentModel
 
 __all__ = ["command", "evaluation_table", "write_report"]
 
+_HEAD = ("codec", "bytes", "bytes/image", "bits/pixel", "PSNR dB", "mean PSNR", "SSIM", "MS-SSIM")
 _GENERATED = 16  # images that the report shows,
 _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position after the other
 
@@ -96,30 +98,51 @@ def command(
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
-    """Words an evaluation as a table: the model's archive first, then the other codecs at its bytes."""
-    rows = [f"{'':14}{'bytes':>12}{'bits/dim':>10}{'PSNR dB':>9}{'SSIM':>8}{'MS-SSIM':>9}"]
-
-    def add(name: str, size: float, psnr_db: float, ssim: float | None, ms_ssim: float | None) -> None:
-        bits = 8 * size / evaluation.num_dims
-        rows.append(f"{name:14}{size:12,.0f}{bits:10.4f}{psnr_db:9.2f}{_ratio(ssim):>8}{_ratio(ms_ssim):>9}")
-
-    quality = evaluation.quality
-    add("latentpress", evaluation.archive_bytes, quality.psnr_db, quality.ssim, quality.ms_ssim)
+    """Words an evaluation in Markdown: the model's archive first, then the other codecs at its bytes."""
+    rows = [_HEAD, _row(evaluation, "**Latentpress**", evaluation.archive_bytes, evaluation.quality)]
     for other in evaluation.comparisons:
-        name = other.codec if other.layout == "each" else f"{other.codec} {other.layout}"
-        name += "" if other.fits else " *"
-        add(name, other.size_bytes, other.quality.psnr_db, other.quality.ssim, other.quality.ms_ssim)
-    if not all(other.fits for other in evaluation.comparisons):
-        rows.append("* its fewest bytes: it cannot get down to the archive's")
+        name = f"{other.codec}, {other.layout}{'' if other.fits else ' *'}"
+        rows.append(_row(evaluation, name, other.size_bytes, other.quality))
     codes = evaluation.codes
-    rows += [
+    lines = [
+        *_aligned(rows),
         "",
-        f"{evaluation.num_items:,} images, {evaluation.bytes_per_item:,.1f} bytes each; "
-        f"file over the prior's cross-entropy {evaluation.overhead:.4f}",
-        f"codes used {100 * codes.usage:.1f} %, perplexity {codes.perplexity:.1f} of {codes.codebook_size}; "
-        f"lossless under the model {evaluation.model_bits_per_dim:.3f} bits/dim",
+        f"- {evaluation.num_items:,} images, {evaluation.bits_per_dim:.4f} bits/dim in the file, "
+        f"{evaluation.model_bits_per_dim:.3f} lossless under the model",
+        f"- archive bytes / float prior's cross-entropy: {evaluation.archive_bytes:,} / "
+        f"{evaluation.prior_bytes:,.0f} = {evaluation.overhead:.4f}",
+        f"- codes used: {codes.usage:.1%} of {codes.num_partitions} x {codes.codebook_size}, "
+        f"perplexity {codes.perplexity:.1f}",
     ]
-    return "\n".join(rows)
+    fitting = [other for other in evaluation.comparisons if other.fits]
+    if fitting:
+        gains = (f"{evaluation.gain_db(other):+.2f} over {other.codec}, {other.layout}" for other in fitting)
+        lines.append(f"- PSNR at equal bytes, dB: {'; '.join(gains)}")
+    if len(fitting) < len(evaluation.comparisons):
+        lines.append("- * its fewest bytes: it cannot get down to the archive's")
+    return "\n".join(lines)
+
+
+def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> Sequence[str]:
+    return (
+        name,
+        f"{size:,}",
+        f"{size / evaluation.num_items:,.1f}",
+        f"{8 * size / evaluation.num_pixels:.4f}",
+        f"{quality.psnr_db:.2f}",
+        f"{quality.mean_psnr_db:.2f}",
+        *("-" if value is None else f"{value:.4f}" for value in (quality.ssim, quality.ms_ssim)),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table whose first row is its head: the first column left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return [
+        f"| {row[0]:{widths[0]}} | {' | '.join(map(str.rjust, row[1:], widths[1:]))} |"
+        for row in (rows[0], rule, *rows[1:])
+    ]
 
 
 def write_report(
@@ -152,7 +175,3 @@ def write_report(
         training=read_training_curve(folder / "run" / "metrics.jsonl"),
         command=again,
     ).write(path)
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
