@@ -2,34 +2,31 @@
 
 import hashlib
 import io
+import itertools
 import math
 import zlib
-from decimal import Decimal, getcontext
 
 import cbor2
 
-getcontext().prec = 50
 MASK = (1 << 64) - 1
 
 
 def normalize(weights):
-    m = (1 << 24) - len(weights)
-    r = (m << 38) // sum(weights)
-    table = [1 + (w * r >> 38) for w in weights]
-    table[weights.index(max(weights))] += (1 << 24) - sum(table)
-    return table
+    spread = (1 << 24) - len(weights)
+    r = (spread << 38) // sum(weights)
+    bounds = [k + (w * r >> 38) for k, w in enumerate(itertools.accumulate(weights, initial=0))]
+    bounds[-1] = 1 << 24
+    return [high - low for low, high in itertools.pairwise(bounds)]
 
 
-def exp_weights():
-    return [int((2**32 * (-Decimal(d) / 32).exp()).to_integral_value()) for d in range(768)]
-
-
-EXP = exp_weights()
+def weight(below):
+    octave, i = divmod(min(1023, below), 32)
+    return ((1 << 31) - i * (44946432 - 356000 * i)) >> octave
 
 
 def table_of_logits(logits):
     top = max(logits)
-    return normalize([EXP[min(767, top - x)] for x in logits])
+    return normalize([weight(top - x) for x in logits])
 
 
 class RangeDecoder:

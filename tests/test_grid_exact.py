@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from latentpress.config import GridConfig
 from latentpress.errors import CheckpointError, TrainingError
 from latentpress.grid import Context, ExactGrid, GridNetwork
-from latentpress.grid.quantise import ACCUMULATOR_LIMIT, gate_table, proven, rounded_affine
+from latentpress.grid.quantise import ACCUMULATOR_LIMIT, LOGIT_UNIT, gate_table, proven, rounded_affine
 
 SMALL = GridConfig(width=8, depth=2, reach=2, dilations=(1, 2), embedding=6, head_width=8)
 
@@ -196,7 +196,7 @@ def test_a_trained_network_loses_almost_nothing():
     assert nats < 0.7 * held_out[..., 0].numel() * math.log(8 * 4)  # it has learned something
     exact = ExactGrid.convert(network, symbols[:32])
     coded = sum(
-        F.cross_entropy(member.flatten(0, -2).double() / 32, symbol.flatten(), reduction="sum").item()
+        F.cross_entropy(member.flatten(0, -2).double() * LOGIT_UNIT, symbol.flatten(), reduction="sum").item()
         for member, symbol in zip(exact.logits(held_out), held_out.unbind(-1), strict=True)
     )
     assert coded / nats < 1.005

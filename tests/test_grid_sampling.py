@@ -7,6 +7,7 @@ import torch
 
 from latentpress.config import GridConfig
 from latentpress.grid import Context, ExactGrid, GridNetwork
+from latentpress.grid.quantise import LOGIT_UNIT
 from latentpress.grid.sampling import sample
 
 SMALL = GridConfig(width=8, depth=1, reach=2, embedding=6, head_width=8)
@@ -32,7 +33,7 @@ def test_an_item_depends_on_its_number_and_the_seed_only(exact):
 
 def test_symbols_follow_the_distribution(exact):
     first = sample(exact, 4000, (1, 1), seed=0)[:, 0, 0, 0]
-    logits = exact.logits(torch.zeros(1, 1, 1, 2, dtype=torch.int64))[0].view(-1).double() / 32
+    logits = exact.logits(torch.zeros(1, 1, 1, 2, dtype=torch.int64))[0].view(-1).double() * LOGIT_UNIT
     assert torch.allclose(torch.bincount(first, minlength=5) / 4000, logits.softmax(0).float(), atol=0.03)
 
 
@@ -66,3 +67,31 @@ def test_labels_matter(exact):
 def test_numbers_out_of_range_are_named(exact, wrong):
     with pytest.raises(ValueError, match="needed"):
         sample(exact, 1, (2, 2), **wrong)
+
+
+def test_the_few_likeliest(exact):
+    cold = sample(exact, 5, (3, 4), seed=0, temperature=0.01)
+    assert torch.equal(sample(exact, 5, (3, 4), seed=0, top_k=1), cold)
+    assert torch.equal(sample(exact, 5, (3, 4), seed=0, top_p=1e-6), cold)
+    everything = sample(exact, 5, (3, 4), seed=0)
+    assert torch.equal(sample(exact, 5, (3, 4), seed=0, top_k=5), everything)
+
+
+def test_top_k_and_top_p_draw_in_proportion_from_what_they_keep(exact):
+    logits = exact.logits(torch.zeros(1, 1, 1, 2, dtype=torch.int64))[0].view(-1).double() * LOGIT_UNIT
+    p = logits.softmax(0)
+    order = p.argsort(descending=True)
+    expected = torch.zeros(5, dtype=torch.float64)
+    expected[order[:2]] = p[order[:2]] / p[order[:2]].sum()
+    between = (p[order[0]] + p[order[:2]].sum()) / 2  # needs two
+    for kept in ({"top_k": 2}, {"top_p": float(between)}):
+        first = sample(exact, 4000, (1, 1), seed=0, **kept)[:, 0, 0, 0]
+        found = torch.bincount(first, minlength=5) / 4000
+        assert torch.allclose(found.double(), expected, atol=0.03)
+        assert (found > 0).sum() == 2
+
+
+@pytest.mark.parametrize("wrong", [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
+def test_what_keeps_nothing_is_refused(exact, wrong):
+    with pytest.raises(ValueError, match="needed"):
+        sample(exact, 1, (2, 2), seed=0, **wrong)

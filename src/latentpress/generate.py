@@ -8,15 +8,15 @@ Codes are drawn with the exact prior's integers, so one seed gives the same code
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentpress.errors import ConfigError, LatentpressError
-from latentpress.grid import Context, ExactGrid
+from latentpress.grid import Context
 from latentpress.grid.sampling import sample
+from latentpress.grid.streams import prepare
 from latentpress.model import LatentModel
 
 __all__ = ["Progress", "generate"]
@@ -36,10 +36,13 @@ def generate(
     label: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
     size: tuple[int, int] | None = None,
+    given: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Draws `n` new images.
+    """Draws `n` new images, or `n` completions of one whose upper part is given.
 
     Arguments:
         model: a trained model with a prior.
@@ -47,7 +50,11 @@ def generate(
         label: the class to draw from, one of `model.config.labels`; the prior must be conditional.
         seed: the same seed gives the same codes everywhere.
         temperature: divides the log-probabilities: below 1 for likelier, above 1 for more varied items.
+        top_k: draw each code from so many of the likeliest only, 0 for all.
+        top_p: draw each code from the fewest likeliest that have this probability together.
         size: (height, width) in pixels; by default that of `model.config.item`, else 128 x 128.
+        given: (rows, width, C), uint8, the upper part of every image. Its whole rows of codes are kept and
+            continued, and its pixels stand in the result as they are.
         progress: called as things go on.
 
     Returns:
@@ -55,54 +62,64 @@ def generate(
 
     Raises:
         LatentpressError: the model has no exact prior, or `label` is none of its classes.
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or what is given does not fit the size.
     """
-    height, width = size or model.config.item.size or _DEFAULT_SIZE
-    if n < 1 or not 0.01 <= temperature <= 100:
-        raise ConfigError(f"generate: n at least 1, temperature 0.01 to 100; got {n} and {temperature}")
-    if min(height, width) < 1 or height * width > _MAX_PIXELS:
+    if n < 1 or not 0.01 <= temperature <= 100 or top_k < 0 or not 0 < top_p <= 1:
+        raise ConfigError(
+            "generate: n at least 1, temperature 0.01 to 100, top_k not negative and top_p up to 1; "
+            f"got {n}, {temperature}, {top_k} and {top_p}"
+        )
+    if model.exact_prior is None:
+        raise LatentpressError("the model has no prior to draw from; train one with --stage prior")
+    size = size or model.config.item.size or _DEFAULT_SIZE
+    _check_size(size, given, model.config.item.channels)
+    hop, report = model.hop_length, progress or _silent
+    grid = (-(-size[0] // hop), -(-size[1] // hop))
+    total, done = n * grid[0] * grid[1] * len(model.exact_prior.sizes), 0
+
+    def drawn(symbols: int) -> None:
+        nonlocal done
+        done += symbols
+        report("draw", done, total)
+
+    prepare(report)
+    codes = sample(
+        model.exact_prior,
+        n,
+        grid,
+        context=_context(model, n, label),
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        prefix=None if given is None else _known_codes(model, given, n),
+        progress=drawn,
+    )
+    images = _decode(model, codes, size, report)
+    if given is not None:
+        images[:, : len(given)] = given
+    return images
+
+
+def _check_size(size: tuple[int, int], given: np.ndarray | None, channels: int) -> None:
+    height, width = size
+    if min(size) < 1 or height * width > _MAX_PIXELS:
         raise ConfigError(
             f"cannot draw an image of {height} x {width}: it has 1 to {_MAX_PIXELS:,} pixels; "
             "give another size (--size 256x256)"
         )
-    if model.exact_prior is None:
-        raise LatentpressError("the model has no prior to draw from; train one with --stage prior")
-    hop = model.hop_length
-    rows, columns = -(-height // hop), -(-width // hop)
-    report = progress or _silent
-    prior = _Watched(model.exact_prior, n * rows * columns * len(model.exact_prior.sizes), report)
-    codes = sample(
-        cast(ExactGrid, prior),
-        n,
-        (rows, columns),
-        context=_context(model, n, label),
-        seed=seed,
-        temperature=temperature,
-    )
-    return _decode(model, codes, (height, width), report)
+    if given is not None and (given.shape[1:] != (width, channels) or not 1 <= len(given) <= height):
+        raise ConfigError(
+            f"an image of {height} x {width} cannot begin with pixels of shape {given.shape}: "
+            f"1 to {height} rows of {width} pixels with {channels} channels are needed"
+        )
 
 
-class _Watched:
-    """An exact prior that reports the symbols which are drawn from it, and is otherwise the same.
-
-    Arguments:
-        exact: the prior.
-        total: how many symbols there will be.
-        report: called after every step.
-    """
-
-    def __init__(self, exact: ExactGrid, total: int, report: Progress) -> None:
-        self._exact, self._total, self._report = exact, total, report
-        self._drawn = 0
-
-    def push(self, state: Any, symbols: Tensor) -> None:
-        """Takes the next symbols (lanes,), and counts them."""
-        self._exact.push(state, symbols)
-        self._drawn += len(symbols)
-        self._report("draw", self._drawn, self._total)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._exact, name)
+def _known_codes(model: LatentModel, given: np.ndarray, n: int) -> Tensor:
+    """(n, positions, P): the codes of the rows of positions that lie wholly within what is given."""
+    rows = len(given) // model.hop_length
+    codes = model.encode(given[None])[:, :rows]
+    return codes.flatten(1, 2).expand(n, -1, -1)
 
 
 def _decode(model: LatentModel, codes: Tensor, size: tuple[int, int], report: Progress) -> np.ndarray:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentpress.cli.options import (
     NEW_FOLDER,
+    OLD_FILE,
     OLD_FOLDER,
     STREAM,
     debug_option,
     device_option,
     force_option,
+    input_file,
     refuse_overwrite,
     seed_option,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["command"]
 
@@ -53,6 +58,26 @@ class _Size(click.ParamType):
     show_default=True,
     help="Below 1 for likelier images, above 1 for more varied ones.",
 )
+@click.option(
+    "--top-k", type=click.IntRange(1), metavar="K", help="Draw each code from the K likeliest only."
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    metavar="P",
+    help="Draw each code from the fewest likeliest that have probability P together.",
+)
+@click.option(
+    "--complete", type=OLD_FILE, metavar="IMAGE", help="Keep this image's upper part and draw the rest."
+)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="The share of --complete's rows that is kept.",
+)
 @device_option
 @force_option
 @debug_option
@@ -64,6 +89,10 @@ def command(
     size: tuple[int, int] | None,
     seed: int,
     temperature: float,
+    top_k: int | None,
+    top_p: float,
+    complete: Path | None,
+    keep: float,
     device: str,
     force: bool,
 ) -> None:
@@ -72,11 +101,14 @@ def command(
     The same seed draws the same codes on every machine.
 
     \b
-    Example:
+    Examples:
       latentpress generate model -n 16 -o samples --seed 1
+      latentpress generate model -n 4 -o endings --complete photo.png --keep 0.6
     """
     if output == STREAM and count != 1:
         raise click.UsageError("stdout takes one image: -n 1")
+    if complete is not None and size is not None:
+        raise click.UsageError("--complete and --size exclude each other: the image has a size")
     from latentpress.checkpoint import write_atomically
     from latentpress.cli.progress import progress_bar, say
     from latentpress.generate import generate
@@ -87,9 +119,21 @@ def command(
     for target in targets:
         refuse_overwrite(target, force)
     loaded = LatentModel.from_pretrained(model, device)
+    given = None
+    if complete is not None:
+        given, size = _upper_part(complete, keep, loaded.config.item.channels)
     with progress_bar("code") as progress:
         images = generate(
-            loaded, count, label=label, seed=seed, temperature=temperature, size=size, progress=progress
+            loaded,
+            count,
+            label=label,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k or 0,
+            top_p=top_p,
+            size=size,
+            given=given,
+            progress=progress,
         )
     if output != STREAM:
         output.mkdir(parents=True, exist_ok=True)
@@ -99,3 +143,13 @@ def command(
         else:
             write_atomically(target, write_png(image))
     say(f"{count} images of {images.shape[1]} x {images.shape[2]} in {output}")
+
+
+def _upper_part(path: Path, keep: float, channels: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """The upper rows of an image, and the whole image's size."""
+    from latentpress.items.image import read_image
+
+    with input_file(path) as file:
+        pixels = read_image(file.read_bytes(), channels=1 if channels == 1 else 3)
+    height, width = pixels.shape[:2]
+    return pixels[: max(1, round(keep * height))], (height, width)

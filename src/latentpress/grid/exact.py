@@ -1,10 +1,12 @@
 """The exact form of a grid network: integers in, integers out, the same on every machine.
 
 `quantise` has the arithmetic and its proof, `serial` the tensors, `carried` the layers; this module
-is what the rest of the package uses. There are two executions, and they agree bit for bit:
+is what the rest of the package uses. Its executions agree bit for bit:
 
     logits                          all positions at once, for coding and measuring
-    start, member_logits, push      one symbol at a time, for decoding and sampling
+    program                         one position at a time, by the compiled step engine (`grid.engine`)
+    start, member_logits, push      the same one symbol at a time, in PyTorch: slow, on any device, and
+                                    the peer that the engine is checked against
 
 The network's identity is a hash of its integers.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,9 +30,13 @@ from latentpress.grid.quantise import INT8_LIMIT
 from latentpress.grid.serial import checked, digest
 from latentpress.grid.step import State
 
+if TYPE_CHECKING:
+    from latentpress.grid.engine import Program
+
 __all__ = ["ExactGrid"]
 
 _CHUNK_FLOATS = 1 << 23  # of a layer's taps that are held at once
+_PROGRAMS = 4  # sizes of grid whose programs are kept
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +80,7 @@ class ExactGrid:
         self.device = torch.device(device)
         self.id = digest(self._tensors)
         self._carried = CarriedGrid(self.structure, self._tensors, self.device)
+        self.program = functools.lru_cache(_PROGRAMS)(self._assemble)
 
     @classmethod
     def convert(cls, network: GridNetwork, calibration: Tensor, context: Context | None = None) -> ExactGrid:
@@ -112,6 +119,35 @@ class ExactGrid:
         steps = context.map.double() * torch.exp2(-exponents).view(-1, *[1] * self.dims)
         return Context(steps.round_().clamp_(-INT8_LIMIT, INT8_LIMIT).to(torch.int8), context.labels)
 
+    def _assemble(self, grid: tuple[int, ...]) -> Program:
+        from latentpress.grid.engine import assemble  # imports Numba
+
+        return assemble(self.structure, self._tensors, grid)
+
+    def conditions(
+        self, context: Context | None, batch: int, grid: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a context means to the integers: bias rows (1 or B,), and the map int8 (B, positions, Cm).
+
+        Raises:
+            ValueError: a label out of range, or a map that does not fit the network and the grid.
+        """
+        context = context or Context()
+        structure, map = self.structure, context.map
+        labels = torch.tensor([structure.num_classes])  # the last row: unknown
+        if context.labels is not None and structure.num_classes:
+            if context.labels.shape != (batch,) or not bool(
+                ((context.labels >= -1) & (context.labels < structure.num_classes)).all()
+            ):
+                raise ValueError(f"labels: {batch} numbers from -1 to {structure.num_classes - 1} needed")
+            labels = context.labels % (structure.num_classes + 1)
+        if structure.context_channels == 0:
+            return labels, None
+        expected = (batch, structure.context_channels, *grid)
+        if map is None or map.dtype != torch.int8 or tuple(map.shape) != expected:
+            raise ValueError(f"context map: int8 of shape {expected} needed; see quantize_context")
+        return labels, map.clamp(min=-INT8_LIMIT).flatten(2).transpose(1, 2).contiguous()
+
     @_undisturbed
     def logits(self, symbols: Tensor, context: Context | None = None) -> tuple[Tensor, ...]:
         """Logits of every symbol given those before it, all positions at once.
@@ -121,12 +157,12 @@ class ExactGrid:
             context: map int8 (B, Cm, *G), labels (B,).
 
         Returns:
-            P tensors (B, *G, K_p) int32 in units of 2^-5 nats.
+            P tensors (B, *G, K_p) int32, binary logarithms in units of 2^-5.
         """
         batch, grid = symbols.shape[0], tuple(symbols.shape[1:-1])
         if len(grid) != self.dims or symbols.shape[-1] != len(self.sizes):
             raise ValueError(f"symbols: {self.dims} grid axes and {len(self.sizes)} members needed")
-        labels, map = self._conditions(context, batch, grid)
+        labels, map = self._carried_conditions(context, batch, grid)
         positions = math.prod(grid)
         items = max(1, _CHUNK_FLOATS // max(1, positions * self._carried.widest))
         out = [torch.empty(batch, *grid, k, dtype=torch.int32, device=self.device) for k in self.sizes]
@@ -146,7 +182,7 @@ class ExactGrid:
         """The state before the first symbol of `lanes` items on a grid of that size."""
         if len(grid) != self.dims or lanes < 0 or min(grid) < 1:
             raise ValueError(f"start: {self.dims} positive grid sides and a number of lanes needed")
-        labels, map = self._conditions(context, lanes, tuple(grid))
+        labels, map = self._carried_conditions(context, lanes, tuple(grid))
         return step.start(self._carried.on(grid, labels), tuple(grid), lanes, map)
 
     @_undisturbed
@@ -159,28 +195,11 @@ class ExactGrid:
         """Takes the next symbol of every lane, (lanes,) int64, and moves on."""
         step.push(state, symbols.to(self.device))
 
-    def _conditions(
+    def _carried_conditions(
         self, context: Context | None, batch: int, grid: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | None]:
-        """Bias rows (1 or B,), and the map as float32 (B, positions, Cm)."""
-        context = context or Context()
-        structure, map = self.structure, context.map
-        labels = torch.tensor([structure.num_classes])  # the last row: unknown
-        if context.labels is not None and structure.num_classes:
-            if context.labels.shape != (batch,) or not bool(
-                ((context.labels >= -1) & (context.labels < structure.num_classes)).all()
-            ):
-                raise ValueError(f"labels: {batch} numbers from -1 to {structure.num_classes - 1} needed")
-            labels = context.labels % (structure.num_classes + 1)
-        if structure.context_channels == 0:
-            return labels.to(self.device), None
-        expected = (batch, structure.context_channels, *grid)
-        if map is None or map.dtype != torch.int8 or tuple(map.shape) != expected:
-            raise ValueError(f"context map: int8 of shape {expected} needed; see quantize_context")
-        rows = (
-            map.to(self.device, torch.float32).clamp_(min=-INT8_LIMIT).flatten(2).transpose(1, 2).contiguous()
-        )
-        return labels.to(self.device), rows
+        labels, map = self.conditions(context, batch, grid)
+        return labels.to(self.device), None if map is None else map.to(self.device, torch.float32)
 
 
 def _parallel(carried: CarriedGrid, symbols: Tensor, map: Tensor | None) -> list[Tensor]:

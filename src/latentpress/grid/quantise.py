@@ -24,6 +24,7 @@ is folded into the columns of the weights, so that parts of different scales sha
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
@@ -55,7 +56,7 @@ INT8_LIMIT = 127
 RESIDUAL_LIMIT = 2**15 - 1
 ACCUMULATOR_LIMIT = 2**24 - 2**16  # leaves room for a residual value to be added
 MIN_SHIFT, MAX_SHIFT = -8, 16
-LOGIT_UNIT = 2.0**-5  # nats
+LOGIT_UNIT = math.log(2) / 32  # nats: the tables' 2^-5 of an octave
 GATE_UNIT = 2.0**-6
 GATE_ENTRIES = 1024
 

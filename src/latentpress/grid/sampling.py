@@ -8,18 +8,20 @@ it. Each symbol takes one number of 24 bits and is looked up in its cumulative f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latentpress.coding.tables import TOTAL_BITS, frequencies
+from latentpress.coding.tables import TOTAL, TOTAL_BITS
 from latentpress.grid.exact import ExactGrid
 from latentpress.grid.network import Context
+from latentpress.grid.streams import Stream, job_of, jobs_done
 
 __all__ = ["sample"]
 
-_LANES = 512  # that advance together: enough to read the weights seldom, few enough for the caches
+_LANES = 4096  # drawn at once: so much memory their random numbers may take
 _BETA_BITS = 16
 
 
@@ -31,7 +33,10 @@ def sample(
     *,
     seed: int,
     temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
     prefix: Tensor | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Draws `lanes` items symbol by symbol.
 
@@ -42,7 +47,11 @@ def sample(
         context: map int8 (lanes, Cm, *grid) and labels (lanes,).
         seed: 0 to 2^64 - 1.
         temperature: divides the logits, 0.01 to 100; it is used as 2^16 / temperature, rounded.
+        top_k: draw only from so many of the likeliest symbols, 0 for all.
+        top_p: draw only from the fewest likeliest symbols that have this probability together, up to 1;
+            used in steps of 2^-24. Of equally likely symbols the first is kept.
         prefix: (lanes, n, P), the symbols of the first n positions in raster order, kept as they are.
+        progress: called on the way with how many symbols were done since the last call.
 
     Returns:
         (lanes, *grid, P) int64, on the CPU.
@@ -54,49 +63,39 @@ def sample(
     >>> sample(exact, 2, (4,), seed=7).flatten(1).tolist()  # untrained: uniform, whatever the weights
     [[13, 4, 6, 6], [14, 5, 8, 5]]
     """
+    from latentpress.grid.engine import Action, Choice
+
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"sample: a seed from 0 to 2^64 - 1 is needed, got {seed}")
     if not 0.01 <= temperature <= 100:
         raise ValueError(f"sample: a temperature from 0.01 to 100 is needed, got {temperature}")
-    context, members = context or Context(), len(exact.sizes)
-    if prefix is None:
-        prefix = torch.empty(lanes, 0, members, dtype=torch.int64)
-    beta = round((1 << _BETA_BITS) / temperature)
-    positions = math.prod(grid)
+    if top_k < 0 or not 0 < top_p <= 1:
+        raise ValueError(f"sample: top_k not negative and top_p in 0 to 1 are needed, got {top_k}, {top_p}")
+    choice = Choice(round((1 << _BETA_BITS) / temperature), top_k, max(1, round(top_p * TOTAL)))
+    context, members, positions = context or Context(), len(exact.sizes), math.prod(grid)
     items = torch.empty(lanes, positions, members, dtype=torch.int64)
     for first in range(0, lanes, _LANES):
-        run = slice(first, min(first + _LANES, lanes))
-        own = Context(*(None if part is None else part[run] for part in (context.map, context.labels)))
-        items[run] = _run(exact, grid, own, _draws(seed, run, positions * members), beta, prefix[run])
+        numbers = range(first, min(first + _LANES, lanes))
+        streams = [Stream(grid, 1, _own(context, item)) for item in numbers]
+        jobs = []
+        for item, stream in zip(numbers, streams, strict=True):
+            given = None if prefix is None else prefix[item : item + 1].cpu().numpy()
+            draws = _draws(seed, item, (1, positions, members))
+            known = 0 if given is None else given.shape[1]
+            jobs.append(job_of(exact, stream, symbols=given, known=known, draws=draws))
+        for number, job in jobs_done(exact, streams, jobs, Action.DRAW, choice, progress=progress):
+            assert job.symbols is not None
+            items[first + number] = torch.from_numpy(job.symbols[0].astype(np.int64))
     return items.view(lanes, *grid, members)
 
 
-def _run(
-    exact: ExactGrid, grid: tuple[int, ...], context: Context, draws: np.ndarray, beta: int, prefix: Tensor
-) -> Tensor:
-    """Symbols (lanes, positions, members) of the lanes whose random numbers are `draws` (lanes, symbols)."""
-    members = len(exact.sizes)
-    symbols = torch.empty(draws.shape, dtype=torch.int64)
-    known = prefix.flatten(1)
-    symbols[:, : known.shape[1]] = known
-    state = exact.start(len(draws), grid, context)
-    for number in range(draws.shape[1]):
-        if number >= known.shape[1]:
-            logits = exact.member_logits(state).cpu().numpy().astype(np.int64)
-            chosen = _choose(logits * beta >> _BETA_BITS, draws[:, number])
-            symbols[:, number] = torch.from_numpy(chosen)
-        exact.push(state, symbols[:, number])
-    return symbols.view(len(draws), -1, members)
+def _own(context: Context, item: int) -> Context:
+    """One item's part of a context."""
+    parts = (context.map, context.labels)
+    return Context(*(None if part is None else part[item : item + 1] for part in parts))
 
 
-def _choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The symbol of each row in whose part of the cumulative table the row's draw falls."""
-    return (frequencies(logits).cumsum(axis=1, dtype=np.int64) <= draws[:, None]).sum(axis=1)
-
-
-def _draws(seed: int, lanes: slice, count: int) -> np.ndarray:
-    """Random numbers of 24 bits, (lanes, count) int64; each lane's from its own stream."""
-    streams = [np.random.Philox(key=seed | item << 64) for item in range(lanes.start, lanes.stop)]
-    shift = np.uint64(64 - TOTAL_BITS)
-    raw = np.stack([stream.random_raw(count) >> shift for stream in streams])
-    return raw.astype(np.int64)
+def _draws(seed: int, item: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Random numbers of 24 bits, uint32, from the item's own stream."""
+    raw = np.random.Philox(key=seed | item << 64).random_raw(math.prod(shape))
+    return (raw >> np.uint64(64 - TOTAL_BITS)).astype(np.uint32).reshape(shape)

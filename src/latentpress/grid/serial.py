@@ -12,7 +12,7 @@
 | `scale` | int8 (width,) | as `layers.I.scale`, for the heads' input |
 | `head_embeddings.P` | int8 (K_P, embedding) | member P as the heads after it see it |
 | `heads.P.hidden` | affine (head_width, width + P * embedding) | clipped to 0..127 |
-| `heads.P.logits` | affine (K_P, head_width) | in units of 2^-5 nats |
+| `heads.P.logits` | affine (K_P, head_width) | binary logarithms in units of 2^-5 |
 
 An affine is `.weight` int8 (out, in), `.bias` int32 (rows, out) and `.shift` int8 (out,); the
 conditioned ones (`input` and `gates`) have a bias row per class and a last one for "unknown".

@@ -1,0 +1,14 @@
+"""The step engine: an exact grid decoded, encoded or drawn from, position by position, at machine speed.
+
+`program` lays the integers out in flat arrays, `lanes` is the state that moves, `kernels` the compiled
+arithmetic, `coder` the compiled range coder, `loop` the loop over positions, and `run` gives jobs to
+lanes and lanes to threads. docs/engine.md explains it.
+
+Importing this package imports Numba; `latentpress.grid` does not.
+"""
+
+from latentpress.grid.engine.loop import Action, Choice
+from latentpress.grid.engine.program import Program, assemble
+from latentpress.grid.engine.run import Job, run
+
+__all__ = ["Action", "Choice", "Job", "Program", "assemble", "run"]

@@ -1,0 +1,56 @@
+"""How the engine's functions are compiled, and where the machine code is kept.
+
+Numba compiles a function when it is first called, and keeps the machine code in a folder. It looks only
+at a function's own file to see whether that is still right, so the folder's name holds a hash of all the
+sources that are compiled together: a change of any of them finds no old code.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+
+from latentpress.coding import tables
+
+__all__ = ["compiled"]
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compiles a function on its first call, without Python objects, so that threads run side by side.
+
+    The machine code is kept in `NUMBA_CACHE_DIR`, or else in the user's cache folder; where no folder can
+    be written it is made anew in every process.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    with _cache_folder():
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:
+            return njit(**options)(function)
+
+
+@contextmanager
+def _cache_folder() -> Iterator[None]:
+    before = getattr(config, "CACHE_DIR")  # noqa: B009 - set by Numba when it is imported
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentpress"
+    setattr(config, "CACHE_DIR", str(Path(before or home) / f"engine-{_sources()}"))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(config, "CACHE_DIR", before)  # noqa: B010
+
+
+@functools.cache
+def _sources() -> str:
+    files = [Path(str(tables.__file__)), *sorted(Path(__file__).parent.glob("*.py"))]
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
