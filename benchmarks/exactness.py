@@ -4,15 +4,18 @@
 
 Items are coded once, from logits computed in one batch. Then, in a process per `ATEN_CPU_CAPABILITY`
 and for every number of threads and batch size (and on a GPU if there is one), `parallel` recomputes
-the logits of all positions at once and `step` decodes the streams symbol by symbol. The table counts
-items, and the logits or symbols among theirs that differ. Without a model, a network of the default
-configuration with random weights is taken.
+the logits of all positions at once, `step` decodes the streams symbol by symbol in PyTorch, and `engine`
+decodes and encodes them with the step engine, compiled for a processor of that capability, with as many
+lanes side by side. The table counts items, and the logits, symbols or streams among theirs that differ.
+Without a model, a network of the default configuration with random weights is taken.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,11 +29,12 @@ from safetensors.torch import load_file, save_file
 from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
 from latentpress.config import GridConfig
 from latentpress.grid import ExactGrid, GridNetwork
+from latentpress.grid.engine import Action, Job, run
 
-CAPABILITIES = ("default", "avx2", "avx512")
+CAPABILITIES = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}  # and Numba's names
 THREADS = (1, 2)
-BATCHES = (1, 7, 256)
-ITEMS = {1: 16, 7: 56, 256: 256}  # of each batch size: one lane at a time is slow and shows as much
+BATCHES = (1, 3, 7, 16, 64, 256)
+ITEMS = {1: 16, 3: 48, 7: 56}  # in PyTorch, of small batches: one lane at a time is slow and shows as much
 GRID = (8, 8)
 
 
@@ -74,17 +78,37 @@ def decode(exact: ExactGrid, streams: list[bytes]) -> torch.Tensor:
 
 def differences(exact: ExactGrid, case: dict[str, torch.Tensor], batch: int) -> dict[str, int]:
     """Mismatches of both executions over the first items, in batches."""
-    count = min(ITEMS[batch], len(case["symbols"]))
-    found = {"items": count, "parallel": 0, "step": 0}
+    count = min(ITEMS.get(batch, 256), len(case["symbols"]))
+    found = {"items": count, "parallel": 0, "step": 0, "engine": 0}
     lengths, stream = case["lengths"].tolist(), case["streams"].numpy().tobytes()
     starts = np.cumsum([0, *lengths])
     for first in range(0, count, batch):
-        run = slice(first, min(first + batch, count))
-        for p, logits in enumerate(exact.logits(case["symbols"][run])):
-            found["parallel"] += int((logits.cpu() != case[f"logits.{p}"][run]).sum())
-        streams = [stream[starts[i] : starts[i + 1]] for i in range(run.start, run.stop)]
-        found["step"] += int((decode(exact, streams) != case["symbols"][run].flatten(1)).sum())
+        part = slice(first, min(first + batch, count))
+        for p, logits in enumerate(exact.logits(case["symbols"][part])):
+            found["parallel"] += int((logits.cpu() != case[f"logits.{p}"][part]).sum())
+        streams = [stream[starts[i] : starts[i + 1]] for i in range(part.start, part.stop)]
+        found["step"] += int((decode(exact, streams) != case["symbols"][part].flatten(1)).sum())
+    if exact.device.type == "cpu":
+        payloads = [stream[a:b] for a, b in itertools.pairwise(starts)]
+        found["engine"] = engine_differences(exact, case["symbols"].numpy(), payloads, batch)
     return found
+
+
+def engine_differences(exact: ExactGrid, symbols: np.ndarray, payloads: list[bytes], lanes: int) -> int:
+    """Streams that the engine encodes otherwise, and symbols that it decodes otherwise, all items."""
+    program, positions, known = exact.program(GRID), math.prod(GRID), symbols.astype(np.int32)
+    flat = known.reshape(len(known), 1, positions, -1)
+    row, threads = np.array([exact.structure.num_classes]), torch.get_num_threads()
+    encoded = [Job(positions, row, symbols=own) for own in flat]
+    decoded = [Job(positions, row, payload=payload) for payload in payloads]
+    for jobs, action in ((encoded, Action.ENCODE), (decoded, Action.DECODE)):
+        for _ in run(program, jobs, action, threads=threads, lanes=lanes):
+            pass
+    wrong = sum(job.payload != payload for job, payload in zip(encoded, payloads, strict=True))
+    for job, own in zip(decoded, flat, strict=True):
+        assert job.symbols is not None
+        wrong += int((job.symbols != own).sum())
+    return wrong
 
 
 def measure(folder: Path, device: str) -> None:
@@ -120,26 +144,26 @@ def main() -> None:
     if arguments.measure:
         measure(Path(arguments.measure[0]), arguments.measure[1])
         return
-    runs = [("cpu", capability) for capability in CAPABILITIES]
-    runs += [("cuda", "default")] if torch.cuda.is_available() else []
+    runs = [("cpu", *names) for names in CAPABILITIES.items()]
+    runs += [("cuda", "default", "x86-64")] if torch.cuda.is_available() else []
     results = []
     with tempfile.TemporaryDirectory() as name:
         prepare(exact_prior(arguments.model), Path(name), arguments.items)
-        for device, capability in runs:
+        for device, capability, processor in runs:
             command = [sys.executable, __file__, "--measure", name, device]
-            environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+            environment = os.environ | {"ATEN_CPU_CAPABILITY": capability, "NUMBA_CPU_NAME": processor}
             output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
             results += [json.loads(line) for line in output.splitlines()]
     if arguments.json:
         print(json.dumps(results, indent=2))
     else:
-        print("device  capability  threads  batch  items  parallel  step")
+        print("device  capability  threads  batch  items  parallel  step  engine")
         for r in results:
             print(
                 f"{r['device']:6}  {r['capability']:10}  {r['threads']:7}  {r['batch']:5}  {r['items']:5}"
-                f"  {r['parallel']:8}  {r['step']:4}"
+                f"  {r['parallel']:8}  {r['step']:4}  {r['engine']:6}"
             )
-        print(f"mismatches: {sum(r['parallel'] + r['step'] for r in results)}")
+        print(f"mismatches: {sum(r['parallel'] + r['step'] + r['engine'] for r in results)}")
 
 
 if __name__ == "__main__":
