@@ -5,7 +5,8 @@
 
 The prior is an autoregressive network over the codes (`latentpress.grid`); its exact form is what
 archives are coded with. Where the model can press losslessly it has a second, autoregressive decoder,
-`pixels`, the distribution of the pixels given the codes, and that one's exact form. `build` makes an untrained model from its configuration.
+`pixels`: the distribution of the pixels given the codes, and that one's exact form. `build` makes an
+untrained model from its configuration.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ _MEANING = {
     "bits_per_dim": "-log2 p(x given codes) per dimension, bits",
     "perplexity": "perplexity of the codes",
     "bits_per_code": "bits per code under the prior",
+    "pixel_bits_per_dim": "bits per dimension of the pixels given the codes, lossless",
 }
 
 
