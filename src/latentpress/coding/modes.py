@@ -4,7 +4,8 @@ A block is an integer array (T, L, P): T positions in raster order, L lanes, P t
 of member p from 0 to sizes[p] - 1. Every way has an encoder and a decoder that is its inverse; the
 decoders take hostile bytes and raise `ArchiveError` or return symbols in range. Raw, static and
 adaptive go through the members one by one, each with its T x L symbols in that order; the prior
-goes through the positions, each with its members, each with its lanes, as a prior needs it.
+goes through the positions, each with its members, each with its lanes, as a prior needs it. So do the
+pixels of a lossless archive. Its last mode, WebP, is for who can read images.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ __all__ = [
     "decode_raw",
     "decode_static",
     "encode_adaptive",
-    "encode_prior",
     "encode_raw",
     "encode_static",
 ]
@@ -47,6 +47,8 @@ class Mode(IntEnum):
     STATIC = 1
     ADAPTIVE = 2
     PRIOR = 3
+    PIXELS = 4
+    WEBP = 5
 
 
 def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:
@@ -55,6 +57,8 @@ def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:
     >>> encode_raw(np.array([[[1], [4], [3]]]), sizes=[5]).hex()  # 001 100 011 0000000
     '3180'
     """
+    if all(_width(size) == 8 for size in sizes):
+        return np.moveaxis(codes, -1, 0).astype(np.uint8).tobytes()
     bits = [_bits(codes[..., p], _width(size)) for p, size in enumerate(sizes)]
     return np.packbits(np.concatenate(bits)).tobytes()
 
@@ -118,19 +122,6 @@ def decode_adaptive(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes
             np.add.at(weights, parts[-1], 4)
         members.append(np.concatenate(parts))
     return _join(members, shape)
-
-
-def encode_prior(codes: Integers, tables: Sequence[Integers]) -> bytes:
-    """Codes under the prior's tables, `tables[p]` (T, L, sizes[p]) for member p.
-
-    The decoder learns the tables only on the way, so its loop is in the hands of who has the prior:
-    for each position, for each member: L symbols with `RangeDecoder.decode`.
-    """
-    encoder = RangeEncoder()
-    for position, symbols in enumerate(codes):
-        for p, table in enumerate(tables):
-            encoder.encode(symbols[:, p], table[position])
-    return encoder.to_bytes()
 
 
 def _width(size: int) -> int:

@@ -15,18 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.container import (
-    MAX_ITEMS,
-    MAX_SAMPLES,
-    MAX_SIDE,
-    Archive,
-    Block,
-    Header,
-    ItemRecord,
-    write_archive,
-)
+from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.layout import BlockLayout, lay_out
 from latentpress.coding.names import check_name, output_names
+from latentpress.coding.records import MAX_ITEMS, MAX_SAMPLES, MAX_SIDE, Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef, Skipped, Source, open_sources
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.items.image import IMAGE_SUFFIXES
@@ -134,7 +126,7 @@ class _Coding:
     def labels(self) -> list[int | None]:
         return [record.label for record in self.records]
 
-    def block(self, encoder: BlockEncoder, number: int) -> tuple[Block, float]:
+    def block(self, encoder: BlockEncoder, number: int) -> tuple[Block, Integers]:
         layout = self.layout[number]
         return encoder.encode(gather(self.codes, layout), layout, self.labels)
 
@@ -144,7 +136,7 @@ class _Coding:
         for number in range(len(self.layout)):
             block, bits = self.block(encoder, number)
             blocks.append(block)
-            total += bits
+            total += float(bits.sum())
             report("code", number + 1, len(self.layout))
         return blocks, total
 
