@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 __all__ = ["base_config", "command", "fit_to_data", "train_with_progress"]
 
 _STAGES: dict[str, tuple[StageName, ...]] = {
-    "all": ("codec", "prior"),
+    "all": ("codec", "prior", "decoder"),
     "codec": ("codec",),
     "prior": ("prior",),
+    "decoder": ("decoder",),
 }
 
 
 @click.command(short_help="Train a model on images.")
 @click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The model folder to write.")
-@click.option("--preset", metavar="NAME", help="images (the default), images-small, photos or tiny.")
+@click.option(
+    "--preset", metavar="NAME", help="images (the default), images-small, image-lossless, photos or tiny."
+)
 @click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
