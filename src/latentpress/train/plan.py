@@ -32,7 +32,7 @@ def plan_stages(
         raise ConfigError("give a limit in steps or in seconds, not both")
     if any(limit is not None and limit <= 0 for limit in (steps, seconds)):
         raise ConfigError("the limit of a training must be positive")
-    names = [name for name in STAGES if name in stages and name in _possible(config)]
+    names: list[StageName] = [name for name in STAGES if name in stages and name in _possible(config)]
     if not names:
         raise ConfigError(_missing(stages[0]))
     if steps is None and seconds is None:
