@@ -219,10 +219,11 @@ class Reader:
             yield symbols
 
     def _webp(self, payload, shape, channels):
-        start = int.from_bytes(payload[1:5], "little")
         height, width = shape
-        assert payload[0] == 0x2F and start & 0xFFFFFFF == (height - 1) << 14 | width - 1 and start >> 29 == 0
+        assert payload[0] == 0x2F
+        assert int.from_bytes(payload[1:5], "little") == (height - 1) << 14 | width - 1
         body = b"WEBPVP8L" + len(payload).to_bytes(4, "little") + payload + b"\0" * (len(payload) % 2)
         file = io.BytesIO(b"RIFF" + len(body).to_bytes(4, "little") + body)
         with Image.open(file, formats=["WEBP"]) as image:
-            return [pixel[:channels] for pixel in image.convert("RGB").get_flattened_data()]
+            samples = image.convert("RGB").tobytes()
+        return [tuple(samples[3 * i : 3 * i + channels]) for i in range(height * width)]
