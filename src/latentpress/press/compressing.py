@@ -111,11 +111,13 @@ def compress(
     )
 
 
-def encode_archive(model: LatentModel, images: Mapping[str, Pixels], *, verify: bool = True) -> bytes:
+def encode_archive(
+    model: LatentModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
+) -> bytes:
     """Presses images in memory, uint8 (H, W, C) by name, and returns the archive; see `compress`."""
     buffer = io.BytesIO()
     source = Source(tuple(ItemRef(name, None, partial(_same, pixels)) for name, pixels in images.items()))
-    compress(model, source, buffer, verify=verify)
+    compress(model, source, buffer, lossless=lossless, verify=verify)
     return buffer.getvalue()
 
 
