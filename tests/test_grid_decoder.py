@@ -201,7 +201,9 @@ def test_a_trained_decoder_loses_almost_nothing_and_uses_its_codes():
     exact = ExactDecoder.convert(decoder, samples[:32], codes[:32])
     logits = exact.network.logits(held_out, exact.context(known, (8, 8)))
     coded = sum(
-        F.cross_entropy(member.flatten(0, -2).double() / 32, symbol.flatten(), reduction="sum").item()
+        F.cross_entropy(
+            member.flatten(0, -2).double() * math.log(2) / 32, symbol.flatten(), reduction="sum"
+        ).item()
         for member, symbol in zip(logits, held_out.unbind(-1), strict=True)
     )
     assert coded / nats < 1.01
