@@ -123,7 +123,7 @@ def evaluate_lossless(
         pixels_bytes=parts["pixels"],
         whole_bytes=parts["whole"],
         num_whole=pressed.whole,
-        uses_codes=model.pixels is not None and model.pixels.upsampler is not None,
+        uses_codes=model.config.pixels is None or model.config.pixels.use_codes,
         encode_seconds=pressed.seconds,
         decode_seconds=decoding,
         others=tuple(_others(source, len(sizes) == 1, report)),

@@ -27,9 +27,9 @@ def image_lossless() -> RunConfig:
             prior=GridConfig(width=48, depth=3, reach=3, embedding=24),
             pixels=PixelsConfig(),
         ),
-        codec=StageConfig(batch_size=32, crop=32, learning_rate=2e-3, steps=5_000),
-        prior=StageConfig(batch_size=32, crop=32, learning_rate=2e-3, weight_decay=0.01, steps=3_000),
-        decoder=StageConfig(batch_size=8, crop=32, learning_rate=2e-3, weight_decay=0.01, steps=20_000),
+        codec=StageConfig(batch_size=32, crop=64, learning_rate=2e-3, steps=5_000),
+        prior=StageConfig(batch_size=32, crop=64, learning_rate=2e-3, weight_decay=0.01, steps=3_000),
+        decoder=StageConfig(batch_size=8, crop=64, learning_rate=2e-3, weight_decay=0.01, steps=20_000),
         codec_share=0.7,
         decoder_share=0.85,
     )
