@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentpress.coding import modes, normalize
+from latentpress.coding import RangeDecoder, frequencies, modes, normalize
 from latentpress.errors import ArchiveError
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 9))
@@ -23,6 +23,18 @@ def test_each_mode_is_inverted(seed, shape, sizes):
     assert np.array_equal(modes.decode_adaptive(modes.encode_adaptive(codes, sizes), shape, sizes), codes)
     tables = [normalize(np.arange(1, size + 1)[None])[0] for size in sizes]
     assert np.array_equal(modes.decode_static(modes.encode_static(codes, tables), shape, tables), codes)
+
+
+def test_the_prior_mode_goes_position_by_position():
+    codes = random_codes(0, (6, 4), [5, 9])
+    rng = np.random.default_rng(1)
+    tables = [
+        frequencies(rng.integers(-90, 90, (24, size)).astype(np.int32)).reshape(6, 4, size) for size in (5, 9)
+    ]
+    decoder = RangeDecoder(modes.encode_prior(codes, tables))
+    for position in range(6):
+        for p in range(2):
+            assert np.array_equal(decoder.decode(tables[p][position]), codes[position, :, p])
 
 
 def test_raw_is_as_long_as_the_bits():

@@ -28,6 +28,7 @@ __all__ = [
     "decode_raw",
     "decode_static",
     "encode_adaptive",
+    "encode_prior",
     "encode_raw",
     "encode_static",
 ]
@@ -69,10 +70,11 @@ def decode_raw(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes:
     total = count * sum(_width(size) for size in sizes)
     if len(payload) != (total + 7) // 8:
         raise ArchiveError("damaged archive: a raw block has the wrong length")
-    bits = np.unpackbits(np.frombuffer(payload, np.uint8))[:total]
-    members, start = [], 0
+    data, start, members = np.frombuffer(payload, np.uint8), 0, []
+    whole = all(_width(size) == 8 for size in sizes)
+    bits = data if whole else np.unpackbits(data)
     for size in sizes:
-        width = _width(size)
+        width = 1 if whole else _width(size)
         member = bits[start : start + count * width].reshape(count, width)
         members.append(member @ (1 << np.arange(width - 1, -1, -1)))
         start += count * width
@@ -122,6 +124,19 @@ def decode_adaptive(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes
             np.add.at(weights, parts[-1], 4)
         members.append(np.concatenate(parts))
     return _join(members, shape)
+
+
+def encode_prior(codes: Integers, tables: Sequence[Integers]) -> bytes:
+    """Codes under the prior's tables, `tables[p]` (T, L, sizes[p]) for member p.
+
+    The decoder learns the tables only on the way, so its loop is in the hands of who has the prior:
+    for each position, for each member: L symbols with `RangeDecoder.decode`.
+    """
+    encoder = RangeEncoder()
+    for position, symbols in enumerate(codes):
+        for p, table in enumerate(tables):
+            encoder.encode(symbols[:, p], table[position])
+    return encoder.to_bytes()
 
 
 def _width(size: int) -> int:
