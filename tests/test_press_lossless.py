@@ -199,7 +199,7 @@ def test_lanes_of_unequal_members_are_inverted():
     network = GridNetwork(config, (5, 9), 2)
     exact = ExactGrid(drawn(ExactGrid.convert(network, torch.zeros(1, 2, 2, 2).long()).tensors(), 3))
     symbols = [np.abs(integers((6, lanes, 2), lanes, 4).numpy()) for lanes in (1, 3)]
-    coded = [encode_lanes(exact, (2, 3), block, Context()) for block in symbols]
+    coded = encode_lanes(exact, (2, 3), symbols, Context())
     found = decode_lanes(exact, (2, 3), [payload for payload, _ in coded], [1, 3], Context())
     for block, again, (payload, bits) in zip(symbols, found, coded, strict=True):
         assert np.array_equal(block, again) and bits.shape == (block.shape[1],)

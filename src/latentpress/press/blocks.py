@@ -81,25 +81,34 @@ class BlockEncoder:
         bits = np.full(len(block.lanes), np.log2(self.sizes).sum() * block.positions)
         if self.exact is not None:
             context = _context([block], labels)
-            payloads[Mode.PRIOR], bits = encode_lanes(self.exact, block.shape, symbols, context)
+            [(payloads[Mode.PRIOR], bits)] = encode_lanes(self.exact, block.shape, [symbols], context)
         mode = min(payloads, key=lambda mode: len(payloads[mode]))
         return Block(mode, payloads[mode], symbols_crc(symbols)), bits
 
 
 def encode_lanes(
-    exact: ExactGrid, shape: Grid, symbols: Integers, context: Context
-) -> tuple[bytes, NDArray[np.float64]]:
-    """Codes lanes of a grid of that shape, one stream for all, under an exact grid's tables.
+    exact: ExactGrid, shape: Grid, symbols: Sequence[Integers], context: Context
+) -> list[tuple[bytes, NDArray[np.float64]]]:
+    """Codes lanes of a grid of that shape in several streams, under an exact grid's tables.
 
     Args:
         exact: the distribution.
         shape: of every lane.
-        symbols: (T, L, P).
-        context: of the L lanes.
+        symbols: of each stream, (T, lanes, P).
+        context: of all lanes, in the streams' order.
 
     Returns:
-        The stream, in the order of `decode_lanes`, and the ideal length of each lane in bits, (L,).
+        Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
+        bits, (lanes,).
     """
+    parts = _parts([stream.shape[1] for stream in symbols])
+    streams = zip(symbols, parts, strict=True)
+    return [_encode_stream(exact, shape, stream, _own(context, part)) for stream, part in streams]
+
+
+def _encode_stream(
+    exact: ExactGrid, shape: Grid, symbols: Integers, context: Context
+) -> tuple[bytes, NDArray[np.float64]]:
     positions, lanes, members = symbols.shape
     items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *shape, members)
     logits = [member.flatten(1, -2).transpose(0, 1).cpu().numpy() for member in exact.logits(items, context)]
@@ -119,6 +128,17 @@ def encode_lanes(
             for p, table in enumerate(tables):
                 encoder.encode(part[position, :, p], table[position])
     return encoder.to_bytes(), bits
+
+
+def _parts(lanes: Sequence[int]) -> list[slice]:
+    """Where each stream's lanes are among all."""
+    stops = np.cumsum(lanes).tolist()
+    return [slice(stop - count, stop) for stop, count in zip(stops, lanes, strict=True)]
+
+
+def _own(context: Context, lanes: slice) -> Context:
+    """The part of a context that belongs to some lanes."""
+    return Context(*(None if part is None else part[lanes] for part in (context.map, context.labels)))
 
 
 def _tables(logits: Integers) -> NDArray[np.int32]:
@@ -145,11 +165,9 @@ def decode_lanes(
     Raises:
         ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
     """
-    decoders = [RangeDecoder(payload) for payload in payloads]
-    stops = np.cumsum(lanes)
-    parts = [slice(stop - count, stop) for stop, count in zip(stops.tolist(), lanes, strict=True)]
-    state = exact.start(int(stops[-1]), shape, context)
-    symbols = np.empty((math.prod(shape), int(stops[-1]), len(exact.sizes)), np.int32)
+    decoders, parts = [RangeDecoder(payload) for payload in payloads], _parts(lanes)
+    state = exact.start(sum(lanes), shape, context)
+    symbols = np.empty((math.prod(shape), sum(lanes), len(exact.sizes)), np.int32)
     for position in symbols:
         for p in range(position.shape[-1]):
             tables = frequencies(exact.member_logits(state).cpu().numpy())
@@ -203,15 +221,17 @@ def decode_blocks(
     if by_shape and exact is None:
         raise ArchiveError("this archive needs a prior, and the model has none")
     for same in by_shape.values():
-        for wave in waves(archive, same):
+        for wave in waves(archive.layout, same):
             yield from _decode_wave(archive, exact, wave)  # type: ignore[arg-type]
 
 
-def waves(archive: Archive, numbers: Iterable[int], most: int = WAVE_LANES) -> Iterator[list[int]]:
-    """Gathers blocks that are decoded side by side: as many as have `most` lanes together, or one."""
+def waves(
+    layout: Sequence[BlockLayout], numbers: Iterable[int], most: int = WAVE_LANES
+) -> Iterator[list[int]]:
+    """Gathers blocks that are coded side by side: as many as have `most` lanes together, or one."""
     wave, lanes = [], 0
     for number in numbers:
-        more = len(archive.layout[number].lanes)
+        more = len(layout[number].lanes)
         if wave and lanes + more > most:
             yield wave
             wave, lanes = [], 0

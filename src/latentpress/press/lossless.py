@@ -9,7 +9,7 @@ Then the archive is decoded and compared, and items of blocks that fail are stor
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,12 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.container import Archive, write_archive
-from latentpress.coding.layout import BlockLayout, Part, Segment
+from latentpress.coding.layout import BlockLayout, Grid, Part, Segment
 from latentpress.coding.records import Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.press.blocks import BlockEncoder, gather
-from latentpress.press.pixels import decode_pixel_blocks, encode_pixels, gather_pixels, pack_whole
+from latentpress.press.pixels import (
+    decode_pixel_blocks,
+    encode_pixels,
+    gather_pixels,
+    pack_whole,
+    pixel_waves,
+)
 from latentpress.press.reading import PixelStore, read_items
 from latentpress.press.summary import Progress, Summary
 
@@ -123,14 +129,16 @@ class _Coding:
 
     def code(self, report: Progress) -> None:
         """Codes all items by the model, and notes what each costs."""
-        layout = self.layout()
-        for number, block in enumerate(layout):
-            coded, bits = self._encode(block)
-            items = [lane.item for lane in block.lanes]
-            np.add.at(self.ideal, items, bits)
-            np.add.at(self.cost, items, len(coded.payload) * bits / bits.sum())
-            self._coded[block.part, block.lanes] = coded
-            report("code", number + 1, len(layout))
+        layout, done = self.layout(), 0
+        for numbers, found in self._encoded(layout, range(len(layout))):
+            for number, (block, bits) in zip(numbers, found, strict=True):
+                lanes = layout[number].lanes
+                items = [lane.item for lane in lanes]
+                np.add.at(self.ideal, items, bits)
+                np.add.at(self.cost, items, len(block.payload) * bits / bits.sum())
+                self._coded[layout[number].part, lanes] = block
+            done += len(numbers)
+            report("code", done, len(layout))
 
     def store_whole(self, report: Progress) -> None:
         """Stores whole what is smaller so."""
@@ -146,15 +154,16 @@ class _Coding:
 
     def write(self, file: BinaryIO) -> int:
         """Writes the archive and returns its bytes; blocks that lost a lane are coded again."""
-        blocks = []
-        for block in self.layout():
-            if block.part is Part.WHOLE:
-                blocks.append(self.whole[block.lanes[0].item])
-                continue
+        layout, stored = self.layout(), {}
+        for number, block in enumerate(layout):
             key = block.part, block.lanes
-            if key not in self._coded:
-                self._coded[key] = self._encode(block)[0]
-            blocks.append(self._coded[key])
+            found = self.whole[block.lanes[0].item] if block.part is Part.WHOLE else self._coded.get(key)
+            if found is not None:
+                stored[number] = found
+        missing = [number for number in range(len(layout)) if number not in stored]
+        for numbers, coded in self._encoded(layout, missing):
+            stored |= {number: block for number, (block, _) in zip(numbers, coded, strict=True)}
+        blocks = [stored[number] for number in range(len(layout))]
         file.seek(0)
         file.truncate()
         return write_archive(file, self.header, self.records, blocks, whole=self.whole)
@@ -182,10 +191,20 @@ class _Coding:
                     failing.discard(number)
         return failing
 
-    def _encode(self, block: BlockLayout) -> tuple[Block, NDArray[np.float64]]:
-        if block.part is Part.CODES:
-            encoder = BlockEncoder(self.header.sizes, self.model.exact_prior)
-            return encoder.encode(gather(self.codes, block), block, self.labels)
-        symbols = gather_pixels(self.pixels, block)
-        codes = {lane.item: self.codes[lane.item] for lane in block.lanes} if self.codes else {}
-        return encode_pixels(self.exact, symbols, block, self.shapes, codes)
+    def _encoded(
+        self, layout: Sequence[BlockLayout], numbers: Iterable[int]
+    ) -> Iterator[tuple[list[int], list[tuple[Block, NDArray[np.float64]]]]]:
+        """Codes blocks, some at a time: their numbers, and each block with its lanes' ideal bits."""
+        by_shape: dict[Grid, list[int]] = {}
+        for number in numbers:
+            block = layout[number]
+            if block.part is Part.PIXELS:
+                by_shape.setdefault(block.shape, []).append(number)
+            else:
+                encoder = BlockEncoder(self.header.sizes, self.model.exact_prior)
+                yield [number], [encoder.encode(gather(self.codes, block), block, self.labels)]
+        codes = dict(enumerate(self.codes))
+        for same in by_shape.values():
+            for wave in pixel_waves(layout, same):
+                blocks = [layout[number] for number in wave]
+                yield wave, encode_pixels(self.exact, self.pixels, blocks, self.shapes, codes)

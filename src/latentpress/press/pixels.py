@@ -30,10 +30,17 @@ if TYPE_CHECKING:
     from latentpress.grid.decoder import ExactDecoder
     from latentpress.model import LatentModel
 
-__all__ = ["decode_pixel_blocks", "encode_pixels", "gather_pixels", "join_bands", "pack_whole"]
+__all__ = [
+    "decode_pixel_blocks",
+    "encode_pixels",
+    "gather_pixels",
+    "join_bands",
+    "pack_whole",
+    "pixel_waves",
+]
 
 _WAVE_POSITIONS = 1 << 20
-"""Positions of the lanes decoded side by side: their context map is in memory."""
+"""Positions of the lanes coded side by side: their context map is in memory."""
 
 Integers = NDArray[Any]
 Pixels = NDArray[np.uint8]
@@ -47,16 +54,26 @@ def gather_pixels(pixels: Any, block: BlockLayout) -> Pixels:
 
 
 def encode_pixels(
-    exact: ExactDecoder, symbols: Pixels, block: BlockLayout, shapes: Sequence[Grid], codes: Codes
-) -> tuple[Block, NDArray[np.float64]]:
-    """Codes samples (T, L, C) given the codes of the lanes' items.
+    exact: ExactDecoder, pixels: Any, blocks: Sequence[BlockLayout], shapes: Sequence[Grid], codes: Codes
+) -> list[tuple[Block, NDArray[np.float64]]]:
+    """Codes blocks of one shape.
+
+    Args:
+        exact: the distribution of pixels.
+        pixels: (H, W, C) by the number of the item.
+        blocks: what to code.
+        shapes: the items' extents.
+        codes: (*G, P) by the number of the item, if the decoder sees codes.
 
     Returns:
-        The block, and the ideal length of each lane in bits.
+        Each block, and the ideal length of each of its lanes in bits.
     """
-    context = _context(exact, [block], shapes, codes)
-    payload, bits = encode_lanes(exact.network, block.shape, symbols, context)
-    return Block(Mode.PIXELS, payload, symbols_crc(symbols)), bits
+    symbols = [gather_pixels(pixels, block) for block in blocks]
+    coded = encode_lanes(exact.network, blocks[0].shape, symbols, _context(exact, blocks, shapes, codes))
+    return [
+        (Block(Mode.PIXELS, payload, symbols_crc(own)), bits)
+        for own, (payload, bits) in zip(symbols, coded, strict=True)
+    ]
 
 
 def pack_whole(pixels: Pixels) -> Block:
@@ -96,8 +113,7 @@ def decode_pixel_blocks(
     items = {lane.item for same in by_shape.values() for n in same for lane in archive.layout[n].lanes}
     codes = _decode_codes(archive, model, items)
     for same in by_shape.values():
-        positions = archive.layout[same[0]].positions
-        for wave in waves(archive, same, min(WAVE_LANES, _WAVE_POSITIONS // positions)):
+        for wave in pixel_waves(archive.layout, same):
             blocks = [archive.layout[number] for number in wave]
             payloads = [archive.payload(number) for number in wave]
             lanes = [len(block.lanes) for block in blocks]
@@ -106,6 +122,11 @@ def decode_pixel_blocks(
             for number, symbols in zip(wave, found, strict=True):
                 archive.check(number, symbols)
                 yield number, symbols
+
+
+def pixel_waves(layout: Sequence[BlockLayout], numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Gathers blocks of pixels of one shape that are coded side by side."""
+    return waves(layout, numbers, min(WAVE_LANES, _WAVE_POSITIONS // layout[numbers[0]].positions))
 
 
 def join_bands(found: Mapping[int, Mapping[int, Integers]]) -> dict[int, Integers]:

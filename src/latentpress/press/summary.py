@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Progress", "Summary"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("encode", "code", "verify", "decode", "write"), what is done, and of how many."""
+"""Called with the stage ("encode", "code", "compare", "verify", "decode"), what is done, of how many."""
 
 
 @dataclass(frozen=True)

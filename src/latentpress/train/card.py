@@ -29,7 +29,8 @@ def model_card(
         "",
         f"Encoder, codebook and decoder with hop length {config.encoder.hop_length}, "
         f"{latents.num_partitions} x {latents.codebook_size} codes of dimension {latents.code_dim} a position"
-        + (", and an autoregressive prior over the codes." if config.prior else "."),
+        + (", and an autoregressive prior over the codes." if config.prior else ".")
+        + (" An autoregressive decoder of pixels presses losslessly." if config.pixels else ""),
         "",
         "## Training",
         "",
@@ -43,7 +44,8 @@ def model_card(
         "",
         "## Use",
         "",
-        "    latentpress compress IMAGES -m THIS_FOLDER -o images.lpz",
+        "    latentpress compress IMAGES -m THIS_FOLDER -o images.lpz"
+        + " [--lossless]" * bool(config.pixels),
         "    latentpress decompress images.lpz -m THIS_FOLDER -o OUT",
         "",
         "## Licence",
