@@ -22,7 +22,7 @@ def model_card(
     config: ModelConfig, pool: Pool, steps: int, seconds: float, figures: Mapping[str, float]
 ) -> str:
     """Markdown of the model card; `figures` are those on held-out items, by their short names."""
-    latents = config.latents
+    latents, lossless = config.latents, " [--lossless]" if config.pixels else ""
     height, width = (int(side) for side in pool.shapes[:, 1:].max(axis=0))
     lines = [
         f"# A Latentpress codec for {config.item.kind}s",
@@ -44,8 +44,7 @@ def model_card(
         "",
         "## Use",
         "",
-        "    latentpress compress IMAGES -m THIS_FOLDER -o images.lpz"
-        + " [--lossless]" * bool(config.pixels),
+        f"    latentpress compress IMAGES -m THIS_FOLDER -o images.lpz{lossless}",
         "    latentpress decompress images.lpz -m THIS_FOLDER -o OUT",
         "",
         "## Licence",
