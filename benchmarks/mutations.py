@@ -4,10 +4,10 @@
 
 Every mutation goes to a worker process that reads it; a mutation fails if the items differ, if the
 error is none of `latentpress.errors`, if it takes longer than 2 s, or if the worker's memory grows
-by more than 512 MiB. A fifth of the archives' mutations are signed again, as an attacker would, so
-that they get past the digest into the reader; such a one may read as another archive, since without
-a key nobody can tell it from one that was written so, and is counted as "another
-archive". Of a model folder model.safetensors is mutated: nothing else in it is read.
+by more than 512 MiB. Half of the archives are lossless. A fifth of the archives' mutations are signed
+again, as an attacker would, so that they get past the digest into the reader; such a one may read as
+another archive, since without a key nobody can tell it from one that was written so, and is counted as
+"another archive". Of a model folder model.safetensors is mutated: nothing else in it is read.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ import cbor2
 import numpy as np
 import torch
 
-from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig
+from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig, PixelsConfig
 from latentpress.data.sources import ItemRef, Source
 from latentpress.errors import LatentpressError
 from latentpress.grid import ExactGrid
+from latentpress.grid.decoder import ExactDecoder
 from latentpress.model import LatentModel, build
 from latentpress.press import compress, decode_archive
 
 SECONDS = 2.0
 MEBIBYTES = 512
+DARK = 2.0  # mean of the samples that the decoder of pixels expects
 MODEL = "model.safetensors"
 GOOD = ("same items", "clear error", "another archive")
 
@@ -47,26 +49,38 @@ Items = dict[str, str]
 
 
 def make_model() -> LatentModel:
-    """A small model with a sharp random prior, so that archives use the prior's mode."""
+    """A small model with a sharp random prior and a decoder of dark pixels, so that archives use both."""
     torch.manual_seed(0)
     conv = ConvConfig(width=32, depths=(0, 1))
     latents = CodebookConfig(codebook_size=32, code_dim=8)
     prior = GridConfig(width=8, depth=1, reach=2, embedding=8, head_width=16)
-    model = build(ModelConfig(encoder=conv, decoder=conv, latents=latents, prior=prior)).eval()
-    assert model.prior is not None
+    pixels = PixelsConfig(width=8, depth=1, reach=2, head_width=16, map_width=8, map_channels=4)
+    config = ModelConfig(encoder=conv, decoder=conv, latents=latents, prior=prior, pixels=pixels)
+    model = build(config).eval()
+    assert model.prior is not None and model.pixels is not None
     model.exact_prior = ExactGrid.convert(model.prior, torch.randint(32, (4, 8, 8, 1)))
+    with torch.no_grad():
+        for head in model.pixels.network.heads:
+            head.get_parameter("logits.bias").copy_(-torch.arange(256) / DARK)
+    samples, codes = torch.randint(8, (4, 16, 16, 3)), torch.randint(32, (4, 4, 4, 1))
+    model.exact_pixels = ExactDecoder.convert(model.pixels, samples, codes)
     return model
 
 
-def make_archive(model: LatentModel, images: int) -> bytes:
-    """An archive of noise images of two sizes."""
+def make_archive(model: LatentModel, images: int, lossless: bool = False) -> bytes:
+    """An archive of noise images of two sizes; in a lossless one most are dark, others suit WebP, or none."""
     random_pixels = np.random.default_rng(0)
     items = []
     for number in range(images):
-        pixels = random_pixels.integers(0, 256, (16 + 8 * (number % 2), 16, 3), dtype=np.uint8)
+        shape = (16 + 8 * (number % 2), 16, 3)
+        pixels = random_pixels.integers(0, 256, shape, dtype=np.uint8)
+        if lossless and number % 5 == 1:
+            pixels[:] = pixels[0, 0]
+        elif lossless and number % 5 != 2:
+            pixels = np.minimum(random_pixels.exponential(DARK, shape), 255).astype(np.uint8)
         items.append(ItemRef(f"folder/{number:02d}.png", None, lambda pixels=pixels: pixels))
     out = io.BytesIO()
-    compress(model, Source(tuple(items)), out)
+    compress(model, Source(tuple(items)), out, lossless=lossless)
     return out.getvalue()
 
 
@@ -116,7 +130,7 @@ def attack(data: bytes, draw: random.Random) -> bytes:
         plain = draw.choice(MUTATIONS)(plain, draw)
     else:
         tree = cbor2.loads(plain)
-        key = draw.choice(sorted(set(tree) - {"prior_id", "codebook_id"}))
+        key = draw.choice(sorted(set(tree) - {"prior_id", "codebook_id", "pixels_id"}))
         tree[key] = change(tree[key], draw)
         plain = cbor2.dumps(tree)
     sections[tag] = plain if tag == b"HEAD" else zlib.compress(plain)
@@ -254,10 +268,12 @@ def run(count: int, seed: int, models: float) -> dict[str, Any]:
         folder = Path(temporary)
         model = make_model()
         model.save_pretrained(folder)
-        archives = [make_archive(model, images) for images in (2, 40)]
+        kinds = [(2, False), (40, False), (3, True), (40, True)]
+        archives = [make_archive(model, *kind) for kind in kinds]
         expected = [read_archive(archive, model) for archive in archives]
         reader = Reader(folder, archives[0])
-        assert reader.read("archive", archives[1])[:2] == ("items", expected[1])
+        for archive, items in zip(archives, expected, strict=True):
+            assert reader.read("archive", archive)[:2] == ("items", items)
         for number in range(count):
             mutate = draw.choice(MUTATIONS)
             if draw.random() < models:
@@ -266,7 +282,8 @@ def run(count: int, seed: int, models: float) -> dict[str, Any]:
             else:
                 name, which = "archive", draw.randrange(len(archives))
                 mutate = attack if draw.random() < 0.2 else mutate
-                data, what, items = mutate(archives[which], draw), "archive", expected[which]
+                what = "lossless archive" if kinds[which][1] else "archive"
+                data, items = mutate(archives[which], draw), expected[which]
             kind, value, seconds, grown = reader.read(name, data)
             verdict = judge(kind, value, seconds, grown, items, mutate is attack)
             outcomes.setdefault(f"{what}, {mutate.__name__}", Counter())[verdict] += 1

@@ -7,6 +7,7 @@ import math
 import zlib
 
 import cbor2
+from PIL import Image
 
 MASK = (1 << 64) - 1
 
@@ -79,28 +80,34 @@ def names_of(index):
     return names
 
 
-def blocks_of(grids, members):
+def blocks_of(grids, members, segment=4096, block=4096, whole=()):
     """Returns [(shape, [(item, first row, last row + 1), ...]), ...]."""
     closed, still_open = [], {}
     for item, grid in enumerate(grids):
         rows, row = grid[0], math.prod(grid[1:])
         height = rows
-        if rows * row > 4096:
-            height = math.ceil(rows / math.ceil(rows / max(1, 4096 // row)))
+        if rows * row > segment:
+            if item in whole:
+                continue
+            height = math.ceil(rows / math.ceil(rows / max(1, segment // row)))
         for first in range(0, rows, height):
             last = min(rows, first + height)
             shape = (last - first, *grid[1:])
             lanes = still_open.setdefault(shape, [])
             lanes.append((item, first, last))
-            if len(lanes) * math.prod(shape) * members >= 4096:
+            if len(lanes) * math.prod(shape) * members >= block:
                 closed.append((shape, still_open.pop(shape)))
-    return closed + list(still_open.items())
+    blocks = closed + list(still_open.items())
+    kept = [(shape, [lane for lane in lanes if lane[0] not in whole]) for shape, lanes in blocks]
+    return [(shape, lanes) for shape, lanes in kept if lanes]
 
 
 class Reader:
     """`codes(prior)` gives {name: list of P-tuples in raster order}.
 
     `prior(shape, lanes)` returns an object with `logits()`, one row a lane, and `push(symbols)`.
+    `pixels(prior, network)` gives the pixels of a lossless archive in the same form, and
+    `network(shape, bands)` such an object for the bands [(codes of the item, its extents, first row)].
     """
 
     def __init__(self, data):
@@ -121,7 +128,12 @@ class Reader:
         self.grids = [
             tuple(math.ceil(e / h) for e, h in zip(s, self.head["hop"], strict=True)) for s in self.shapes
         ]
-        self.layout = blocks_of(self.grids, len(self.sizes))
+        self.whole = {i for i, flag in enumerate(self.index.get("whole", b"")) if flag}
+        self.layout = blocks_of(self.grids, len(self.sizes), whole=self.whole) if self.sizes else []
+        self.code_blocks = len(self.layout)
+        if "pixels_id" in self.head:
+            self.layout += blocks_of(self.shapes, self.head["channels"], 1 << 17, 1 << 16, self.whole)
+            self.layout += [(self.shapes[i], [(i, 0, self.shapes[i][0])]) for i in sorted(self.whole)]
         self.tables = []
         if b"TABL" in sections:
             counts = column(zlib.decompress(sections[b"TABL"]))
@@ -137,49 +149,67 @@ class Reader:
         assert len(self.payloads) == len(self.layout)
 
     def codes(self, prior=None):
+        return self._join(range(self.code_blocks), self.sizes, lambda shape, lanes: prior(shape, len(lanes)))
+
+    def pixels(self, prior=None, network=None):
+        codes = self.codes(prior)
+        numbers = range(self.code_blocks, len(self.layout))
+        sizes = [256] * self.head["channels"]
+        return self._join(
+            numbers,
+            sizes,
+            lambda shape, lanes: network(
+                shape, [(codes[self.names[item]], self.shapes[item], first) for item, first, _ in lanes]
+            ),
+        )
+
+    def _join(self, numbers, sizes, network):
         items = {name: {} for name in self.names}
-        for number, (shape, lanes) in enumerate(self.layout):
-            symbols = self._block(number, shape, len(lanes), prior)  # [t][lane][p]
+        for number in numbers:
+            shape, lanes = self.layout[number]
+            symbols = self._block(number, shape, lanes, sizes, network)  # [t][lane][p]
             flat = b"".join(s.to_bytes(2, "little") for row in symbols for lane in row for s in lane)
             assert zlib.crc32(flat) == column(self.index["symbols_crcs"])[number]
             for index, (item, first, _) in enumerate(lanes):
                 items[self.names[item]][first] = [tuple(row[index]) for row in symbols]
         return {name: [t for _, band in sorted(bands.items()) for t in band] for name, bands in items.items()}
 
-    def _block(self, number, shape, lanes, prior):
-        positions, payload = math.prod(shape), self.payloads[number]
-        symbols = [[[0] * len(self.sizes) for _ in range(lanes)] for _ in range(positions)]
+    def _block(self, number, shape, lanes, sizes, network):
+        positions, payload, count = math.prod(shape), self.payloads[number], len(lanes)
+        symbols = [[[0] * len(sizes) for _ in range(count)] for _ in range(positions)]
         mode = self.index["modes"][number]
-        if mode == 3:
-            network, coder = prior(shape, lanes), RangeDecoder(payload)
+        if mode in (3, 4):
+            state, coder = network(shape, lanes), RangeDecoder(payload)
             for row in symbols:
-                for p in range(len(self.sizes)):
-                    logits = network.logits()
-                    for lane in range(lanes):
+                for p in range(len(sizes)):
+                    logits = state.logits()
+                    for lane in range(count):
                         row[lane][p] = coder.decode(table_of_logits(logits[lane]))
-                    network.push([lane[p] for lane in row])
+                    state.push([lane[p] for lane in row])
             return symbols
-        member = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * lanes)
-        for p in range(len(self.sizes)):
+        if mode == 5:
+            return [[list(pixel)] for pixel in self._webp(payload, shape, len(sizes))]
+        member = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * count, sizes)
+        for p in range(len(sizes)):
             for i, symbol in enumerate(next(member)):
-                symbols[i // lanes][i % lanes][p] = symbol
+                symbols[i // count][i % count][p] = symbol
         return symbols
 
-    def _raw(self, payload, count):
+    def _raw(self, payload, count, sizes):
         bits = "".join(f"{byte:08b}" for byte in payload)
-        for size in self.sizes:
+        for size in sizes:
             width = math.ceil(math.log2(size))
             yield [int(bits[i * width : (i + 1) * width], 2) for i in range(count)]
             bits = bits[count * width :]
 
-    def _static(self, payload, count):
+    def _static(self, payload, count, sizes):
         coder = RangeDecoder(payload)
         for table in self.tables:
             yield [coder.decode(table) for _ in range(count)]
 
-    def _adaptive(self, payload, count):
+    def _adaptive(self, payload, count, sizes):
         coder = RangeDecoder(payload)
-        for size in self.sizes:
+        for size in sizes:
             weights, symbols = [1] * size, []
             for i in range(count):
                 if i % 64 == 0:
@@ -187,3 +217,13 @@ class Reader:
                 symbols.append(coder.decode(table))
                 weights[symbols[-1]] += 4
             yield symbols
+
+    def _webp(self, payload, shape, channels):
+        height, width = shape
+        assert payload[0] == 0x2F
+        assert int.from_bytes(payload[1:5], "little") == (height - 1) << 14 | width - 1
+        body = b"WEBPVP8L" + len(payload).to_bytes(4, "little") + payload + b"\0" * (len(payload) % 2)
+        file = io.BytesIO(b"RIFF" + len(body).to_bytes(4, "little") + body)
+        with Image.open(file, formats=["WEBP"]) as image:
+            samples = image.convert("RGB").tobytes()
+        return [tuple(samples[3 * i : 3 * i + channels]) for i in range(height * width)]

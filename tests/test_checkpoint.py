@@ -26,9 +26,11 @@ from latentpress.config import (
     MemoryConfig,
     ModelConfig,
     MovingAverageConfig,
+    PixelsConfig,
 )
 from latentpress.errors import CheckpointError
 from latentpress.grid import ExactGrid
+from latentpress.grid.decoder import ExactDecoder
 from latentpress.model import LatentModel, build
 
 SMALL = ConvConfig(width=32, depths=(0, 0))
@@ -130,6 +132,32 @@ def test_a_truncated_file_is_an_error(folder: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError):
         LatentModel.from_pretrained(folder)
+
+
+def _with_pixels(width: int = 8) -> LatentModel:
+    pixels = PixelsConfig(width=width, depth=1, reach=1, head_width=8, map_width=8, map_channels=4)
+    model = build(replace(CONFIG, pixels=pixels)).eval()
+    assert model.pixels is not None
+    samples, codes = torch.randint(256, (1, 8, 8, 3)), torch.randint(8, (1, 2, 2, 1))
+    model.exact_pixels = ExactDecoder.convert(model.pixels, samples, codes)
+    return model
+
+
+def test_the_decoder_of_pixels_is_saved_with_its_exact_form(tmp_path: Path) -> None:
+    model = _with_pixels()
+    model.save_pretrained(tmp_path)
+    loaded = LatentModel.from_pretrained(tmp_path, "cpu")
+    assert loaded.pixels_id == model.pixels_id != bytes(16) and loaded.config == model.config
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+
+
+def test_an_exact_decoder_of_another_structure_is_refused(tmp_path: Path) -> None:
+    model = _with_pixels()
+    model.exact_pixels = _with_pixels(width=9).exact_pixels
+    model.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="exact decoder of pixels does not fit"):
+        LatentModel.from_pretrained(tmp_path)
 
 
 def test_missing_files_are_named(folder: Path, tmp_path: Path) -> None:

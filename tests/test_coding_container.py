@@ -23,7 +23,7 @@ from latentpress.coding import (
     write_archive,
 )
 from latentpress.coding.columns import dump, inflate, load, pack, unpack
-from latentpress.coding.container import symbols_crc
+from latentpress.coding.records import symbols_crc
 from latentpress.errors import ArchiveError, LatentpressError
 
 HEADER = Header(

@@ -40,6 +40,38 @@ def test_the_layout_is_the_documented_one(grids, members):
     assert blocks == READER["blocks_of"](grids, members)
 
 
+ABSENT = st.sets(st.integers(0, 11))
+
+
+@given(GRIDS, st.integers(1, 3), ABSENT)
+def test_absent_items_leave_the_others_where_they_were(grids, members, absent):
+    whole = {lane: block for block in lay_out(grids, members) for lane in block.lanes}
+    blocks = lay_out(grids, members, absent=absent)
+    assert all(block.lanes for block in blocks)
+    lanes = [lane for block in blocks for lane in block.lanes]
+    assert sorted(lanes, key=str) == sorted((lane for lane in whole if lane.item not in absent), key=str)
+    cut = {i for i in absent if i < len(grids) and grids[i][0] * grids[i][1] > SEGMENT}
+    for block in blocks:
+        was = whole[block.lanes[0]]
+        if not cut:
+            assert block.lanes == tuple(lane for lane in was.lanes if lane.item not in absent)
+
+
+@given(GRIDS, st.integers(1, 3), ABSENT, st.sampled_from([(64, 200), (1 << 17, 1 << 16)]))
+def test_the_layout_of_a_lossless_archive_is_the_documented_one(grids, members, absent, sizes):
+    segment, block = sizes
+    blocks = [
+        (found.shape, [(lane.item, lane.start, lane.stop) for lane in found.lanes])
+        for found in lay_out(grids, members, segment=segment, block=block, absent=absent)
+    ]
+    assert blocks == READER["blocks_of"](grids, members, segment, block, absent)
+
+
+def test_absent_items_cost_no_time_and_count_for_no_block():
+    grids = [(1 << 16, 1 << 12)] * 10_000 + [(8, 8)]
+    assert len(lay_out(grids, 1, absent=range(10_000), max_blocks=1)) == 1
+
+
 def test_too_many_blocks_are_noticed_before_they_are_made():
     with pytest.raises(ArchiveError, match="more blocks"):
         lay_out([(1 << 20, 1 << 10)], 1, max_blocks=3)

@@ -18,6 +18,7 @@ from latentpress.config import (
     LaplaceConfig,
     ModelConfig,
     MovingAverageConfig,
+    PixelsConfig,
     RunConfig,
     StageConfig,
     from_json,
@@ -48,6 +49,7 @@ models = st.builds(
     | st.builds(LaplaceConfig, scale=scales)
     | st.just(DiscretizedLogisticConfig()),
     prior=st.none() | st.builds(GridConfig, depth=st.integers(0, 64)),
+    pixels=st.none() | st.builds(PixelsConfig, depth=st.integers(0, 64), use_codes=st.booleans()),
     labels=st.lists(st.text(max_size=8), unique=True, max_size=3).map(tuple),
 )
 
@@ -178,3 +180,21 @@ def test_override_refuses_unknown_keys(key: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         override(RunConfig(), {key: "1"})
     assert message in str(caught.value)
+
+
+def test_a_pixels_section_comes_into_being_when_its_kind_is_set() -> None:
+    settings = {"pixels.kind": "pixels", "pixels.width": "48", "pixels.use_codes": "false"}
+    assert override(ModelConfig(), settings).pixels == PixelsConfig(width=48, use_codes=False)
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 0), ("map_channels", 0), ("depth", 65), ("reach", 0)])
+def test_pixels_settings_out_of_range_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=name):
+        PixelsConfig(**{name: value})
+
+
+@pytest.mark.parametrize("share", ["codec_share", "decoder_share"])
+def test_shares_lie_between_none_and_all(share: str) -> None:
+    for value in (0.0, 1.0):
+        with pytest.raises(ConfigError, match=share):
+            RunConfig(**{share: value})

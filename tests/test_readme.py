@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latentpress.cli import VERBS, main
-from workplace import QUICK, Workplace
+from workplace import LOSSLESS, QUICK, Workplace
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -39,8 +39,9 @@ def test_commands_and_python_run_as_printed(newcomer: Path, monkeypatch: pytest.
         program, *args = shlex.split(line)
         if program != "latentpress":
             continue
-        if args[0] == "train":  # as printed it takes twenty minutes
-            args = [arg for arg in args if arg not in ("--preset", "photos", "--time", "20m")] + list(QUICK)
+        if args[0] == "train":  # as printed it takes twenty minutes, or an hour
+            quick = LOSSLESS if "image-lossless" in args else QUICK
+            args = [*args[: args.index("--preset")], *quick]
         assert main(args) == 0, line
     for example in blocks("python"):
         exec(compile(example, "README.md", "exec"), {})

@@ -171,7 +171,8 @@ def test_another_seed_in_the_same_folder_is_refused(trained: tuple[TrainResult, 
     [
         ({"steps": 3, "seconds": 3.0}, "not both"),
         ({"steps": 0}, "positive"),
-        ({"stages": ("decoder",)}, "stages"),
+        ({"stages": ("decoder",)}, "no pixels section"),
+        ({"stages": ("encoder",)}, "stages"),
         ({"stages": ()}, "stages"),
     ],
 )

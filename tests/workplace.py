@@ -8,7 +8,7 @@ import numpy as np
 from latentpress.cli import main
 from latentpress.items.image import write_png
 
-__all__ = ["QUICK", "Workplace", "make_workplace"]
+__all__ = ["LOSSLESS", "QUICK", "Workplace", "make_workplace"]
 
 QUICK = (
     "--preset=tiny",
@@ -18,6 +18,16 @@ QUICK = (
     *("--set=codec.batch_size=2", "--set=prior.batch_size=2", "--set=codec.crop=16", "--set=prior.crop=16"),
 )
 """Options of `latentpress train` that make a useless model at once."""
+
+LOSSLESS = (
+    *(option for option in QUICK if not option.startswith("--preset")),
+    "--preset=image-lossless",
+    "--steps=12",
+    *(f"--set=model.pixels.{name}=8" for name in ("width", "head_width", "map_width", "map_channels")),
+    "--set=model.pixels.depth=1",
+    *("--set=decoder.batch_size=2", "--set=decoder.crop=16"),
+)
+"""Those that make a useless model that presses losslessly."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A model on disk: a folder with `config.json`, `model.safetensors` and `README.md`.
 
     config.json         the configuration, for people and programs to read
-    model.safetensors   every tensor: the networks' by their names in the model, the exact prior's
-                        integers under `exact_prior.`; its metadata hold the configuration too, and a
-                        digest of both
+    model.safetensors   every tensor: the networks' by their names in the model, the integers of the
+                        exact forms under `exact_prior.` and `exact_pixels.`; its metadata hold the
+                        configuration too, and a digest of both
     README.md           the model card
 
 `model.safetensors` alone is the model and is replaced in one step, so that a kill leaves either the
@@ -30,6 +30,7 @@ from torch import Tensor
 from latentpress.config import ModelConfig, from_json, to_json
 from latentpress.errors import CheckpointError, ConfigError
 from latentpress.grid import ExactGrid
+from latentpress.grid.decoder import ExactDecoder
 from latentpress.model import LatentModel, build
 
 __all__ = ["load_model", "read_config", "save_model", "write_atomically"]
@@ -37,7 +38,8 @@ __all__ = ["load_model", "read_config", "save_model", "write_atomically"]
 FORMAT = "latentpress-model 1"
 _MAX_HEADER = 16 << 20
 _MAX_CONFIG = 1 << 20
-_EXACT = "exact_prior."
+_EXACT_PRIOR, _EXACT_PIXELS = "exact_prior.", "exact_pixels."
+_EXACT = (_EXACT_PRIOR, _EXACT_PIXELS)
 _ABOUT = "latentpress"  # one entry: safetensors writes several in a random order
 
 
@@ -58,7 +60,9 @@ def save_model(model: LatentModel, folder: Path, *, card: str = "") -> None:
     """Writes `model` into `folder`, which is made if it is not there; `card` is Markdown text."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     if model.exact_prior is not None:
-        tensors |= {_EXACT + name: value for name, value in model.exact_prior.tensors().items()}
+        tensors |= {_EXACT_PRIOR + name: value for name, value in model.exact_prior.tensors().items()}
+    if model.exact_pixels is not None:
+        tensors |= {_EXACT_PIXELS + name: value for name, value in model.exact_pixels.tensors().items()}
     config = to_json(model.config)
     about = {"format": FORMAT, "config": config, "digest": _digest(config, tensors)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,20 +126,26 @@ def read_config(folder: Path) -> ModelConfig:
 def _assemble(
     model: LatentModel, tensors: dict[str, Tensor], path: Path, device: torch.device
 ) -> LatentModel:
-    exact = {name.removeprefix(_EXACT): value for name, value in tensors.items() if name.startswith(_EXACT)}
     weights = {name: value for name, value in tensors.items() if not name.startswith(_EXACT)}
     for name, value in model.state_dict().items():
         if weights[name].dtype != value.dtype:
             raise CheckpointError(f"{path} does not fit its configuration: see {name}")
     model.load_state_dict(weights, assign=True)
-    if exact:
+    if exact := _under(_EXACT_PRIOR, tensors):
         if model.prior is None:
             raise CheckpointError(f"{path} has an exact prior, and its configuration none")
-        model.exact_prior = ExactGrid.from_tensors(exact)
+        model.exact_prior = ExactGrid.from_tensors(exact, device)
         if model.exact_prior.structure != model.prior.structure:
             raise CheckpointError(f"{path}: the exact prior does not fit the configuration")
-        model.exact_prior = model.exact_prior.to(device)
+    if exact := _under(_EXACT_PIXELS, tensors):
+        model.exact_pixels = ExactDecoder.from_tensors(exact, device)
+        if model.pixels is None or not model.exact_pixels.fits(model.pixels):
+            raise CheckpointError(f"{path}: the exact decoder of pixels does not fit the configuration")
     return model.to(device).eval().requires_grad_(False)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _read_header(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:

@@ -1,10 +1,12 @@
-"""One model: encoder, latent space, decoder and prior, and the way from pixels to codes and back.
+"""One model: encoder, latent space, decoders and prior, and the way from pixels to codes and back.
 
     pixels --encoder--> vectors --latents--> codes        `LatentModel.encode`
     pixels <--decoder-- vectors <--latents-- codes        `LatentModel.decode`
 
 The prior is an autoregressive network over the codes (`latentpress.grid`); its exact form is what
-archives are coded with. `build` makes an untrained model from its configuration.
+archives are coded with. Where the model can press losslessly it has a second, autoregressive decoder,
+`pixels`: the distribution of the pixels given the codes, and that one's exact form. `build` makes an
+untrained model from its configuration.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 
 from latentpress.config import ModelConfig
 from latentpress.grid import ExactGrid, GridNetwork
+from latentpress.grid.decoder import ExactDecoder, GridDecoder
 from latentpress.latents import Codebook
 from latentpress.nn import ConvDecoder, ConvEncoder, build_likelihood, pad_to_hop, tiled
 
@@ -60,7 +63,7 @@ def build(config: ModelConfig) -> LatentModel:
 
 
 class LatentModel(nn.Module):
-    """Encoder + latent space + decoder + prior over images.
+    """Encoder + latent space + decoder + prior over images, and an autoregressive decoder of pixels.
 
     Arguments:
         config: what the parts are.
@@ -72,6 +75,8 @@ class LatentModel(nn.Module):
         likelihood: p(x | z) from the decoder's output.
         prior: float autoregressive network over the codes, or None.
         exact_prior: its integer form, made after training, or None.
+        pixels: float autoregressive decoder, p(pixels | codes), or None.
+        exact_pixels: its integer form, made after training, or None.
 
     >>> import numpy as np
     >>> from latentpress.config import ConvConfig, ModelConfig
@@ -108,6 +113,15 @@ class LatentModel(nn.Module):
                 num_classes=len(config.labels) if config.prior.class_conditional else 0,
             )
         self.exact_prior: ExactGrid | None = None
+        self.pixels: GridDecoder | None = None
+        if config.pixels is not None:
+            self.pixels = GridDecoder(
+                config.pixels,
+                sizes=(256,) * channels,
+                codes=(latents.codebook_size,) * latents.num_partitions,
+                hop=(config.encoder.hop_length,) * 2,
+            )
+        self.exact_pixels: ExactDecoder | None = None
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "auto") -> LatentModel:
@@ -136,6 +150,11 @@ class LatentModel(nn.Module):
     def prior_id(self) -> bytes:
         """Hash of the exact prior's integers, 16 bytes; zeros where there is none."""
         return self.exact_prior.id if self.exact_prior is not None else bytes(16)
+
+    @property
+    def pixels_id(self) -> bytes:
+        """Hash of the integers that lossless decoding needs beside the prior's, 16 bytes; zeros without."""
+        return self.exact_pixels.id if self.exact_pixels is not None else bytes(16)
 
     @property
     def codebook_id(self) -> bytes:

@@ -30,6 +30,7 @@ _MAX_LINES = 5
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=OLD_PATH)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
+@click.option("--lossless", is_flag=True, help="Keep every pixel; the model needs a decoder of pixels.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
 @alpha_option
 @device_option
@@ -39,6 +40,7 @@ def command(
     paths: tuple[Path, ...],
     model: Path,
     output: Path,
+    lossless: bool,
     no_verify: bool,
     drop_alpha: bool,
     device: str,
@@ -47,11 +49,13 @@ def command(
     """Press images into one archive.
 
     PATH is an image, a folder, a zip archive, an IDX or .npz file; - is one image on stdin. The archive
-    is decoded and compared before it appears under its name.
+    is decoded and compared before it appears under its name. With --lossless each image is kept as it is,
+    in the smallest of three forms: coded by the model, as lossless WebP, or plain.
 
     \b
-    Example:
+    Examples:
       latentpress compress photos/ -m model -o photos.lpz
+      latentpress compress photos/ -m model -o exact.lpz --lossless
     """
     refuse_overwrite(output, force)
     from latentpress.cli.progress import progress_bar, say
@@ -68,6 +72,7 @@ def command(
             loaded,
             source,
             sys.stdout.buffer if output == STREAM else output,
+            lossless=lossless,
             verify=not no_verify,
             overwrite=force,
             model_name=model.resolve().name,

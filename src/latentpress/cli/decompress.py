@@ -34,6 +34,8 @@ def command(
 ) -> None:
     """Restore the images of an archive as PNG files; `inspect` lists their names.
 
+    Those of a lossless archive come back with every pixel as it was.
+
     \b
     Examples:
       latentpress decompress photos.lpz -m model -o restored

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from latentpress.cli.options import (
     NEW_FILE,
@@ -26,10 +27,10 @@ from latentpress.cli.options import (
 
 if TYPE_CHECKING:
     from latentpress.data.sources import Source
-    from latentpress.evaluate import Evaluation, Quality
+    from latentpress.evaluate import Evaluation, LosslessEvaluation, Quality
     from latentpress.model import LatentModel
 
-__all__ = ["command", "evaluation_table", "write_report"]
+__all__ = ["command", "evaluation_table", "lossless_table", "write_report"]
 
 _HEAD = ("codec", "bytes", "bytes/image", "bits/pixel", "PSNR dB", "mean PSNR", "SSIM", "MS-SSIM")
 _GENERATED = 16  # images that the report shows,
@@ -49,16 +50,20 @@ _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position
 @click.option(
     "--report", type=NEW_FILE, metavar="FILE.html", help="Write a page with pictures, and JSON beside it."
 )
+@click.option("--lossless", is_flag=True, help="Measure lossless pressing, beside PNG, WebP and JPEG XL.")
 @json_option
 @alpha_option
 @device_option
 @force_option
 @debug_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     model: Path,
     data: tuple[Path, ...],
     against: str,
     report: Path | None,
+    lossless: bool,
     as_json: bool,
     drop_alpha: bool,
     device: str,
@@ -69,10 +74,18 @@ def command(
     What the file takes over the prior's cross-entropy is said too: 1 is ideal. That is the float
     prior's, in the bands into which the archive cuts large images.
 
+    With --lossless the images are pressed without losing a pixel; the other codecs get each as a file of
+    its own and, where all have one size, all of them as one mosaic.
+
     \b
-    Example:
+    Examples:
       latentpress evaluate model holdout/ --against webp,jpeg --report report.html
+      latentpress evaluate model holdout/ --lossless
     """
+    if lossless and (report is not None or ctx.get_parameter_source("against") != ParameterSource.DEFAULT):
+        raise click.UsageError(
+            "--lossless has its own codecs and no report: leave out --against and --report"
+        )
     if report == STREAM:
         raise click.UsageError("a report is a file; --json prints the figures to stdout")
     if report is not None:
@@ -80,7 +93,7 @@ def command(
         refuse_overwrite(report.with_suffix(".json"), force)
     from latentpress.cli.progress import progress_bar
     from latentpress.data.sources import open_sources
-    from latentpress.evaluate import evaluate
+    from latentpress.evaluate import evaluate, evaluate_lossless
     from latentpress.model import LatentModel
 
     codecs = [] if against == "none" else [name.strip() for name in against.split(",")]
@@ -88,7 +101,12 @@ def command(
         inputs = [stack.enter_context(input_file(path, name="stdin.png")) for path in data]
         loaded = LatentModel.from_pretrained(model, device)
         source = open_sources(inputs, channels=loaded.config.item.channels, drop_alpha=drop_alpha)
-        evaluation = evaluate(loaded, source, against=codecs, progress=stack.enter_context(progress_bar()))
+        progress = stack.enter_context(progress_bar())
+        if lossless:
+            exact = evaluate_lossless(loaded, source, progress=progress)
+            click.echo(exact.to_json() if as_json else lossless_table(exact))
+            return
+        evaluation = evaluate(loaded, source, against=codecs, progress=progress)
         if report is not None:
             title = f"{model.resolve().name} on {', '.join(path.name for path in data)}"
             words = ["latentpress", "evaluate", str(model), *map(str, data), "--against", against]
@@ -120,6 +138,26 @@ def evaluation_table(evaluation: Evaluation) -> str:
         lines.append(f"- PSNR at equal bytes, dB: {'; '.join(gains)}")
     if len(fitting) < len(evaluation.comparisons):
         lines.append("- * its fewest bytes: it cannot get down to the archive's")
+    return "\n".join(lines)
+
+
+def lossless_table(evaluation: LosslessEvaluation) -> str:
+    """Words a lossless evaluation in Markdown: the model's archive first, then the other codecs."""
+    sizes = [(f"**Latentpress**{'' if evaluation.uses_codes else ', no codes'}", evaluation.archive_bytes)]
+    sizes += [(f"{other.codec}, {other.layout}", other.size_bytes) for other in evaluation.others]
+    rows = [("codec", "bytes", "bytes/image", "bits/dim")]
+    for name, size in sizes:
+        bits = 8 * size / evaluation.num_dims
+        rows.append((name, f"{size:,}", f"{size / evaluation.num_items:,.1f}", f"{bits:.4f}"))
+    lines = [
+        *_aligned(rows),
+        "",
+        f"- {evaluation.num_items:,} images, every pixel restored",
+        f"- bytes of codes {evaluation.codes_bytes:,}, of pixels given them {evaluation.pixels_bytes:,}, "
+        f"of {evaluation.num_whole:,} images stored whole {evaluation.whole_bytes:,}",
+        f"- pressed at {evaluation.num_items / max(evaluation.encode_seconds, 1e-9):.1f} images/s, "
+        f"restored at {evaluation.num_items / max(evaluation.decode_seconds, 1e-9):.1f}",
+    ]
     return "\n".join(lines)
 
 

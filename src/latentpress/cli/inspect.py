@@ -12,7 +12,7 @@ import click
 from latentpress.cli.options import OLD_PATH, debug_option, input_file, json_option
 
 if TYPE_CHECKING:
-    from latentpress.coding.inspection import ArchiveInfo
+    from latentpress.coding.inspection import ArchiveInfo, ModeUse
 
 __all__ = ["command"]
 
@@ -51,6 +51,7 @@ def _model(folder: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "codebook_id": model.codebook_id.hex(),
         "prior_id": model.prior_id.hex() if model.exact_prior is not None else None,
+        "pixels_id": model.pixels_id.hex() if model.exact_pixels is not None else None,
         "config": asdict(model.config),
     }
 
@@ -62,6 +63,7 @@ def _model_text(about: dict[str, Any]) -> str:
         f"parameters  {about['parameters']:,}",
         f"codebook    {about['codebook_id']}",
         f"prior       {about['prior_id'] or '(none)'}",
+        f"pixels_id   {about['pixels_id'] or '(none: it cannot press losslessly)'}",
         *(f"{name:11} {_settings(value)}" for name, value in config.items()),
     ]
     return "\n".join(lines)
@@ -75,12 +77,14 @@ def _settings(value: Any) -> str:
 
 def _archive(info: ArchiveInfo) -> dict[str, Any]:
     header = asdict(info.header)
-    for name in ("prior_id", "codebook_id"):
-        header[name] = header[name].hex()
+    for name in ("prior_id", "codebook_id", "pixels_id"):
+        header[name] = header[name].hex() if header[name] is not None else None
     return {
         "bytes": info.bytes,
         "framing_bytes": info.framing_bytes,
         "bits_per_dim": 8 * info.bytes / info.dims,
+        "lossless": info.header.lossless,
+        "stored_whole": info.whole,
         **header,
         "modes": [asdict(use) for use in info.modes],
         "items": [asdict(item) for item in info.items],
@@ -89,18 +93,31 @@ def _archive(info: ArchiveInfo) -> dict[str, Any]:
 
 def _archive_text(info: ArchiveInfo) -> str:
     header = info.header
-    modes = ", ".join(f"{use.blocks} {use.mode} ({use.bytes:,} bytes)" for use in info.modes)
+    modes = ", ".join(f"{use.blocks} {_use(use)} ({use.bytes:,} bytes)" for use in info.modes)
+    sizes = f"{len(header.sizes)} a position, of {max(header.sizes)} values, " if header.sizes else "none, "
     lines = [
         f"bytes       {info.bytes:,}, of them framing {info.framing_bytes:,}",
         f"bits/dim    {8 * info.bytes / info.dims:.4f}",
         f"items       {len(info.items):,}, {header.kind} of {header.channels} channel(s)",
-        f"codes       {len(header.sizes)} a position, of {max(header.sizes)} values, "
-        f"hop {' x '.join(map(str, header.hop))}",
+        f"lossless    {_lossless(info)}",
+        f"codes       {sizes}hop {' x '.join(map(str, header.hop))}",
         f"model       {header.model or '(no name)'}",
         f"codebook    {header.codebook_id.hex()}",
         f"prior       {header.prior_id.hex() if any(header.prior_id) else '(none needed)'}",
+        f"pixels      {header.pixels_id.hex() if header.pixels_id else '(none needed)'}",
         f"blocks      {modes}",
         "",
         *(f"{' x '.join(map(str, item.shape)):>14}  {item.name}" for item in info.items),
     ]
     return "\n".join(lines)
+
+
+def _lossless(info: ArchiveInfo) -> str:
+    if not info.header.lossless:
+        return "no"
+    return f"yes: {len(info.items) - info.whole:,} items by the model, {info.whole:,} stored whole"
+
+
+def _use(use: ModeUse) -> str:
+    """Words a mode and, where it is not of codes, what it is of."""
+    return use.mode if use.part in ("codes", use.mode) else f"{use.mode} of {use.part} items"

@@ -21,6 +21,10 @@ def say_pressed(verb: str, summary: Summary, *, whole: bool = True) -> None:
     ]
     if whole:
         parts.append(f"{summary.bits_per_dim:.4f} bits/dim")
+    if summary.lossless:
+        parts.append(f"lossless: every pixel {'restored' if verb == 'restored' else 'kept'}")
+        if summary.whole:
+            parts.append(f"{summary.whole} stored whole")
     if summary.model_bits is not None:
         parts.append(
             f"{summary.model_bits:,.0f} bits by the model, {8 * summary.archive_bytes:,} in the file"

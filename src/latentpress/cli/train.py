@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 __all__ = ["base_config", "command", "fit_to_data", "train_with_progress"]
 
 _STAGES: dict[str, tuple[StageName, ...]] = {
-    "all": ("codec", "prior"),
+    "all": ("codec", "prior", "decoder"),
     "codec": ("codec",),
     "prior": ("prior",),
+    "decoder": ("decoder",),
 }
 
 
 @click.command(short_help="Train a model on images.")
 @click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The model folder to write.")
-@click.option("--preset", metavar="NAME", help="images (the default), images-small, photos or tiny.")
+@click.option(
+    "--preset", metavar="NAME", help="images (the default), images-small, image-lossless, photos or tiny."
+)
 @click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
@@ -74,16 +77,20 @@ def command(
     device: str,
     seed: int,
 ) -> None:
-    """Train a codec and its prior on images.
+    """Train a codec and its prior on images, and a decoder of pixels for lossless pressing.
 
     DATA is an image, a folder, a zip archive, an IDX or .npz file. The same command again continues a
     run that was stopped: SIGTERM saves a checkpoint and ends with exit code 1, Ctrl-C with 130. Settings
     are those of the model folder's run/config.json, by their dotted names.
 
+    --stage decoder fits a decoder of pixels to the codec that is in the model folder; with
+    --set model.pixels.use_codes=false it models the pixels alone, and needs no codec.
+
     \b
     Examples:
       latentpress train photos/ -o model --preset photos --time 20m
       latentpress train cifar10.zip -o model --preset images-small --set model.latents.codebook_size=1024
+      latentpress train cifar10.zip -o model --preset image-lossless --time 1h
     """
     if preset is not None and config is not None:
         raise click.UsageError("--preset and --config exclude each other")

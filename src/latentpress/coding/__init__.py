@@ -1,16 +1,17 @@
 """Integers to bytes and back: tables and range coder, block modes, and the archive that holds blocks.
 
 `tables` makes frequency tables from integers, `coder` codes symbols under them, `modes` are the ways
-to code a block, `layout` says which codes make a block, `names` and `columns` pack metadata,
-`container` is the file and `inspection` what it tells without a model.
+to code a block, `layout` says what makes a block, `names` and `columns` pack metadata, `records` are
+an archive's parts, `container` is the file and `inspection` what it tells without a model.
 """
 
 from latentpress.coding.coder import RangeDecoder, RangeEncoder
-from latentpress.coding.container import Archive, Block, Header, ItemRecord, write_archive
+from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.inspection import ArchiveInfo, ArchiveLike, ModeUse, inspect_archive, open_archive
-from latentpress.coding.layout import BlockLayout, Segment, lay_out
+from latentpress.coding.layout import BlockLayout, Part, Segment, lay_out
 from latentpress.coding.modes import Mode
 from latentpress.coding.names import check_name, output_names
+from latentpress.coding.records import Block, Header, ItemRecord
 from latentpress.coding.tables import TOTAL, TOTAL_BITS, code_length_bits, frequencies, normalize
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ItemRecord",
     "Mode",
     "ModeUse",
+    "Part",
     "RangeDecoder",
     "RangeEncoder",
     "Segment",

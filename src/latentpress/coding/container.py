@@ -14,8 +14,8 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -23,31 +23,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding import columns, modes
-from latentpress.coding.layout import Grid, lay_out
+from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
 from latentpress.coding.names import NameColumns, pack_names, unpack_names
+from latentpress.coding.records import (
+    MAX_ITEMS,
+    MAX_SAMPLES,
+    MAX_SIDE,
+    Block,
+    Header,
+    ItemRecord,
+    symbols_crc,
+)
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError
 
-__all__ = [
-    "MAX_ITEMS",
-    "MAX_SAMPLES",
-    "MAX_SIDE",
-    "Archive",
-    "Block",
-    "Header",
-    "ItemRecord",
-    "pack_counts",
-    "symbols_crc",
-    "write_archive",
-]
+__all__ = ["Archive", "pack_counts", "write_archive"]
 
 MAGIC = b"\x89LPZ\r\n\x1a\n"
 VERSION = 1
 END = b"LPZ\n"
-MAX_ITEMS = 1 << 20
-MAX_SAMPLES = 1 << 28  # of one item, in each channel
-MAX_SIDE = 1 << 16  # of one item, along each axis
 _MAX_HEAD = 1 << 16
 _MAX_KIND = 32
 _ID_BYTES = 16
@@ -55,59 +50,13 @@ _MAX_INDEX = 1 << 26
 _MAX_SECTIONS = 64
 _DIGEST_BYTES = 16
 _CHUNK = 1 << 20
+_MODES = {
+    Part.CODES: {Mode.RAW, Mode.STATIC, Mode.ADAPTIVE, Mode.PRIOR},
+    Part.PIXELS: {Mode.PIXELS},
+    Part.WHOLE: {Mode.RAW, Mode.WEBP},
+}
 
 Integers = NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What an archive says of itself as a whole.
-
-    `sizes` are the numbers of symbols of the tuple members, `hop` the samples a latent position
-    spans along each axis of an item. `model` is a name for messages; the ids, of 16 bytes, are what
-    counts: `prior_id` names the integers of the prior (zeros if the model has none), `codebook_id`
-    the codebook's vectors.
-    """
-
-    kind: str
-    channels: int
-    sizes: tuple[int, ...]
-    hop: tuple[int, ...]
-    model: str
-    prior_id: bytes
-    codebook_id: bytes
-
-    def grid(self, shape: Grid) -> Grid:
-        """Returns the grid of latent positions of an item with this shape in samples."""
-        return tuple(-(-extent // hop) for extent, hop in zip(shape, self.hop, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class ItemRecord:
-    """One item: its name, its extents in samples (rows, columns), its class or None."""
-
-    name: str
-    shape: Grid
-    label: int | None = None
-
-    @property
-    def samples(self) -> int:
-        """Samples of one channel."""
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A coded block: how, its bytes, and the CRC-32 of its symbols."""
-
-    mode: Mode
-    payload: bytes
-    symbols_crc: int
-
-
-def symbols_crc(codes: Integers) -> int:
-    """Returns the CRC-32 of codes (T, L, P) as 16-bit little-endian integers in that order."""
-    return zlib.crc32(codes.astype("<u2").tobytes())
 
 
 def write_archive(
@@ -116,6 +65,7 @@ def write_archive(
     items: Sequence[ItemRecord],
     blocks: Sequence[Block],
     counts: Sequence[Integers] | None = None,
+    whole: Collection[int] = (),
 ) -> int:
     """Writes an archive and returns its length in bytes.
 
@@ -123,15 +73,17 @@ def write_archive(
         file: where to; only its `write` is used.
         header: the archive's own record.
         items: in the order that laid out the blocks.
-        blocks: one for each of `lay_out` of the items' grids, in that order.
+        blocks: one for each of the header's `layout`, in that order.
         counts: for the static mode, how often each symbol (sizes[p],) of each member p comes.
+        whole: in a lossless archive, the numbers of the items that are stored whole.
     """
-    head = MAGIC + bytes([VERSION]) + _section(b"HEAD", columns.dump(asdict(header)))
+    fields = {name: value for name, value in asdict(header).items() if value is not None}
+    head = MAGIC + bytes([VERSION]) + _section(b"HEAD", columns.dump(fields))
     if counts is not None:
         head += _section(b"TABL", pack_counts(counts))
     length = sum(len(block.payload) for block in blocks)
     head += b"DATA" + length.to_bytes(8, "little")
-    tail = _section(b"INDX", zlib.compress(_pack_index(items, blocks), 9))
+    tail = _section(b"INDX", zlib.compress(_pack_index(header, items, blocks, whole), 9))
     digest = hashlib.blake2b(head + tail, digest_size=_DIGEST_BYTES).digest()
     for part in (head, *(block.payload for block in blocks), tail, digest, END):
         file.write(part)
@@ -147,7 +99,9 @@ def _section(tag: bytes, payload: bytes) -> bytes:
     return tag + len(payload).to_bytes(8, "little") + payload
 
 
-def _pack_index(items: Sequence[ItemRecord], blocks: Sequence[Block]) -> bytes:
+def _pack_index(
+    header: Header, items: Sequence[ItemRecord], blocks: Sequence[Block], whole: Collection[int]
+) -> bytes:
     steps, shared, endings = pack_names(item.name for item in items)
     index: dict[str, Any] = {
         "steps": columns.pack(steps),
@@ -161,6 +115,8 @@ def _pack_index(items: Sequence[ItemRecord], blocks: Sequence[Block]) -> bytes:
     }
     if any(item.label is not None for item in items):
         index["labels"] = columns.pack([0 if item.label is None else item.label + 1 for item in items])
+    if header.lossless:
+        index["whole"] = bytes(number in whole for number in range(len(items)))
     return columns.dump(index)
 
 
@@ -170,7 +126,8 @@ class Archive:
     Attributes:
         header: the `Header`.
         items: the `ItemRecord`s, in order.
-        layout: where the items' codes stand, block by block.
+        whole: numbers of the items that are stored whole; only a lossless archive has any.
+        layout: what of the items each block holds.
         modes: the mode of each block.
         lengths: int64, bytes of each block.
         size: bytes of the whole file.
@@ -187,15 +144,18 @@ class Archive:
         self.tables = _read_tables(sections.get(b"TABL"), self.header.sizes)
         index = columns.load(columns.inflate(sections[b"INDX"], _MAX_INDEX))
         self.items = _read_items(index, len(self.header.hop))
+        self.whole = _read_whole(index, self.header, len(self.items))
         self._read_blocks(index)
-        grids = (self.header.grid(item.shape) for item in self.items)
-        self.layout = lay_out(grids, len(self.header.sizes), max_blocks=len(self.modes))
+        shapes = [item.shape for item in self.items]
+        self.layout = self.header.layout(shapes, self.whole, max_blocks=len(self.modes))
         if len(self.layout) != len(self.modes):
             raise ArchiveError("damaged archive: the items need fewer blocks than there are")
+        if any(mode not in _MODES[b.part] for mode, b in zip(self.modes, self.layout, strict=True)):
+            raise ArchiveError("damaged archive: a block has a mode that is not for what it holds")
 
     @cached_property
     def blocks_of(self) -> list[list[int]]:
-        """The blocks that hold each item's segments, in the segments' order."""
+        """The blocks that hold each item's segments: those of its codes, then of its pixels, in order."""
         blocks: list[list[int]] = [[] for _ in self.items]
         for number, block in enumerate(self.layout):
             for lane in block.lanes:
@@ -211,16 +171,17 @@ class Archive:
         return payload
 
     def stored_codes(self, number: int) -> NDArray[np.int32]:
-        """Returns the codes (T, L, P) of block `number`, whose mode is any but the prior's."""
+        """Returns the symbols (T, L, P) of block `number`, whose mode needs no model and is not WebP."""
         block, payload, mode = self.layout[number], self.payload(number), self.modes[number]
         shape = block.positions, len(block.lanes)
+        sizes = self.header.sizes if block.part is Part.CODES else self.header.pixel_sizes
         if mode is Mode.RAW:
-            codes = modes.decode_raw(payload, shape, self.header.sizes)
+            codes = modes.decode_raw(payload, shape, sizes)
         elif mode is Mode.STATIC:
             codes = modes.decode_static(payload, shape, self.tables)
         else:
             assert mode is Mode.ADAPTIVE
-            codes = modes.decode_adaptive(payload, shape, self.header.sizes)
+            codes = modes.decode_adaptive(payload, shape, sizes)
         self.check(number, codes)
         return codes
 
@@ -317,15 +278,18 @@ def _read_header(data: bytes) -> Header:
         model=columns.get(tree, "model", str),
         prior_id=columns.get(tree, "prior_id", bytes),
         codebook_id=columns.get(tree, "codebook_id", bytes),
+        pixels_id=columns.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
     )
-    for values, least, most, count in ((header.sizes, 2, 65536, 64), (header.hop, 1, 65536, 3)):
-        whole = all(type(value) is int and least <= value <= most for value in values)
-        if not whole or not 1 <= len(values) <= count:
+    fewest = 0 if header.lossless else 1
+    for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
+        whole = all(type(value) is int and least <= value <= 65536 for value in values)
+        if not whole or not few <= len(values) <= many:
             raise ArchiveError("damaged archive: a size in its header is out of range")
     printable = (header.kind + header.model).isprintable() and len(header.kind) <= _MAX_KIND
     if not 1 <= header.channels <= 64 or not printable:
         raise ArchiveError("damaged archive: its header is out of range")
-    if {len(header.prior_id), len(header.codebook_id)} != {_ID_BYTES}:
+    ids = [header.prior_id, header.codebook_id, *([header.pixels_id] if header.pixels_id is not None else [])]
+    if {len(id) for id in ids} != {_ID_BYTES}:
         raise ArchiveError(f"damaged archive: an id in its header has not {_ID_BYTES} bytes")
     return header
 
@@ -338,6 +302,17 @@ def _read_tables(data: bytes | None, sizes: Sequence[int]) -> list[Integers]:
     if any(member.sum() == 0 for member in members):
         raise ArchiveError("damaged archive: a static table is empty")
     return [normalize(member[None])[0] for member in members]
+
+
+def _read_whole(index: dict[str, Any], header: Header, count: int) -> frozenset[int]:
+    if ("whole" in index) != header.lossless:
+        raise ArchiveError("damaged archive: its header and its index differ about being lossless")
+    if not header.lossless:
+        return frozenset()
+    flags = columns.get(index, "whole", bytes)
+    if len(flags) != count or not set(flags) <= {0, 1}:
+        raise ArchiveError("damaged archive: its index does not say which items are stored whole")
+    return frozenset(number for number, flag in enumerate(flags) if flag)
 
 
 def _read_items(index: dict[str, Any], dims: int) -> tuple[ItemRecord, ...]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from latentpress.coding.container import Archive, Header, ItemRecord
+from latentpress.coding.container import Archive
+from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
+from latentpress.coding.records import Header, ItemRecord
 
 __all__ = ["ArchiveInfo", "ArchiveLike", "ModeUse", "inspect_archive", "open_archive"]
 
@@ -19,8 +21,9 @@ ArchiveLike = str | Path | bytes | BinaryIO
 
 @dataclass(frozen=True)
 class ModeUse:
-    """How many blocks are coded in one mode, and their bytes."""
+    """How many blocks of one part ("codes", "pixels", "whole") are coded in one mode, and their bytes."""
 
+    part: str
     mode: str
     blocks: int
     bytes: int
@@ -35,13 +38,15 @@ class ArchiveInfo:
         framing_bytes: what of them is not coded symbols: header, tables, index, checks.
         header: kind of items, channels, alphabets, hop and ids of the model.
         items: name, shape and class of each item.
-        modes: the modes in use.
+        whole: in a lossless archive, how many items are stored whole.
+        modes: the modes in use, part by part.
     """
 
     bytes: int
     framing_bytes: int
     header: Header
     items: tuple[ItemRecord, ...]
+    whole: int
     modes: tuple[ModeUse, ...]
 
     @property
@@ -65,10 +70,11 @@ def open_archive(source: ArchiveLike) -> Iterator[Archive]:
 def inspect_archive(source: ArchiveLike) -> ArchiveInfo:
     """Reads an archive's header and index, and no block; `ArchiveError` if they are damaged."""
     with open_archive(source) as archive:
-        uses = []
-        for mode in Mode:
-            lengths = [int(n) for n, used in zip(archive.lengths, archive.modes, strict=True) if used is mode]
-            if lengths:
-                uses.append(ModeUse(mode.name.lower(), len(lengths), sum(lengths)))
+        lengths: dict[tuple[str, str], list[int]] = {}
+        for length, mode, block in zip(archive.lengths, archive.modes, archive.layout, strict=True):
+            lengths.setdefault((block.part.value, mode.name.lower()), []).append(int(length))
+        order = [(part.value, mode.name.lower()) for part in Part for mode in Mode]
+        uses = tuple(ModeUse(*use, len(lengths[use]), sum(lengths[use])) for use in order if use in lengths)
         framing = archive.size - int(archive.lengths.sum())
-        return ArchiveInfo(archive.size, framing, archive.header, archive.items, tuple(uses))
+        whole = len(archive.whole)
+        return ArchiveInfo(archive.size, framing, archive.header, archive.items, whole, uses)

@@ -4,7 +4,8 @@ A block is an integer array (T, L, P): T positions in raster order, L lanes, P t
 of member p from 0 to sizes[p] - 1. Every way has an encoder and a decoder that is its inverse; the
 decoders take hostile bytes and raise `ArchiveError` or return symbols in range. Raw, static and
 adaptive go through the members one by one, each with its T x L symbols in that order; the prior
-goes through the positions, each with its members, each with its lanes, as a prior needs it.
+goes through the positions, each with its members, each with its lanes, as a prior needs it. So do the
+pixels of a lossless archive. Its last mode, WebP, is for who can read images.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Mode(IntEnum):
     STATIC = 1
     ADAPTIVE = 2
     PRIOR = 3
+    PIXELS = 4
+    WEBP = 5
 
 
 def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:
@@ -55,6 +58,8 @@ def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:
     >>> encode_raw(np.array([[[1], [4], [3]]]), sizes=[5]).hex()  # 001 100 011 0000000
     '3180'
     """
+    if all(_width(size) == 8 for size in sizes):
+        return np.moveaxis(codes, -1, 0).astype(np.uint8).tobytes()
     bits = [_bits(codes[..., p], _width(size)) for p, size in enumerate(sizes)]
     return np.packbits(np.concatenate(bits)).tobytes()
 
@@ -65,10 +70,11 @@ def decode_raw(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes:
     total = count * sum(_width(size) for size in sizes)
     if len(payload) != (total + 7) // 8:
         raise ArchiveError("damaged archive: a raw block has the wrong length")
-    bits = np.unpackbits(np.frombuffer(payload, np.uint8))[:total]
-    members, start = [], 0
+    data, start, members = np.frombuffer(payload, np.uint8), 0, []
+    whole = all(_width(size) == 8 for size in sizes)
+    bits = data if whole else np.unpackbits(data)
     for size in sizes:
-        width = _width(size)
+        width = 1 if whole else _width(size)
         member = bits[start : start + count * width].reshape(count, width)
         members.append(member @ (1 << np.arange(width - 1, -1, -1)))
         start += count * width

@@ -59,6 +59,7 @@ class Batches:
         flip: Whether to mirror each crop left to right with probability 1/2.
         seed: Names the sequence of batches.
         multiple_of: The model's hop length.
+        corner_step: Crops begin at multiples of it, along both axes.
         rank: Which of `world` processes this is.
         world: Number of processes.
 
@@ -79,14 +80,16 @@ class Batches:
         flip: bool,
         seed: int,
         multiple_of: int,
+        corner_step: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        assert batch_size >= 1 and crop >= 1 and multiple_of >= 1 and 0 <= rank < world
+        assert batch_size >= 1 and crop >= 1 and multiple_of >= 1 and corner_step >= 1 and 0 <= rank < world
         self.pool = pool
         self.batch_size = batch_size
         self.flip = flip
         self.seed = seed
+        self.corner_step = corner_step
         self.rank = rank
         self.world = world
         largest = pool.shapes[:, 1:].max(axis=0)
@@ -116,8 +119,8 @@ class Batches:
         mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
         random = np.random.Generator(np.random.PCG64([self.seed, _CROPS, step])).random((3, joint))[:, mine]
         indices = self._indices(step * joint + mine.start, self.batch_size)
-        room = np.maximum(self.pool.shapes[indices, 1:] - self.size, 0) + 1
-        top, left = (random[:2] * room.T).astype(np.int64)
+        room = np.maximum(self.pool.shapes[indices, 1:] - self.size, 0) // self.corner_step + 1
+        top, left = (random[:2] * room.T).astype(np.int64) * self.corner_step
         return Draw(indices, top, left, (random[2] < 0.5) & self.flip)
 
     def _permute(self, epoch: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Ready configurations: functions without arguments that return a `RunConfig`.
 
 >>> sorted(PRESETS)
-['images', 'images-small', 'photos', 'tiny']
+['image-lossless', 'images', 'images-small', 'photos', 'tiny']
 >>> preset("images").model.encoder.hop_length
 4
 """
@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 from latentpress.config import RunConfig
 from latentpress.errors import ConfigError
-from latentpress.presets.images import images, images_small, photos, tiny
+from latentpress.presets.images import image_lossless, images, images_small, photos, tiny
 
-__all__ = ["PRESETS", "images", "images_small", "photos", "preset", "tiny"]
+__all__ = ["PRESETS", "image_lossless", "images", "images_small", "photos", "preset", "tiny"]
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "image-lossless": image_lossless,
     "images": images,
     "images-small": images_small,
     "photos": photos,

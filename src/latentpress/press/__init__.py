@@ -3,7 +3,8 @@
     compress: items --model.encode--> codes --prior + range coder--> blocks --> archive
     decompress: archive --> blocks --range decoder + prior--> codes --model.decode--> items
 
-`blocks` goes from codes to coded blocks and back, `compressing` and `extracting` hold the two ways,
+`blocks` goes from codes to coded blocks and back, and `pixels` from the pixels of lossless archives;
+`reading` takes the items in, `compressing`, `lossless` and `extracting` hold the ways,
 `files` sees to it that a file appears whole or not at all, and only below its folder.
 """
 

@@ -1,12 +1,14 @@
 """Codes of items to coded blocks and back, with a model's exact prior.
 
-Encoding knows all symbols, so the prior gives a block's tables in one parallel pass. Decoding goes
-step by step, with the lanes of many blocks of one shape side by side: one step of the prior serves
-them all, and each block has its own range decoder.
+Encoding knows all symbols, so an exact grid gives a block's tables in one parallel pass
+(`encode_lanes`). Decoding goes step by step, with the lanes of many blocks of one shape side by side:
+one step serves them all, and each block has its own range decoder (`decode_lanes`). Codes and the
+pixels of lossless archives go through these same two functions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,21 +18,34 @@ import torch
 from numpy.typing import NDArray
 
 from latentpress.coding import modes
-from latentpress.coding.coder import RangeDecoder
-from latentpress.coding.container import Archive, Block, pack_counts, symbols_crc
-from latentpress.coding.layout import BlockLayout
+from latentpress.coding.coder import RangeDecoder, RangeEncoder
+from latentpress.coding.container import Archive, pack_counts
+from latentpress.coding.layout import BlockLayout, Grid
 from latentpress.coding.modes import Mode
-from latentpress.coding.tables import TOTAL_BITS, code_length_bits, frequencies, normalize
+from latentpress.coding.records import Block, symbols_crc
+from latentpress.coding.tables import TOTAL_BITS, frequencies, normalize
 from latentpress.errors import ArchiveError
 from latentpress.grid.network import Context
 
 if TYPE_CHECKING:
     from latentpress.grid.exact import ExactGrid
 
-__all__ = ["BlockEncoder", "add_static", "decode_blocks", "gather"]
+__all__ = [
+    "WAVE_LANES",
+    "BlockEncoder",
+    "add_static",
+    "decode_blocks",
+    "decode_lanes",
+    "encode_lanes",
+    "gather",
+    "waves",
+]
 
-_WAVE_LANES = 1024
+WAVE_LANES = 1024
 """Lanes decoded side by side: enough to hide what a step costs apart from its arithmetic."""
+
+_CHUNK = 1 << 22
+"""Entries of tables that are held at once."""
 
 Integers = NDArray[Any]
 Labels = Sequence[int | None]
@@ -52,35 +67,114 @@ class BlockEncoder:
     sizes: Sequence[int]
     exact: ExactGrid | None
 
-    def encode(self, symbols: Integers, block: BlockLayout, labels: Labels) -> tuple[Block, float]:
+    def encode(self, symbols: Integers, block: BlockLayout, labels: Labels) -> tuple[Block, Integers]:
         """Codes symbols (T, L, P); `labels` are the classes of all items.
 
         Returns:
-            The block, and the ideal length of its symbols in bits: the prior's cross-entropy, or the
-            raw codes' bits where there is no prior.
+            The block, and the ideal length of each lane's symbols in bits, (L,) float64: the prior's
+            cross-entropy, or the raw codes' bits where there is no prior.
         """
         payloads = {
             Mode.RAW: modes.encode_raw(symbols, self.sizes),
             Mode.ADAPTIVE: modes.encode_adaptive(symbols, self.sizes),
         }
-        bits = float(np.log2(self.sizes).sum() * symbols[..., 0].size)
+        bits = np.full(len(block.lanes), np.log2(self.sizes).sum() * block.positions)
         if self.exact is not None:
-            tables = _tables(self.exact, symbols, block, labels)
-            bits = sum(code_length_bits(table, symbols[..., p]) for p, table in enumerate(tables))
-            payloads[Mode.PRIOR] = modes.encode_prior(symbols, tables)
+            context = _context([block], labels)
+            [(payloads[Mode.PRIOR], bits)] = encode_lanes(self.exact, block.shape, [symbols], context)
         mode = min(payloads, key=lambda mode: len(payloads[mode]))
         return Block(mode, payloads[mode], symbols_crc(symbols)), bits
 
 
-def _tables(exact: ExactGrid, symbols: Integers, block: BlockLayout, labels: Labels) -> list[Integers]:
-    """Returns each member's frequency tables (T, L, K) under the prior."""
-    lanes = np.moveaxis(symbols, 1, 0).reshape(len(block.lanes), *block.shape, -1)
-    logits = exact.logits(torch.from_numpy(lanes.astype(np.int64)), _context([block], labels))
-    tables = []
-    for member in logits:
-        rows = frequencies(member.cpu().numpy().reshape(-1, member.shape[-1]))
-        tables.append(rows.reshape(len(block.lanes), block.positions, -1).swapaxes(0, 1))
-    return tables
+def encode_lanes(
+    exact: ExactGrid, shape: Grid, symbols: Sequence[Integers], context: Context
+) -> list[tuple[bytes, NDArray[np.float64]]]:
+    """Codes lanes of a grid of that shape in several streams, under an exact grid's tables.
+
+    Args:
+        exact: the distribution.
+        shape: of every lane.
+        symbols: of each stream, (T, lanes, P).
+        context: of all lanes, in the streams' order.
+
+    Returns:
+        Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
+        bits, (lanes,).
+    """
+    parts = _parts([stream.shape[1] for stream in symbols])
+    streams = zip(symbols, parts, strict=True)
+    return [_encode_stream(exact, shape, stream, _own(context, part)) for stream, part in streams]
+
+
+def _encode_stream(
+    exact: ExactGrid, shape: Grid, symbols: Integers, context: Context
+) -> tuple[bytes, NDArray[np.float64]]:
+    positions, lanes, members = symbols.shape
+    items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *shape, members)
+    logits = [member.flatten(1, -2).transpose(0, 1).cpu().numpy() for member in exact.logits(items, context)]
+    encoder, bits = RangeEncoder(), np.zeros(lanes)
+    chunk = max(1, _CHUNK // (lanes * sum(member.shape[-1] for member in logits)))
+    for start in range(0, positions, chunk):
+        part = symbols[start : start + chunk].astype(np.int64)  # (t, L, P)
+        tables = [_tables(member[start : start + chunk]) for member in logits]
+        for p, table in enumerate(tables):
+            chosen = np.take_along_axis(table, part[..., p, None], axis=-1)[..., 0]
+            bits += (TOTAL_BITS - np.log2(chosen)).sum(axis=0)
+        if len({table.shape for table in tables}) == 1:
+            rows = np.stack(tables, axis=1)  # (t, P, L, K)
+            encoder.encode(np.moveaxis(part, 2, 1).ravel(), rows.reshape(-1, rows.shape[-1]))
+            continue
+        for position in range(len(part)):
+            for p, table in enumerate(tables):
+                encoder.encode(part[position, :, p], table[position])
+    return encoder.to_bytes(), bits
+
+
+def _parts(lanes: Sequence[int]) -> list[slice]:
+    """Where each stream's lanes are among all."""
+    stops = np.cumsum(lanes).tolist()
+    return [slice(stop - count, stop) for stop, count in zip(stops, lanes, strict=True)]
+
+
+def _own(context: Context, lanes: slice) -> Context:
+    """The part of a context that belongs to some lanes."""
+    return Context(*(None if part is None else part[lanes] for part in (context.map, context.labels)))
+
+
+def _tables(logits: Integers) -> NDArray[np.int32]:
+    """Frequency tables of integer logits, both (t, L, K)."""
+    return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+
+
+def decode_lanes(
+    exact: ExactGrid, shape: Grid, payloads: Sequence[bytes], lanes: Sequence[int], context: Context
+) -> list[NDArray[np.int32]]:
+    """Decodes lanes of a grid of that shape, side by side, under an exact grid's tables.
+
+    Args:
+        exact: the distribution.
+        shape: of every lane.
+        payloads: streams, each with the symbols of some lanes: position by position, member by member,
+            lane by lane.
+        lanes: how many lanes each stream has.
+        context: of all lanes, in the streams' order.
+
+    Returns:
+        The symbols of each stream, (T, lanes, P).
+
+    Raises:
+        ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
+    """
+    decoders, parts = [RangeDecoder(payload) for payload in payloads], _parts(lanes)
+    state = exact.start(sum(lanes), shape, context)
+    symbols = np.empty((math.prod(shape), sum(lanes), len(exact.sizes)), np.int32)
+    for position in symbols:
+        for p in range(position.shape[-1]):
+            tables = frequencies(exact.member_logits(state).cpu().numpy())
+            for decoder, part in zip(decoders, parts, strict=True):
+                position[part, p] = decoder.decode(tables[part])
+            exact.push(state, torch.from_numpy(position[:, p].astype(np.int64)))
+    return [symbols[:, part] for part in parts]
 
 
 def _context(blocks: Iterable[BlockLayout], labels: Labels) -> Context:
@@ -127,15 +221,18 @@ def decode_blocks(
     if by_shape and exact is None:
         raise ArchiveError("this archive needs a prior, and the model has none")
     for same in by_shape.values():
-        for wave in _waves(archive, same):
+        for wave in waves(archive.layout, same):
             yield from _decode_wave(archive, exact, wave)  # type: ignore[arg-type]
 
 
-def _waves(archive: Archive, numbers: Iterable[int]) -> Iterator[list[int]]:
+def waves(
+    layout: Sequence[BlockLayout], numbers: Iterable[int], most: int = WAVE_LANES
+) -> Iterator[list[int]]:
+    """Gathers blocks that are coded side by side: as many as have `most` lanes together, or one."""
     wave, lanes = [], 0
     for number in numbers:
-        more = len(archive.layout[number].lanes)
-        if wave and lanes + more > _WAVE_LANES:
+        more = len(layout[number].lanes)
+        if wave and lanes + more > most:
             yield wave
             wave, lanes = [], 0
         wave.append(number)
@@ -147,18 +244,9 @@ def _decode_wave(
     archive: Archive, exact: ExactGrid, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Integers]]:
     blocks = [archive.layout[number] for number in numbers]
-    decoders = [RangeDecoder(archive.payload(number)) for number in numbers]
-    stops = np.cumsum([len(block.lanes) for block in blocks])
-    parts = [slice(stop - len(block.lanes), stop) for stop, block in zip(stops, blocks, strict=True)]
+    payloads, lanes = [archive.payload(number) for number in numbers], [len(b.lanes) for b in blocks]
     labels = [item.label for item in archive.items]
-    state = exact.start(int(stops[-1]), blocks[0].shape, _context(blocks, labels))
-    codes = np.empty((blocks[0].positions, int(stops[-1]), len(exact.sizes)), np.int32)
-    for position in codes:
-        for p in range(position.shape[-1]):
-            tables = frequencies(exact.member_logits(state).cpu().numpy())
-            for decoder, part in zip(decoders, parts, strict=True):
-                position[part, p] = decoder.decode(tables[part])
-            exact.push(state, torch.from_numpy(position[:, p].astype(np.int64)))
-    for number, part in zip(numbers, parts, strict=True):
-        archive.check(number, codes[:, part])
-        yield number, codes[:, part]
+    found = decode_lanes(exact, blocks[0].shape, payloads, lanes, _context(blocks, labels))
+    for number, symbols in zip(numbers, found, strict=True):
+        archive.check(number, symbols)
+        yield number, symbols

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import posixpath
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,23 +15,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.container import (
-    MAX_ITEMS,
-    MAX_SAMPLES,
-    MAX_SIDE,
-    Archive,
-    Block,
-    Header,
-    ItemRecord,
-    write_archive,
-)
+from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.layout import BlockLayout, lay_out
 from latentpress.coding.names import check_name, output_names
+from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef, Skipped, Source, open_sources
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.items.image import IMAGE_SUFFIXES
 from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather
 from latentpress.press.files import staged
+from latentpress.press.lossless import compress_lossless
+from latentpress.press.reading import read_items
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
@@ -52,6 +46,7 @@ def compress(
     sources: Source | Sequence[Path | str],
     out: Path | str | BinaryIO,
     *,
+    lossless: bool = False,
     verify: bool = True,
     overwrite: bool = False,
     model_name: str = "",
@@ -63,6 +58,8 @@ def compress(
         model: the codec, in evaluation mode.
         sources: files, folders, zip, IDX or .npz files, or a `Source` of items already opened.
         out: the archive's path, or a binary stream.
+        lossless: keep every pixel: code the codes, then the pixels given them, each item in the
+            smallest of this form, lossless WebP and plain samples.
         verify: decode the finished archive as `decompress` would and compare, before it gets its name.
         overwrite: replace an archive that is there.
         model_name: what messages call the model.
@@ -72,7 +69,8 @@ def compress(
         ItemError: an item is damaged, or an image was left out of the source; nothing is written.
         UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
         ArchiveError: verification failed; nothing is written.
-        LatentpressError: `out` exists and `overwrite` is False.
+        LatentpressError: `out` exists and `overwrite` is False, or `lossless` with a model that has no
+            decoder of pixels.
 
     >>> import io
     >>> import numpy as np
@@ -91,8 +89,11 @@ def compress(
         sources = open_sources(sources, channels=model.config.item.channels)
     _check_skipped(sources.skipped)
     _check_names([item.name for item in sources.items])
+    header = _header(model, model_name)
     with staged(out, overwrite=overwrite) as file:
-        coding = _Coding(_header(model, model_name), *_encode_items(model, sources.items, report))
+        if lossless:
+            return compress_lossless(model, sources.items, file, header, report, start=start, verify=verify)
+        coding = _Coding(header, *read_items(model, sources.items, report))
         blocks, model_bits = coding.blocks(BlockEncoder(coding.header.sizes, model.exact_prior), report)
         size = coding.write(file, blocks)
         failing = coding.failing(file, model.exact_prior, report) if verify else ()
@@ -110,11 +111,13 @@ def compress(
     )
 
 
-def encode_archive(model: LatentModel, images: Mapping[str, Pixels], *, verify: bool = True) -> bytes:
+def encode_archive(
+    model: LatentModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
+) -> bytes:
     """Presses images in memory, uint8 (H, W, C) by name, and returns the archive; see `compress`."""
     buffer = io.BytesIO()
     source = Source(tuple(ItemRef(name, None, partial(_same, pixels)) for name, pixels in images.items()))
-    compress(model, source, buffer, verify=verify)
+    compress(model, source, buffer, lossless=lossless, verify=verify)
     return buffer.getvalue()
 
 
@@ -134,7 +137,7 @@ class _Coding:
     def labels(self) -> list[int | None]:
         return [record.label for record in self.records]
 
-    def block(self, encoder: BlockEncoder, number: int) -> tuple[Block, float]:
+    def block(self, encoder: BlockEncoder, number: int) -> tuple[Block, Integers]:
         layout = self.layout[number]
         return encoder.encode(gather(self.codes, layout), layout, self.labels)
 
@@ -144,7 +147,7 @@ class _Coding:
         for number in range(len(self.layout)):
             block, bits = self.block(encoder, number)
             blocks.append(block)
-            total += bits
+            total += float(bits.sum())
             report("code", number + 1, len(self.layout))
         return blocks, total
 
@@ -214,53 +217,3 @@ def _header(model: LatentModel, name: str) -> Header:
         prior_id=model.prior_id,
         codebook_id=model.codebook_id,
     )
-
-
-def _encode_items(
-    model: LatentModel, items: Sequence[ItemRef], report: Progress
-) -> tuple[list[ItemRecord], list[Integers]]:
-    """Returns each item's record and codes (*G, P), uint16, holding few pixels at a time."""
-    records: list[ItemRecord] = []
-    codes: list[Integers] = []
-    for group in _groups(model, items):
-        records += [ItemRecord(item.name, pixels.shape[:2], _label(model, item)) for item, pixels in group]
-        codes += _encode_group(model, [pixels for _, pixels in group])
-        report("encode", len(records), len(items))
-    return records, codes
-
-
-def _groups(model: LatentModel, items: Iterable[ItemRef]) -> Iterator[list[tuple[ItemRef, Pixels]]]:
-    group: list[tuple[ItemRef, Pixels]] = []
-    held = 0
-    for item in items:
-        pixels = item.read()
-        if pixels.ndim != 3 or pixels.shape[2] != model.config.item.channels:
-            raise ItemError(f"{item.name}: the model takes {model.config.item.channels} channels a pixel")
-        if not 1 <= pixels.shape[0] * pixels.shape[1] <= MAX_SAMPLES:
-            raise ItemError(f"{item.name}: an item has 1 to {MAX_SAMPLES} pixels")
-        if max(pixels.shape[:2]) > MAX_SIDE:
-            raise ItemError(f"{item.name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
-        if group and held + pixels.size > _GROUP_SAMPLES:
-            yield group
-            group, held = [], 0
-        group.append((item, pixels))
-        held += pixels.size
-    yield group
-
-
-def _encode_group(model: LatentModel, images: Sequence[Pixels]) -> list[Integers]:
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, pixels in enumerate(images):
-        by_shape.setdefault(pixels.shape, []).append(index)
-    codes: dict[int, Integers] = {}
-    for indices in by_shape.values():
-        batch = model.encode(np.stack([images[index] for index in indices]))
-        codes.update(zip(indices, batch.numpy().astype(np.uint16), strict=True))
-    return [codes[index] for index in range(len(images))]
-
-
-def _label(model: LatentModel, item: ItemRef) -> int | None:
-    prior, labels = model.config.prior, model.config.labels
-    if prior is None or not prior.class_conditional or item.label not in labels:
-        return None
-    return labels.index(item.label)

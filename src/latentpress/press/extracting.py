@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,12 +13,14 @@ from numpy.typing import NDArray
 
 from latentpress.coding.container import Archive
 from latentpress.coding.inspection import ArchiveLike, open_archive
+from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
 from latentpress.coding.names import check_name, output_names
 from latentpress.errors import ArchiveError, WrongModelError
 from latentpress.items.image import write_png
 from latentpress.press.blocks import decode_blocks
 from latentpress.press.files import refuse_existing, safe_path, staged
+from latentpress.press.pixels import decode_pixel_blocks, join_bands
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def decompress(
         LatentpressError: a file exists and `overwrite` is False; nothing is written.
     """
     start = time.perf_counter()
-    with _opened(archive, model) as opened:
+    with open_archive(archive) as opened:
         chosen = _choose(opened, only)
+        _check_model(opened, model, chosen)
         targets = _targets(opened, chosen, out, overwrite)
         for done, (item, pixels) in enumerate(_restore(opened, model, chosen), start=1):
             target = targets[item]
@@ -81,43 +83,57 @@ def decode_archive(
     archive: ArchiveLike, model: LatentModel, *, only: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, Pixels]]:
     """Yields the name and the pixels, uint8 (H, W, C), of each item; raises as `decompress` does."""
-    with _opened(archive, model) as opened:
-        for item, pixels in _restore(opened, model, _choose(opened, only)):
+    with open_archive(archive) as opened:
+        chosen = _choose(opened, only)
+        _check_model(opened, model, chosen)
+        for item, pixels in _restore(opened, model, chosen):
             yield opened.items[item].name, pixels
 
 
 def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progress | None = None) -> Summary:
     """Decodes every block and checks its bytes and its symbols; raises as `decompress` does."""
     start = time.perf_counter()
-    with _opened(archive, model) as opened:
-        total = len(opened.layout)
-        for done, _ in enumerate(decode_blocks(opened, model.exact_prior, range(total)), start=1):
+    with open_archive(archive) as opened:
+        items = range(len(opened.items))
+        _check_model(opened, model, items)
+        total = len(items) if opened.header.lossless else len(opened.layout)
+        steps = (
+            _restore(opened, model, items)
+            if opened.header.lossless
+            else decode_blocks(opened, model.exact_prior, range(total))
+        )
+        for done, _ in enumerate(steps, start=1):
             if progress is not None:
                 progress("verify", done, total)
-        return _summary(opened, range(len(opened.items)), start)
+        return _summary(opened, items, start)
 
 
-@contextmanager
-def _opened(source: ArchiveLike, model: LatentModel) -> Iterator[Archive]:
-    with open_archive(source) as archive:
-        _check_model(archive, model)
-        yield archive
-
-
-def _check_model(archive: Archive, model: LatentModel) -> None:
+def _check_model(archive: Archive, model: LatentModel, chosen: Iterable[int]) -> None:
+    """Raises unless the model is one that can decode the chosen items."""
     header, config = archive.header, model.config
     needed = f"the model {header.model!r}" if header.model else "a model"
-    if header.codebook_id != model.codebook_id:
+    modes = {archive.modes[number] for item in chosen for number in archive.blocks_of[item]}
+    if Mode.PIXELS in modes and header.pixels_id != model.pixels_id:
+        assert header.pixels_id is not None
+        raise WrongModelError(
+            f"this archive needs {needed} with decoder of pixels {header.pixels_id.hex()}; "
+            f"the one given has {model.pixels_id.hex() if any(model.pixels_id) else 'none'}"
+        )
+    if not header.lossless and header.codebook_id != model.codebook_id:
         raise WrongModelError(
             f"this archive needs {needed} with codebook {header.codebook_id.hex()}; "
             f"the one given has {model.codebook_id.hex()}"
         )
-    if Mode.PRIOR in archive.modes and header.prior_id != model.prior_id:
+    if Mode.PRIOR in modes and header.prior_id != model.prior_id:
         raise WrongModelError(
             f"this archive needs {needed} with prior {header.prior_id.hex()}; "
             f"the one given has {model.prior_id.hex()}"
         )
+    if header.lossless and Mode.PIXELS not in modes:
+        return  # all that was asked for is stored whole: any model will do
     sizes = (config.latents.codebook_size,) * config.latents.num_partitions
+    if config.pixels is not None and header.lossless and not config.pixels.use_codes:
+        sizes = ()
     shape = (config.item.kind, config.item.channels, sizes, (config.encoder.hop_length,) * 2)
     classes = len(config.labels) if config.prior is not None and config.prior.class_conditional else 0
     fits = shape == (header.kind, header.channels, header.sizes, header.hop)
@@ -171,6 +187,9 @@ def _targets(
 
 def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
     """Yields the number and the pixels of each item."""
+    if archive.header.lossless:
+        yield from _restore_pixels(archive, model, chosen)
+        return
     lanes: dict[int, dict[int, Integers]] = {item: {} for item in chosen}  # item -> first row -> codes
     done: set[int] = set()
     for group in _groups(archive, chosen):
@@ -182,6 +201,26 @@ def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Ite
                     lanes[lane.item][lane.start] = codes[:, index].astype(np.uint16).reshape(*block.shape, -1)
         done |= needed
         yield from _decode_group(archive, model, group, lanes)
+
+
+def _restore_pixels(
+    archive: Archive, model: LatentModel, chosen: Sequence[int]
+) -> Iterator[tuple[int, Pixels]]:
+    """As `_restore`, of a lossless archive: the very pixels that were pressed."""
+    bands: dict[int, dict[int, Pixels]] = {item: {} for item in chosen}
+    done: set[int] = set()
+    for group in _groups(archive, chosen):
+        needed = {n for item in group for n in archive.blocks_of[item]} - done
+        needed = {n for n in needed if archive.layout[n].part is not Part.CODES}
+        for number, symbols in decode_pixel_blocks(archive, model, sorted(needed)):
+            block = archive.layout[number]
+            for index, lane in enumerate(block.lanes):
+                if lane.item in bands:
+                    band = symbols[:, index].astype(np.uint8).reshape(*block.shape, -1)
+                    bands[lane.item][lane.start] = band
+        done |= needed
+        for item in group:
+            yield item, join_bands({item: bands.pop(item)})[item]
 
 
 def _groups(archive: Archive, chosen: Sequence[int]) -> Iterator[list[int]]:
@@ -210,10 +249,13 @@ def _decode_group(
 def _summary(archive: Archive, chosen: Sequence[int], start: float) -> Summary:
     header = archive.header
     records = [archive.items[item] for item in chosen]
+    coded = [item for item in chosen if item not in archive.whole]
     return Summary(
         items=len(records),
         dims=sum(record.samples for record in records) * header.channels,
         archive_bytes=archive.size,
-        symbols=sum(math.prod(header.grid(record.shape)) for record in records) * len(header.sizes),
+        symbols=sum(math.prod(header.grid(archive.items[i].shape)) for i in coded) * len(header.sizes),
         seconds=time.perf_counter() - start,
+        lossless=header.lossless,
+        whole=len(archive.whole.intersection(chosen)),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Progress", "Summary"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("encode", "code", "verify", "decode", "write"), what is done, and of how many."""
+"""Called with the stage ("encode", "code", "compare", "verify", "decode"), what is done, of how many."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Summary:
         seconds: wall time.
         model_bits: ideal length of the codes under the model, in bits: the exact prior's
             cross-entropy, or the raw codes' bits without a prior; None where it was not computed.
+            In a lossless archive that of the pixels too, and the bytes of items that are stored whole.
+        lossless: whether the archive gives back every pixel.
+        whole: in a lossless archive, how many of the items are stored whole: dearer under the model.
     """
 
     items: int
@@ -31,6 +34,8 @@ class Summary:
     symbols: int
     seconds: float
     model_bits: float | None = None
+    lossless: bool = False
+    whole: int = 0
 
     @property
     def bits_per_dim(self) -> float:

@@ -3,6 +3,8 @@
     trainer.py     a whole run: stages one after another, checkpoints, the finished model
     loop.py        the loop of one stage, which knows nothing of what it trains
     stages.py      what each stage moves, and by which loss
+    pixels.py      the stage of the autoregressive decoder of pixels
+    plan.py        which stages a run has, and where each ends
     codes.py       batches of codes for the prior
     optim.py       optimiser, learning rate, moving average of the weights
     runs.py        the run folder and its checkpoints
@@ -12,9 +14,10 @@
     validation.py  figures and pictures of them
     card.py        the model card
 
-Only `trainer` and `stages` know what a model is made of.
+Only `trainer`, `stages` and `pixels` know what a model is made of.
 """
 
-from latentpress.train.trainer import Progress, StageName, TrainResult, run
+from latentpress.train.plan import StageName
+from latentpress.train.trainer import Progress, TrainResult, run
 
 __all__ = ["Progress", "StageName", "TrainResult", "run"]

@@ -14,6 +14,7 @@ _MEANING = {
     "bits_per_dim": "-log2 p(x given codes) per dimension, bits",
     "perplexity": "perplexity of the codes",
     "bits_per_code": "bits per code under the prior",
+    "pixel_bits_per_dim": "bits per dimension of the pixels given the codes, lossless",
 }
 
 
@@ -21,14 +22,15 @@ def model_card(
     config: ModelConfig, pool: Pool, steps: int, seconds: float, figures: Mapping[str, float]
 ) -> str:
     """Markdown of the model card; `figures` are those on held-out items, by their short names."""
-    latents = config.latents
+    latents, lossless = config.latents, " [--lossless]" if config.pixels else ""
     height, width = (int(side) for side in pool.shapes[:, 1:].max(axis=0))
     lines = [
         f"# A Latentpress codec for {config.item.kind}s",
         "",
         f"Encoder, codebook and decoder with hop length {config.encoder.hop_length}, "
         f"{latents.num_partitions} x {latents.codebook_size} codes of dimension {latents.code_dim} a position"
-        + (", and an autoregressive prior over the codes." if config.prior else "."),
+        + (", and an autoregressive prior over the codes." if config.prior else ".")
+        + (" An autoregressive decoder of pixels presses losslessly." if config.pixels else ""),
         "",
         "## Training",
         "",
@@ -42,7 +44,7 @@ def model_card(
         "",
         "## Use",
         "",
-        "    latentpress compress IMAGES -m THIS_FOLDER -o images.lpz",
+        f"    latentpress compress IMAGES -m THIS_FOLDER -o images.lpz{lossless}",
         "    latentpress decompress images.lpz -m THIS_FOLDER -o OUT",
         "",
         "## Licence",

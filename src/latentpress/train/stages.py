@@ -4,6 +4,7 @@
             -log p(x | z_q) / dims + commitment loss + codebook loss      (arXiv 1711.00937, equation 3)
             and, with `prior.training = "joint"`, the prior by its own loss on the codes
     prior   the prior, by -log p(codes) on the codes of the finished codec
+    decoder in `pixels.py`
 
 The prior's loss reaches no other part, since codes are integers: joint training saves the time of a
 second stage, and the codec follows its own losses alone.
@@ -59,6 +60,8 @@ class CodecStage:
         model.train().requires_grad_(True)
         if model.prior is not None:
             model.prior.requires_grad_(self.joint)
+        if model.pixels is not None:
+            model.pixels.requires_grad_(False)
 
     def parameters(self) -> list[Parameter]:
         """What the optimiser moves."""

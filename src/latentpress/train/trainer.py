@@ -9,30 +9,30 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from latentpress.checkpoint import write_atomically
-from latentpress.config import RunConfig, StageConfig, to_json
+from latentpress.config import ModelConfig, RunConfig, StageConfig, to_json
 from latentpress.data.batches import Batch, Batches
 from latentpress.data.loading import Pool
-from latentpress.errors import ConfigError, TrainingError
+from latentpress.errors import TrainingError
 from latentpress.model import LatentModel, build, resolve_device
 from latentpress.train.card import model_card
 from latentpress.train.codes import code_source
 from latentpress.train.loop import Limit, Stage, StopSignals, Training, fit
 from latentpress.train.metrics import MetricsSink, open_sinks
+from latentpress.train.pixels import PixelStage
+from latentpress.train.plan import STAGES, StageName, plan_stages, stage_config
 from latentpress.train.pools import check_pool, pool_digest, split
 from latentpress.train.replicas import Replicas, join_replicas
-from latentpress.train.runs import Checkpoint, Position, RunFolder
+from latentpress.train.runs import Position, RunFolder
 from latentpress.train.stages import CodecStage, PriorStage
-from latentpress.train.validation import codec_figures, prior_figures, sample_sheet
+from latentpress.train.validation import codec_figures, pixel_figures, prior_figures, sample_sheet
 
 __all__ = ["Progress", "StageName", "TrainResult", "run"]
-
-StageName = Literal["codec", "prior"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Progress:
     """What a running training tells its caller, every few steps.
 
     Attributes:
-        stage: "codec" or "prior".
+        stage: "codec", "prior" or "decoder".
         step: optimiser steps taken in all stages.
         fraction: share of the stage that is over, 0 to 1.
         elapsed: seconds trained.
@@ -88,7 +88,7 @@ def run(
     device: str = "auto",
     progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 120.0,
-    stages: Sequence[StageName] = ("codec", "prior"),
+    stages: Sequence[StageName] = STAGES,
 ) -> TrainResult:
     """Trains a model on a pool of items and writes it as a model folder.
 
@@ -101,14 +101,15 @@ def run(
         config: the model, and how each stage is trained.
         pool: the items.
         folder: the model folder; its `run` subfolder holds what is needed to continue.
-        steps: optimiser steps of all stages together, split by `config.codec_share`. Where neither
-            `steps` nor `seconds` is given, each stage's own `steps` count.
+        steps: optimiser steps of all stages together, split as `RunConfig` says. Where neither `steps`
+            nor `seconds` is given, each stage's own `steps` count.
         seconds: time for training instead, split in the same way.
         seed: of weights, batches and everything else that is drawn.
         device: "auto", "cpu", "cuda", ...
         progress: called every few steps.
         checkpoint_seconds: time between checkpoints.
-        stages: "codec", "prior" or both; "prior" alone fits a new prior to the codec in `folder`.
+        stages: some of "codec", "prior" and "decoder", as far as the model has them; without "codec" the
+            others are fitted anew to the codec in `folder`. A decoder that uses no codes needs no codec.
 
     Returns:
         The model and how the run ended.
@@ -119,10 +120,12 @@ def run(
             of an earlier run of the prior was replaced, or the loss is not finite.
         CheckpointError: a checkpoint is damaged.
     """
-    plan = _plan(config, stages, steps, seconds)
+    plan = plan_stages(config, stages, steps, seconds)
     check_pool(pool, config.model)
     folder = Path(folder)
-    codec = None if "codec" in plan else LatentModel.from_pretrained(folder, "cpu")
+    alone = list(plan) == ["decoder"] and not _needs_codec(config.model)
+    fresh = "codec" in plan or (alone and not _has_model(folder))
+    codec = None if fresh else LatentModel.from_pretrained(folder, "cpu")
     identity = {
         **json.loads(to_json(config)),
         "stages": list(plan),
@@ -131,14 +134,14 @@ def run(
         "seed": seed,
         "data": pool_digest(pool),
     }
-    if codec is not None:
+    if codec is not None and not alone:
         identity["codec_weights"] = _digest(_codec_weights(codec))
     with ExitStack() as stack:
         replicas, place = stack.enter_context(join_replicas(resolve_device(device)))
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
         runs = RunFolder(folder / ("run" if len(stages) > 1 else f"run-{stages[0]}"))
         if replicas.first:
-            if codec is None and _has_model(folder) and not runs.started:
+            if "codec" in plan and _has_model(folder) and not runs.started:
                 raise TrainingError(
                     f"{folder} holds a model already; train into another folder, or delete it to start again"
                 )
@@ -148,44 +151,23 @@ def run(
         return session.run(plan, runs, checkpoint_seconds)
 
 
-def _plan(
-    config: RunConfig, stages: Sequence[StageName], steps: int | None, seconds: float | None
-) -> dict[StageName, Limit]:
-    """The stages that there is something to do in, in their order, and where each ends."""
-    if not stages or not set(stages) <= {"codec", "prior"}:
-        raise ConfigError(f"stages: codec, prior or both, got {', '.join(stages) or 'none'}")
-    if steps is not None and seconds is not None:
-        raise ConfigError("give a limit in steps or in seconds, not both")
-    if any(limit is not None and limit <= 0 for limit in (steps, seconds)):
-        raise ConfigError("the limit of a training must be positive")
-    prior = config.model.prior
-    after = prior is not None and prior.training == "after"
-    possible: tuple[StageName, ...] = ("codec", "prior") if after else ("codec",)
-    names: list[StageName] = [name for name in possible if name in stages]
-    if not names:
-        raise ConfigError("stage prior: this configuration has no prior that is trained after the codec")
-    share = config.codec_share if len(names) == 2 else 1.0
-    if steps is not None:
-        first = round(steps * share)
-        ends = [Limit(steps=first), Limit(steps=steps - first)]
-    elif seconds is not None:
-        ends = [Limit(seconds=seconds * share), Limit(seconds=seconds)]
-    else:
-        ends = [Limit(steps=_stage_config(config, name).steps) for name in names]
-    return dict(zip(names, ends, strict=False))
-
-
-def _stage_config(config: RunConfig, name: StageName) -> StageConfig:
-    return config.codec if name == "codec" else config.prior
-
-
 def _has_model(folder: Path) -> bool:
     return (folder / "model.safetensors").exists()
 
 
+def _needs_codec(config: ModelConfig) -> bool:
+    """Whether the decoder of pixels looks at codes."""
+    return config.pixels is None or config.pixels.use_codes
+
+
 def _codec_weights(model: LatentModel) -> dict[str, Tensor]:
-    """What a model holds besides its prior."""
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("prior.")}
+    """What a model holds besides its prior and its decoder of pixels."""
+    return _weights(model, lambda part: part not in ("prior", "pixels"))
+
+
+def _weights(model: LatentModel, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """The weights of the parts whose names are `wanted`."""
+    return {name: value for name, value in model.state_dict().items() if wanted(name.partition(".")[0])}
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
@@ -223,7 +205,7 @@ class _Session:
         names = list(plan)
         over = runs.finished and _has_model(self.folder)
         checkpoint = runs.latest()
-        model = self._model(checkpoint)
+        model = self._model(plan)
         position = checkpoint.position if checkpoint else Position(names[0])
         self.sinks = open_sinks(runs.path, position.step) if self.replicas.first else []
         reached = True
@@ -238,6 +220,10 @@ class _Session:
                 )
                 if checkpoint is not None:
                     training.restore(checkpoint)
+                    self._adopt(model, plan)
+                    if name == "decoder" and model.exact_prior is None and _has_model(self.folder):
+                        before = LatentModel.from_pretrained(self.folder, self.device)
+                        model.exact_prior = before.exact_prior  # what the stage before this one left
                 reached = self._fit(training, plan[name], model, runs, save_seconds)
                 position = training.position
                 if not reached:
@@ -259,13 +245,15 @@ class _Session:
     def _fit(
         self, training: Training, limit: Limit, model: LatentModel, runs: RunFolder, save_seconds: float
     ) -> bool:
-        held_out = self._held_out_batches(training.stage.config)
+        config, decoder = training.stage.config, training.stage.name == "decoder"
+        held_out = self._held_out_batches(config, model.hop_length)
+        whole = self._held_out_batches(config, 1) if decoder else []
 
         def save() -> None:
             if self.replicas.first:
                 runs.save(training.checkpoint())
                 with training.average.applied():
-                    self._judge(model, training.position, limit, held_out, runs.path / "samples")
+                    self._judge(model, training.position, limit, held_out, whole, runs.path / "samples")
 
         def report(position: Position, figures: dict[str, float]) -> None:
             warning = None
@@ -276,57 +264,86 @@ class _Session:
 
         return fit(training, limit, signals=self.signals, report=report, save=save, save_seconds=save_seconds)
 
-    def _model(self, checkpoint: Checkpoint | None) -> LatentModel:
-        """A new model, with the folder's codec where only the prior is trained."""
+    def _model(self, plan: Mapping[StageName, Limit]) -> LatentModel:
+        """A new model, with what the folder's model has of the parts that are not trained."""
         torch.manual_seed(self.seed)
         model = build(self.config.model).to(self.device)
-        if self.codec is None or checkpoint is not None:
-            return model
-        old, new = self.codec.config, model.config
-        old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
-        parts = ("item", "encoder", "latents", "decoder", "likelihood")
-        if differing := [part for part in parts if getattr(old, part) != getattr(new, part)]:
-            raise TrainingError(f"the codec in {self.folder} has other settings: {', '.join(differing)}")
-        model.load_state_dict(_codec_weights(self.codec), strict=False)
+        self._adopt(model, plan)
         return model
 
+    def _adopt(self, model: LatentModel, plan: Mapping[StageName, Limit]) -> None:
+        """Gives `model` the folder's codec, and its prior and decoder of pixels where they stay."""
+        if self.codec is None:
+            return
+        kept = ["item", "encoder", "latents", "decoder", "likelihood"]
+        kept += [part for part, stage in (("prior", "prior"), ("pixels", "decoder")) if stage not in plan]
+        old, new = self.codec.config, model.config
+        old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
+        if differing := [part for part in kept if getattr(old, part) != getattr(new, part)]:
+            raise TrainingError(f"the codec in {self.folder} has other settings: {', '.join(differing)}")
+        trained = {"prior" if stage == "prior" else "pixels" for stage in plan}
+        model.load_state_dict(_weights(self.codec, lambda part: part not in trained), strict=False)
+        if "prior" in kept and self.codec.exact_prior is not None:
+            model.exact_prior = self.codec.exact_prior.to(self.device)
+        if "pixels" in kept and self.codec.exact_pixels is not None:
+            model.exact_pixels = self.codec.exact_pixels.to(self.device)
+
     def _stage(self, name: StageName, model: LatentModel, limit: Limit) -> Stage[Any]:
-        config = _stage_config(self.config, name)
+        config, hop = stage_config(self.config, name), model.hop_length
         batches = Batches(
             self.pool,
             batch_size=config.batch_size,
             crop=config.crop,
             flip=config.flip,
-            seed=2 * self.seed + (name == "prior"),
-            multiple_of=model.hop_length,
+            seed=len(STAGES) * self.seed + STAGES.index(name),
+            multiple_of=1 if name == "decoder" else hop,
+            corner_step=hop if name == "decoder" and _needs_codec(model.config) else 1,
             rank=self.replicas.rank,
             world=self.replicas.world,
         )
         if name == "codec":
             return CodecStage(model, config, batches)
+        if name == "decoder":
+            return PixelStage(model, config, batches)
         expected = None if limit.steps is None else limit.steps * config.accumulate
         return PriorStage(model, config, code_source(model, batches, expected))
 
-    def _held_out_batches(self, config: StageConfig) -> list[Batch]:
+    def _held_out_batches(self, config: StageConfig, multiple_of: int) -> list[Batch]:
         if self.held_out is None or not self.replicas.first:
             return []
         size = min(config.batch_size, len(self.held_out))
-        hop = self.config.model.encoder.hop_length
         batches = Batches(
-            self.held_out, batch_size=size, crop=config.crop, flip=False, seed=self.seed, multiple_of=hop
+            self.held_out,
+            batch_size=size,
+            crop=config.crop,
+            flip=False,
+            seed=self.seed,
+            multiple_of=multiple_of,
         )
         return [batches.batch(step) for step in range(len(self.held_out) // size)]
 
     def _judge(
-        self, model: LatentModel, position: Position, limit: Limit, batches: list[Batch], samples: Path
+        self,
+        model: LatentModel,
+        position: Position,
+        limit: Limit,
+        batches: list[Batch],
+        whole: list[Batch],
+        samples: Path,
     ) -> None:
-        """Reports figures on held-out items, and writes a picture of some while the codec changes."""
+        """Reports figures on held-out items, and writes a picture of some while the codec changes.
+
+        `batches` are cut to the hop; `whole`, for the decoder of pixels, are not.
+        """
         if not batches:
             return
         figures = codec_figures(model, batches)
         prior = self.config.model.prior
-        if position.stage == "prior" or (prior is not None and prior.training == "joint"):
+        joint = prior is not None and prior.training == "joint"
+        if joint or position.stage == "prior" or model.exact_prior is not None:
             figures |= prior_figures(model, batches)
+        if whole:
+            figures |= pixel_figures(model, whole)
         if position.stage == "codec":
             samples.mkdir(exist_ok=True)
             write_atomically(samples / f"step-{position.step}.png", sample_sheet(model, batches[0]))

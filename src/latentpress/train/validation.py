@@ -15,11 +15,13 @@ from latentpress.items.image import write_png
 from latentpress.latents import CodeUsage
 from latentpress.model import LatentModel, to_pixels, to_signal
 from latentpress.train.codes import encode_batch
+from latentpress.train.pixels import pixel_nats
 from latentpress.train.stages import prior_nats
 
-__all__ = ["codec_figures", "prior_figures", "sample_sheet"]
+__all__ = ["codec_figures", "pixel_figures", "prior_figures", "sample_sheet"]
 
 _COLUMNS = 8
+_PIXEL_DIMS = 1 << 19  # samples that the decoder of pixels is judged on: it takes its time
 
 
 @torch.inference_mode()
@@ -53,6 +55,18 @@ def prior_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, flo
             nats += float(prior_nats(model, codes).sum())
             count += codes.codes.numel()
     return {"bits_per_code": nats / count / math.log(2)}
+
+
+@torch.inference_mode()
+def pixel_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, float]:
+    """Bits per dimension of the pixels given their codes, under the float decoder of pixels."""
+    nats, dims = 0.0, 0
+    with _evaluating(model):
+        for batch in batches:
+            if dims < _PIXEL_DIMS:
+                nats += float(pixel_nats(model, batch.pixels).sum())
+                dims += batch.pixels.numel()
+    return {"pixel_bits_per_dim": nats / dims / math.log(2)}
 
 
 @torch.inference_mode()

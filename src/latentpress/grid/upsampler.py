@@ -1,0 +1,131 @@
+"""From codes to a context map on the grid of samples, in floating point for training.
+
+A decoder that makes samples one after the other sees the codes as a map with the samples' grid:
+
+    e = embeddings of the position's codes, side by side
+    x = relu(A taps(e) + a)        taps: the 3^dims codes around the position, zeros outside
+    y = B x + b                    map_channels numbers for each of the hop_1 x ... x hop_dims samples
+
+and y is laid out on the samples and cut to their number. Nothing here is causal: codes come first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from latentpress.errors import ConfigError
+from latentpress.grid.offsets import Offset, gather
+
+__all__ = ["CodeUpsampler", "UpsamplerStructure", "spread"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsamplerStructure:
+    """Everything about an upsampler that is not a weight.
+
+    Args:
+        sizes: the alphabet of each of a position's codes.
+        hop: samples that a code spans, one number an axis of the grid.
+        embedding: channels that describe one code.
+        width: hidden units.
+        channels: channels of the map.
+
+    >>> structure = UpsamplerStructure(sizes=(512,), hop=(4, 4), embedding=16, width=32, channels=8)
+    >>> UpsamplerStructure.from_integers(structure.integers()) == structure
+    True
+    """
+
+    sizes: tuple[int, ...]
+    hop: tuple[int, ...]
+    embedding: int
+    width: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        fits = 1 <= len(self.sizes) <= 64 and all(2 <= size <= 65536 for size in self.sizes)
+        fits = fits and 1 <= len(self.hop) <= 3 and all(1 <= hop <= 65536 for hop in self.hop)
+        fits = fits and all(1 <= number <= 4096 for number in (self.embedding, self.width, self.channels))
+        if not fits or self.outputs > 1 << 20:
+            raise ConfigError(f"an upsampler cannot have this structure: {self}")
+
+    @property
+    def offsets(self) -> tuple[Offset, ...]:
+        """Offsets of the codes that a position sees, in raster order."""
+        return tuple(itertools.product((-1, 0, 1), repeat=len(self.hop)))
+
+    @property
+    def inputs(self) -> int:
+        """Channels of a position's taps."""
+        return len(self.offsets) * len(self.sizes) * self.embedding
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a position gives: `channels` for each of its samples."""
+        return math.prod(self.hop) * self.channels
+
+    def integers(self) -> list[int]:
+        """The structure as a list of integers, for serialisation."""
+        scalars = [self.embedding, self.width, self.channels]
+        return [_VERSION, *scalars, len(self.hop), *self.hop, *self.sizes]
+
+    @classmethod
+    def from_integers(cls, integers: Sequence[int]) -> UpsamplerStructure:
+        """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
+        if len(integers) < 5 or integers[0] != _VERSION or not 1 <= integers[4] <= 3:
+            raise ConfigError("an upsampler's structure is damaged, or of another version")
+        embedding, width, channels, dims = integers[1:5]
+        hop, sizes = tuple(integers[5 : 5 + dims]), tuple(integers[5 + dims :])
+        return cls(sizes=sizes, hop=hop, embedding=embedding, width=width, channels=channels)
+
+
+class CodeUpsampler(nn.Module):
+    """Codes to a context map, by two layers that see 3 codes along every axis.
+
+    >>> structure = UpsamplerStructure(sizes=(8, 8), hop=(4, 4), embedding=3, width=16, channels=5)
+    >>> codes = torch.zeros(2, 3, 2, 2, dtype=torch.int64)
+    >>> CodeUpsampler(structure)(codes, (10, 7)).shape
+    torch.Size([2, 5, 10, 7])
+    """
+
+    def __init__(self, structure: UpsamplerStructure) -> None:
+        super().__init__()
+        self.structure = structure
+        self.embeddings = nn.ModuleList(nn.Embedding(size, structure.embedding) for size in structure.sizes)
+        self.hidden = nn.Linear(structure.inputs, structure.width)
+        self.out = nn.Linear(structure.width, structure.outputs)
+        for layer in (self.hidden, self.out):
+            nn.init.normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, codes: Tensor, size: Sequence[int]) -> Tensor:
+        """The map (B, channels, *size) of codes (B, *ceil(size / hop), P), int64."""
+        return spread(self.out(self.units(codes)), self.structure.hop, size)
+
+    def units(self, codes: Tensor) -> Tensor:
+        """The hidden units (B, *G, width)."""
+        members = zip(self.embeddings, codes.unbind(-1), strict=True)
+        embedded = torch.cat([table(symbols) for table, symbols in members], dim=-1)
+        return F.relu(self.hidden(gather(embedded, self.structure.offsets)))
+
+
+def spread(values: Tensor, hop: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Lays (B, *G, prod(hop) * C) out on the samples: (B, C, *size), what is over being cut off.
+
+    >>> spread(torch.arange(6).view(1, 2, 3), hop=(3,), size=(5,)).tolist()
+    [[[0, 1, 2, 3, 4]]]
+    """
+    dims, grid = len(hop), values.shape[1:-1]
+    cells = values.unflatten(-1, (*hop, -1))  # (B, *G, *hop, C)
+    pairs = [axis for i in range(dims) for axis in (1 + i, 1 + dims + i)]
+    whole = cells.permute(0, 1 + 2 * dims, *pairs)
+    whole = whole.reshape(*whole.shape[:2], *(g * h for g, h in zip(grid, hop, strict=True)))
+    return whole[(slice(None), slice(None), *(slice(side) for side in size))]

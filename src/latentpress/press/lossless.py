@@ -1,0 +1,210 @@
+"""Items into a lossless archive: every pixel, each item in the smallest form.
+
+All items are coded by the model first: codes under the prior, pixels given the codes. What an item
+cost, its lanes' share of their blocks, is compared with its samples and with lossless WebP. Items that
+are smaller so are stored whole and taken out of their blocks, of which only those are coded again.
+Then the archive is decoded and compared, and items of blocks that fail are stored whole as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.coding.container import Archive, write_archive
+from latentpress.coding.layout import BlockLayout, Grid, Part, Segment
+from latentpress.coding.records import Block, Header, ItemRecord
+from latentpress.data.sources import ItemRef
+from latentpress.errors import ArchiveError, LatentpressError
+from latentpress.press.blocks import BlockEncoder, gather
+from latentpress.press.pixels import (
+    decode_pixel_blocks,
+    encode_pixels,
+    gather_pixels,
+    pack_whole,
+    pixel_waves,
+)
+from latentpress.press.reading import PixelStore, read_items
+from latentpress.press.summary import Progress, Summary
+
+if TYPE_CHECKING:
+    from latentpress.grid.decoder import ExactDecoder
+    from latentpress.model import LatentModel
+
+__all__ = ["compress_lossless"]
+
+_VERIFIED_BLOCKS = 64
+"""Blocks verified together: their codes are in memory."""
+
+Integers = NDArray[Any]
+
+
+def compress_lossless(
+    model: LatentModel,
+    items: Sequence[ItemRef],
+    file: BinaryIO,
+    header: Header,
+    report: Progress,
+    *,
+    start: float,
+    verify: bool,
+) -> Summary:
+    """Writes the lossless archive of `items` into an empty file; see `latentpress.press.compress`.
+
+    Args:
+        model: a codec with a decoder of pixels, in evaluation mode.
+        items: what to press.
+        file: may be written, read and truncated.
+        header: that of a lossy archive of this model.
+        report: called as things go on.
+        start: when the work began, by `time.perf_counter`.
+        verify: decode the archive as `decompress` would, and compare.
+    """
+    exact = model.exact_pixels
+    if exact is None:
+        raise LatentpressError(
+            "the model has no decoder of pixels to press losslessly with; train one with --stage decoder"
+        )
+    header = replace(header, pixels_id=model.pixels_id)
+    if exact.upsampler is None:
+        header = replace(header, sizes=(), prior_id=bytes(16))
+    records, codes = read_items(model, items, report, codes=exact.upsampler is not None)
+    coding = _Coding(model, exact, header, records, codes, PixelStore(items, header.channels))
+    coding.code(report)
+    coding.store_whole(report)
+    size = coding.write(file)
+    if verify and (failing := coding.failing(file, report)):
+        coding.take_out(failing)
+        size = coding.write(file)
+        if coding.failing(file, report):
+            raise ArchiveError("the archive does not decode to what was coded; please report this")
+    return Summary(
+        items=len(records),
+        dims=sum(record.samples for record in records) * header.channels,
+        archive_bytes=size,
+        symbols=sum(item.size for number, item in enumerate(codes) if number not in coding.whole),
+        seconds=time.perf_counter() - start,
+        model_bits=coding.bits,
+        lossless=True,
+        whole=len(coding.whole),
+    )
+
+
+class _Coding:
+    """Items on their way into a lossless archive; `whole` are the blocks of those stored whole."""
+
+    def __init__(
+        self,
+        model: LatentModel,
+        exact: ExactDecoder,
+        header: Header,
+        records: list[ItemRecord],
+        codes: list[Integers],
+        pixels: PixelStore,
+    ) -> None:
+        self.model, self.exact, self.header, self.records = model, exact, header, records
+        self.codes, self.pixels = codes, pixels
+        self.shapes = [record.shape for record in records]
+        self.labels = [record.label for record in records]
+        self.whole: dict[int, Block] = {}
+        self.ideal = np.zeros(len(records))  # bits of each item under the model,
+        self.cost = np.zeros(len(records))  # and bytes of its share of the blocks
+        self._coded: dict[tuple[Part, tuple[Segment, ...]], Block] = {}
+
+    @property
+    def bits(self) -> float:
+        """Ideal length of what the archive holds."""
+        stored = sum(8 * len(block.payload) for block in self.whole.values())
+        return stored + float(np.delete(self.ideal, list(self.whole)).sum())
+
+    def layout(self) -> list[BlockLayout]:
+        """The blocks as they are now."""
+        return self.header.layout(self.shapes, self.whole)
+
+    def code(self, report: Progress) -> None:
+        """Codes all items by the model, and notes what each costs."""
+        layout, done = self.layout(), 0
+        for numbers, found in self._encoded(layout, range(len(layout))):
+            for number, (block, bits) in zip(numbers, found, strict=True):
+                lanes = layout[number].lanes
+                items = [lane.item for lane in lanes]
+                np.add.at(self.ideal, items, bits)
+                np.add.at(self.cost, items, len(block.payload) * bits / bits.sum())
+                self._coded[layout[number].part, lanes] = block
+            done += len(numbers)
+            report("code", done, len(layout))
+
+    def store_whole(self, report: Progress) -> None:
+        """Stores whole what is smaller so."""
+        for number in range(len(self.records)):
+            block = pack_whole(self.pixels[number])
+            if len(block.payload) < self.cost[number]:
+                self.whole[number] = block
+            report("compare", number + 1, len(self.records))
+
+    def take_out(self, numbers: Collection[int]) -> None:
+        """Stores these items whole as well."""
+        self.whole |= {number: pack_whole(self.pixels[number]) for number in numbers}
+
+    def write(self, file: BinaryIO) -> int:
+        """Writes the archive and returns its bytes; blocks that lost a lane are coded again."""
+        layout, stored = self.layout(), {}
+        for number, block in enumerate(layout):
+            key = block.part, block.lanes
+            found = self.whole[block.lanes[0].item] if block.part is Part.WHOLE else self._coded.get(key)
+            if found is not None:
+                stored[number] = found
+        missing = [number for number in range(len(layout)) if number not in stored]
+        for numbers, coded in self._encoded(layout, missing):
+            stored |= {number: block for number, (block, _) in zip(numbers, coded, strict=True)}
+        blocks = [stored[number] for number in range(len(layout))]
+        file.seek(0)
+        file.truncate()
+        return write_archive(file, self.header, self.records, blocks, whole=self.whole)
+
+    def failing(self, file: BinaryIO, report: Progress) -> set[int]:
+        """Returns the items of blocks of pixels that do not decode to what was coded."""
+        archive = Archive(file)
+        same = archive.header == self.header and list(archive.items) == self.records
+        if not same or archive.whole != set(self.whole):
+            raise ArchiveError("the archive's index does not read as it was written; please report this")
+        numbers = [n for n, block in enumerate(archive.layout) if block.part is not Part.CODES]
+        done, failing = 0, set()
+        for start in range(0, len(numbers), _VERIFIED_BLOCKS):
+            group = numbers[start : start + _VERIFIED_BLOCKS]
+            failing |= {n for n in self._failing_of(archive, group) if self._failing_of(archive, [n])}
+            done += len(group)
+            report("verify", done, len(numbers))
+        return {lane.item for number in failing for lane in archive.layout[number].lanes}
+
+    def _failing_of(self, archive: Archive, numbers: Collection[int]) -> set[int]:
+        failing = set(numbers)  # one failing block ends the decoding of those beside it
+        with suppress(ArchiveError):
+            for number, symbols in decode_pixel_blocks(archive, self.model, numbers):
+                if np.array_equal(symbols, gather_pixels(self.pixels, archive.layout[number])):
+                    failing.discard(number)
+        return failing
+
+    def _encoded(
+        self, layout: Sequence[BlockLayout], numbers: Iterable[int]
+    ) -> Iterator[tuple[list[int], list[tuple[Block, NDArray[np.float64]]]]]:
+        """Codes blocks, some at a time: their numbers, and each block with its lanes' ideal bits."""
+        by_shape: dict[Grid, list[int]] = {}
+        for number in numbers:
+            block = layout[number]
+            if block.part is Part.PIXELS:
+                by_shape.setdefault(block.shape, []).append(number)
+            else:
+                encoder = BlockEncoder(self.header.sizes, self.model.exact_prior)
+                yield [number], [encoder.encode(gather(self.codes, block), block, self.labels)]
+        codes = dict(enumerate(self.codes))
+        for same in by_shape.values():
+            for wave in pixel_waves(layout, same):
+                blocks = [layout[number] for number in wave]
+                yield wave, encode_pixels(self.exact, self.pixels, blocks, self.shapes, codes)

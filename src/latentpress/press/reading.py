@@ -1,0 +1,107 @@
+"""Items on their way into an archive: their pixels, records and codes, few at a time."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.coding.records import MAX_SAMPLES, MAX_SIDE, ItemRecord
+from latentpress.data.sources import ItemRef
+from latentpress.errors import ItemError
+from latentpress.press.summary import Progress
+
+if TYPE_CHECKING:
+    from latentpress.model import LatentModel
+
+__all__ = ["PixelStore", "read_items"]
+
+_GROUP_SAMPLES = 1 << 24
+"""Samples of items held at once; one larger item is held alone."""
+
+Integers = NDArray[Any]
+Pixels = NDArray[np.uint8]
+
+
+class PixelStore:
+    """The pixels of items by their numbers; those asked for last are kept, the others read again."""
+
+    def __init__(self, items: Sequence[ItemRef], channels: int) -> None:
+        self._items, self._channels = items, channels
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._held = 0
+        self._shapes: dict[int, tuple[int, ...]] = {}
+
+    def __getitem__(self, number: int) -> Pixels:
+        """The pixels of an item, uint8 (H, W, C)."""
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        item = self._items[number]
+        pixels = item.read()
+        _check_pixels(item.name, pixels, self._channels)
+        if self._shapes.setdefault(number, pixels.shape) != pixels.shape:
+            raise ItemError(f"{item.name}: the file changed while it was being pressed")
+        self._kept[number] = pixels
+        self._held += pixels.size
+        while len(self._kept) > 1 and self._held > _GROUP_SAMPLES:
+            self._held -= self._kept.popitem(last=False)[1].size
+        return pixels
+
+
+def read_items(
+    model: LatentModel, items: Sequence[ItemRef], report: Progress, *, codes: bool = True
+) -> tuple[list[ItemRecord], list[Integers]]:
+    """Returns each item's record and, if wanted, codes (*G, P), uint16, holding few pixels at a time."""
+    records: list[ItemRecord] = []
+    found: list[Integers] = []
+    for group in _groups(model, items):
+        records += [ItemRecord(item.name, pixels.shape[:2], _label(model, item)) for item, pixels in group]
+        if codes:
+            found += _encode_group(model, [pixels for _, pixels in group])
+        report("encode", len(records), len(items))
+    return records, found
+
+
+def _groups(model: LatentModel, items: Iterable[ItemRef]) -> Iterator[list[tuple[ItemRef, Pixels]]]:
+    group: list[tuple[ItemRef, Pixels]] = []
+    held = 0
+    for item in items:
+        pixels = item.read()
+        _check_pixels(item.name, pixels, model.config.item.channels)
+        if group and held + pixels.size > _GROUP_SAMPLES:
+            yield group
+            group, held = [], 0
+        group.append((item, pixels))
+        held += pixels.size
+    yield group
+
+
+def _check_pixels(name: str, pixels: Pixels, channels: int) -> None:
+    if pixels.ndim != 3 or pixels.shape[2] != channels:
+        raise ItemError(f"{name}: the model takes {channels} channels a pixel")
+    if not 1 <= pixels.shape[0] * pixels.shape[1] <= MAX_SAMPLES:
+        raise ItemError(f"{name}: an item has 1 to {MAX_SAMPLES} pixels")
+    if max(pixels.shape[:2]) > MAX_SIDE:
+        raise ItemError(f"{name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
+
+
+def _encode_group(model: LatentModel, images: Sequence[Pixels]) -> list[Integers]:
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, pixels in enumerate(images):
+        by_shape.setdefault(pixels.shape, []).append(index)
+    codes: dict[int, Integers] = {}
+    for indices in by_shape.values():
+        batch = model.encode(np.stack([images[index] for index in indices]))
+        codes.update(zip(indices, batch.numpy().astype(np.uint16), strict=True))
+    return [codes[index] for index in range(len(images))]
+
+
+def _label(model: LatentModel, item: ItemRef) -> int | None:
+    prior, labels = model.config.prior, model.config.labels
+    if prior is None or not prior.class_conditional or item.label not in labels:
+        return None
+    return labels.index(item.label)

@@ -1,0 +1,96 @@
+"""The stage that fits the autoregressive decoder of pixels to a finished codec, which stays as it is.
+
+decoder   the pixel network and its upsampler, by -log p(pixels | codes), the codes being those that
+          the frozen encoder gives for the batch
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from latentpress.config import StageConfig
+from latentpress.data.batches import Batch, Batches
+from latentpress.grid.decoder import ExactDecoder
+from latentpress.model import LatentModel, to_signal
+from latentpress.nn import pad_to_hop
+from latentpress.train.loop import StageLoss
+
+__all__ = ["PixelStage", "pixel_nats"]
+
+_CALIBRATION_BATCHES = 4
+_CALIBRATION_POSITIONS = 1 << 14
+
+
+class PixelStage:
+    """Fits the decoder of pixels.
+
+    Arguments:
+        model: put into evaluation mode but for its decoder of pixels.
+        config: how the stage is trained.
+        source: batches of pixels, of any size.
+    """
+
+    name = "decoder"
+
+    def __init__(self, model: LatentModel, config: StageConfig, source: Batches) -> None:
+        assert model.pixels is not None
+        self.model, self.config, self.source = model, config, source
+        self.pixels = model.pixels
+        model.eval().requires_grad_(False)
+        self.pixels.train().requires_grad_(True)
+
+    def parameters(self) -> list[Parameter]:
+        """What the optimiser moves."""
+        return list(self.pixels.parameters())
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Batches of pixels from number `start` on."""
+        return self.source.stream(start)
+
+    def loss(self, batch: Batch) -> StageLoss:
+        """The loss of `batch`, in nats per dimension."""
+        nats = pixel_nats(self.model, batch.pixels).mean() / batch.pixels[0].numel()
+        return StageLoss(nats, {"pixel_bits_per_dim": nats.detach() / math.log(2)})
+
+    def stepped(self) -> None:
+        """Nothing but the optimiser moves the decoder."""
+
+    def finish(self) -> None:
+        """Freezes the decoder and makes its exact form."""
+        self.model.eval().requires_grad_(False)
+        batches = list(islice(self.source.stream(0), _CALIBRATION_BATCHES))
+        self.model.exact_pixels = _exact(self.model, [batch.pixels for batch in batches])
+
+
+def pixel_nats(model: LatentModel, pixels: Tensor) -> Tensor:
+    """-log p(pixels | codes) of each image under the float decoder, (B,) nats, from uint8 (B, C, H, W)."""
+    assert model.pixels is not None
+    pixels = pixels.to(model.device, non_blocking=True)
+    return model.pixels.nll_nats(_samples(pixels), _codes(model, pixels))
+
+
+def _exact(model: LatentModel, batches: Sequence[Tensor]) -> ExactDecoder:
+    """The integer form of the decoder, calibrated on some of the batches' images."""
+    assert model.pixels is not None
+    pixels = torch.cat(list(batches)).to(model.device)
+    pixels = pixels[: max(1, _CALIBRATION_POSITIONS // pixels[0, 0].numel())]
+    return ExactDecoder.convert(model.pixels, _samples(pixels), _codes(model, pixels))
+
+
+def _samples(pixels: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) as symbols, int64 (B, H, W, C)."""
+    return pixels.permute(0, 2, 3, 1).long()
+
+
+@torch.no_grad()
+def _codes(model: LatentModel, pixels: Tensor) -> Tensor | None:
+    """The codes of images, (B, *G, P), where the decoder of pixels looks at them."""
+    if model.pixels is None or model.pixels.upsampler is None:
+        return None
+    return model.latents.encode(model.encoder(pad_to_hop(to_signal(pixels), model.hop_length)))
