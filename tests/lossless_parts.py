@@ -13,6 +13,7 @@ from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ImageConf
 from latentpress.data.sources import ItemRef, Source
 from latentpress.grid import ExactGrid, GridNetwork
 from latentpress.grid.decoder import ExactDecoder, GridDecoder
+from latentpress.items.differences import from_differences
 
 HOP, CODES = 4, 16
 PRIOR = GridConfig(width=8, depth=1, reach=2, dilations=(1,), embedding=4, head_width=8)
@@ -67,7 +68,7 @@ def prior(partitions: int, seed: int = 1) -> ExactGrid:
 
 @cache
 def pixel_decoder(channels: int, partitions: int, use_codes: bool, seed: int = 2) -> ExactDecoder:
-    """A decoder of pixels: it expects small values."""
+    """A decoder of pixels: it expects small differences."""
     config = replace(PIXELS, use_codes=use_codes)
     decoder = GridDecoder(config, (256,) * channels, (CODES,) * partitions, (HOP, HOP))
     samples = torch.zeros(1, HOP, HOP, channels, dtype=torch.int64)
@@ -130,9 +131,9 @@ def lossless_codec(channels: Literal[1, 3] = 3, partitions: int = 1, use_codes: 
 
 
 def dim(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
-    """Noise of small values: what the decoder of pixels expects, and WebP makes little of."""
+    """Noise whose differences are small: what the decoder of pixels expects, and WebP makes little of."""
     random = np.random.Generator(np.random.PCG64(seed)).random((height, width, channels))
-    return np.minimum(-2 * np.log(random), 255).astype(np.uint8)
+    return from_differences(np.minimum(-2 * np.log(random), 255).astype(np.uint8))
 
 
 def flat(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:

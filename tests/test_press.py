@@ -1,3 +1,4 @@
+import functools
 import io
 import os
 import runpy
@@ -15,7 +16,7 @@ from latentpress.coding import Archive, Mode
 from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig
 from latentpress.data.sources import ItemRef, Skipped, Source
 from latentpress.errors import ArchiveError, ItemError, LatentpressError, UnsafePathError, WrongModelError
-from latentpress.grid import Context, ExactGrid, GridNetwork
+from latentpress.grid import Context, ExactGrid, GridNetwork, streams
 from latentpress.items.image import read_image, write_png
 from latentpress.press import (
     compress,
@@ -30,38 +31,25 @@ HERE = Path(__file__).parent
 READER = runpy.run_path(str(HERE / "lpz_reader.py"))["Reader"]
 
 
-@dataclass
-class ChainPrior:
-    """A prior in integers whose logits depend on the lane's last symbol and label only."""
-
-    sizes: tuple[int, ...]
-    id: bytes = b"chain-prior-0001"
-    step_error: int = 0
-    """Added to the logits of one symbol in the step execution only: a broken machine."""
-
-    def rows(self, last, member, labels):
-        size = self.sizes[member]
-        distance = (torch.arange(size) - last[:, None] - 1 - labels[:, None]) % size
-        return (-8 * distance).to(torch.int32)
-
-    def logits(self, symbols, context):
-        members = symbols.shape[-1]
-        last = torch.cat([torch.zeros_like(symbols.flatten(1)[:, :1]), symbols.flatten(1)[:, :-1]], 1)
-        last = last.view(-1, members)
-        labels = context.labels.repeat_interleave(last.shape[0] // len(symbols))
-        return tuple(self.rows(last[:, p], p, labels).view(*symbols.shape[:-1], -1) for p in range(members))
-
-    def start(self, lanes, grid, context):
-        return {"last": torch.zeros(lanes, dtype=torch.int64), "count": 0, "labels": context.labels}
-
-    def member_logits(self, state):
-        rows = self.rows(state["last"], state["count"] % len(self.sizes), state["labels"])
-        rows[:, 0] += self.step_error
-        return rows
-
-    def push(self, state, symbols):
-        assert symbols.shape == state["last"].shape and symbols.dtype == torch.int64
-        state["last"], state["count"] = symbols, state["count"] + 1
+@functools.cache
+def chain_prior(partitions=1, classes=0, slope=0.25):
+    """A prior that expects every code to be the one before it in its row plus 1, by weights that are set."""
+    size = 32 * partitions
+    config = GridConfig(width=size, depth=1, reach=1, dilations=(1,), embedding=size, head_width=32)
+    network = GridNetwork(config, (32,) * partitions, 2, num_classes=classes)
+    distance = (torch.arange(32)[:, None] - torch.arange(32) - 1) % 32
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.input.weight[:, -size:] = torch.eye(size)  # the last tap: the position before
+        for p, (embedding, head) in enumerate(zip(network.embeddings, network.heads, strict=True)):
+            embedding.weight.copy_(torch.eye(32))
+            head.hidden.weight[:, 32 * p : 32 * (p + 1)] = torch.eye(32)
+            head.logits.weight.copy_(-slope * distance)
+        if classes:
+            network.input.context.classes.weight[:, 0] = 0.1 * torch.arange(classes + 1)
+    codes = torch.randint(32, (4, 8, 8, partitions), generator=torch.Generator().manual_seed(0))
+    return ExactGrid.convert(network, codes)
 
 
 @dataclass
@@ -70,7 +58,7 @@ class BlockMeans:
 
     partitions: int = 1
     labels: tuple[str, ...] = ()
-    exact_prior: ChainPrior | None = None
+    exact_prior: ExactGrid | None = None
     codebook_id: bytes = b"block-means-0001"
     encoded: list = field(default_factory=list)
 
@@ -101,7 +89,7 @@ class BlockMeans:
 
 
 def codec(partitions=1, labels=(), prior=True):
-    return BlockMeans(partitions, labels, ChainPrior((32,) * partitions) if prior else None)
+    return BlockMeans(partitions, labels, chain_prior(partitions, len(labels)) if prior else None)
 
 
 def picture(number, height=32, width=32):
@@ -156,7 +144,7 @@ def test_restoring_gives_what_the_codec_gives(partitions, prior):
 class LanesOfChain:
     """The chain prior as the format page's reader asks for it."""
 
-    prior: ChainPrior
+    prior: ExactGrid
 
     def __init__(self, shape, lanes):
         self.state = self.prior.start(lanes, shape, Context(labels=torch.tensor([-1] * lanes)))
@@ -206,8 +194,10 @@ def test_an_archive_is_never_much_larger_than_raw_codes():
     assert sum(use.bytes for use in info.modes) <= raw and info.framing_bytes < 700
 
 
-def test_a_prior_that_does_not_repeat_itself_is_not_used():
-    broken = BlockMeans(exact_prior=ChainPrior((32,), step_error=64))
+def test_a_prior_that_does_not_repeat_itself_is_not_used(monkeypatch):
+    decode, other = streams.decode, chain_prior(slope=0.2)
+    monkeypatch.setattr(streams, "decode", lambda exact, coded: decode(other, coded))  # a broken machine
+    broken = codec()
     data = encode_archive(broken, pictures())
     assert Mode.PRIOR not in Archive(io.BytesIO(data)).modes
     assert len(list(decode_archive(data, broken))) == len(pictures())
@@ -385,8 +375,8 @@ def test_the_wrong_model_is_told_which_is_needed():
     other = replace(codec(), codebook_id=b"another-codebook")
     with pytest.raises(WrongModelError, match=f"'faces' with codebook {b'block-means-0001'.hex()}"):
         verify_archive(out, other)
-    other = replace(codec(), exact_prior=ChainPrior((32,), id=b"another-prior---"))
-    with pytest.raises(WrongModelError, match=f"with prior {b'chain-prior-0001'.hex()}"):
+    other = replace(codec(), exact_prior=chain_prior(slope=0.2))
+    with pytest.raises(WrongModelError, match=f"with prior {chain_prior().id.hex()}"):
         verify_archive(out, other)
     assert inspect_archive(out).header.model == "faces"
 

@@ -161,18 +161,22 @@ class ExactDecoder:
 
 @torch.no_grad()
 def _start_ordered(network: GridNetwork) -> None:
-    """Lets training start from knowing that samples are ordered: near values look alike.
+    """Lets training start from knowing that samples are differences: near values look alike.
 
-    Embeddings start as cosines of the value. On small photographs, 200 steps reach 5.5 bits a sample so,
-    and 6.1 from the usual random ones.
+    The lower half of the alphabet are the positive ones, as modulo its size. Embeddings start as smooth
+    steps and bumps about 0, of widths from 1 to a quarter of the alphabet: fine where values are frequent.
     """
     for tables in (network.embeddings, network.head_embeddings):
         for table in tables:
             assert isinstance(table, nn.Embedding)
-            table.weight.copy_(_cosines(*table.weight.shape))
+            table.weight.copy_(_signed_features(*table.weight.shape))
 
 
-def _cosines(size: int, channels: int) -> Tensor:
-    """(size, channels): channel k is cos(pi (k + 1) (i + 1/2) / size)."""
-    places = (torch.arange(size)[:, None] + 0.5) / size
-    return torch.cos(math.pi * (1 + torch.arange(channels)) * places)
+def _signed_features(size: int, channels: int) -> Tensor:
+    """(size, channels), each column of mean 0 and variance 1: tanh(s / w) and exp(-|s| / w) by turns."""
+    signed = ((torch.arange(size) + size // 2) % size - size // 2).float()[:, None]
+    widths = torch.logspace(0, math.log2(max(2.0, size / 4)), channels, base=2.0)
+    bumps = torch.arange(channels) % 2 == 1
+    features = torch.where(bumps, torch.exp(-signed.abs() / widths), torch.tanh(signed / widths))
+    centred = features - features.mean(0)
+    return centred / centred.square().mean(0).sqrt().clamp(min=1e-3)

@@ -16,7 +16,8 @@ __all__ = ["image_lossless", "images", "images_small", "photos", "tiny"]
 def image_lossless() -> RunConfig:
     """Lossless pressing of small pictures: few codes that say what is there, and a network for the pixels.
 
-    A code beside the pixels costs more than it saves unless it spans many of them: hence a hop of 8.
+    A code beside the pixels costs more than it saves unless it spans many of them: hence a hop of 8. A
+    small network in many small steps reaches further in half an hour on two cores than a large one.
     """
     conv = ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96)
     return RunConfig(
@@ -25,11 +26,11 @@ def image_lossless() -> RunConfig:
             decoder=conv,
             latents=CodebookConfig(codebook_size=256, code_dim=8),
             prior=GridConfig(width=48, depth=3, reach=3, embedding=24),
-            pixels=PixelsConfig(),
+            pixels=PixelsConfig(width=64, depth=4, reach=3, embedding=24, head_width=96),
         ),
         codec=StageConfig(batch_size=32, crop=64, learning_rate=2e-3, steps=5_000),
         prior=StageConfig(batch_size=32, crop=64, learning_rate=2e-3, weight_decay=0.01, steps=3_000),
-        decoder=StageConfig(batch_size=8, crop=64, learning_rate=2e-3, weight_decay=0.01, steps=20_000),
+        decoder=StageConfig(batch_size=4, crop=64, learning_rate=3e-3, weight_decay=0.01, steps=40_000),
         codec_share=0.7,
         decoder_share=0.85,
     )

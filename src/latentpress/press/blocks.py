@@ -1,9 +1,9 @@
 """Codes of items to coded blocks and back, with a model's exact prior.
 
-Encoding knows all symbols, so an exact grid gives a block's tables in one parallel pass
-(`encode_lanes`). Decoding goes step by step, with the lanes of many blocks of one shape side by side:
-one step serves them all, and each block has its own range decoder (`decode_lanes`). Codes and the
-pixels of lossless archives go through these same two functions.
+Blocks of one shape are coded side by side, by the step engine (`grid.streams`): one step of the exact
+grid serves the lanes of many blocks, and each block has its own range coder. On a GPU encoding takes the
+parallel pass instead, which gives the same bytes. Codes and the pixels of lossless archives go through
+the same two functions, `encode_lanes` and `decode_lanes`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from latentpress.coding import modes
-from latentpress.coding.coder import RangeDecoder, RangeEncoder
+from latentpress.coding.coder import RangeEncoder
 from latentpress.coding.container import Archive, pack_counts
 from latentpress.coding.layout import BlockLayout, Grid
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.coding.tables import TOTAL_BITS, frequencies, normalize
 from latentpress.errors import ArchiveError
+from latentpress.grid import streams
 from latentpress.grid.network import Context
+from latentpress.grid.streams import Stream
 
 if TYPE_CHECKING:
     from latentpress.grid.exact import ExactGrid
@@ -67,23 +69,33 @@ class BlockEncoder:
     sizes: Sequence[int]
     exact: ExactGrid | None
 
-    def encode(self, symbols: Integers, block: BlockLayout, labels: Labels) -> tuple[Block, Integers]:
-        """Codes symbols (T, L, P); `labels` are the classes of all items.
+    def encode(
+        self, symbols: Sequence[Integers], blocks: Sequence[BlockLayout], labels: Labels
+    ) -> list[tuple[Block, NDArray[np.float64]]]:
+        """Codes blocks of one shape, their symbols (T, L, P); `labels` are the classes of all items.
 
         Returns:
-            The block, and the ideal length of each lane's symbols in bits, (L,) float64: the prior's
+            Each block, and the ideal length of each of its lanes in bits, (L,): the prior's
             cross-entropy, or the raw codes' bits where there is no prior.
         """
+        plain = float(np.log2(self.sizes).sum() * blocks[0].positions)
+        coded: list[tuple[bytes | None, Integers]]
+        coded = [(None, np.full(len(block.lanes), plain)) for block in blocks]
+        if self.exact is not None:
+            coded = [*encode_lanes(self.exact, blocks[0].shape, symbols, _context(blocks, labels))]
+        return [
+            (self._smallest(own, payload), bits) for own, (payload, bits) in zip(symbols, coded, strict=True)
+        ]
+
+    def _smallest(self, symbols: Integers, prior: bytes | None) -> Block:
         payloads = {
             Mode.RAW: modes.encode_raw(symbols, self.sizes),
             Mode.ADAPTIVE: modes.encode_adaptive(symbols, self.sizes),
         }
-        bits = np.full(len(block.lanes), np.log2(self.sizes).sum() * block.positions)
-        if self.exact is not None:
-            context = _context([block], labels)
-            [(payloads[Mode.PRIOR], bits)] = encode_lanes(self.exact, block.shape, [symbols], context)
+        if prior is not None:
+            payloads[Mode.PRIOR] = prior
         mode = min(payloads, key=lambda mode: len(payloads[mode]))
-        return Block(mode, payloads[mode], symbols_crc(symbols)), bits
+        return Block(mode, payloads[mode], symbols_crc(symbols))
 
 
 def encode_lanes(
@@ -102,11 +114,18 @@ def encode_lanes(
         bits, (lanes,).
     """
     parts = _parts([stream.shape[1] for stream in symbols])
-    streams = zip(symbols, parts, strict=True)
-    return [_encode_stream(exact, shape, stream, _own(context, part)) for stream, part in streams]
+    own = [_own(context, part) for part in parts]
+    if exact.device.type != "cpu":
+        return [_encode_parallel(exact, shape, *stream) for stream in zip(symbols, own, strict=True)]
+    coded = streams.encode(
+        exact,
+        [Stream(shape, s.shape[1], told, symbols=s) for s, told in zip(symbols, own, strict=True)],
+    )
+    found = {number: (payload, bits) for number, payload, bits in coded}
+    return [found[number] for number in range(len(symbols))]
 
 
-def _encode_stream(
+def _encode_parallel(
     exact: ExactGrid, shape: Grid, symbols: Integers, context: Context
 ) -> tuple[bytes, NDArray[np.float64]]:
     positions, lanes, members = symbols.shape
@@ -165,16 +184,16 @@ def decode_lanes(
     Raises:
         ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
     """
-    decoders, parts = [RangeDecoder(payload) for payload in payloads], _parts(lanes)
-    state = exact.start(sum(lanes), shape, context)
-    symbols = np.empty((math.prod(shape), sum(lanes), len(exact.sizes)), np.int32)
-    for position in symbols:
-        for p in range(position.shape[-1]):
-            tables = frequencies(exact.member_logits(state).cpu().numpy())
-            for decoder, part in zip(decoders, parts, strict=True):
-                position[part, p] = decoder.decode(tables[part])
-            exact.push(state, torch.from_numpy(position[:, p].astype(np.int64)))
-    return [symbols[:, part] for part in parts]
+    if any(len(payload) % 4 for payload in payloads):
+        raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
+    parts = zip(payloads, lanes, _parts(lanes), strict=True)
+    coded = [Stream(shape, count, _own(context, part), payload) for payload, count, part in parts]
+    found: dict[int, NDArray[np.int32]] = {}
+    for number, symbols in streams.decode(exact, coded):
+        if symbols is None:
+            raise ArchiveError("a coded stream is damaged: it fits no symbol")
+        found[number] = symbols
+    return [found[number] for number in range(len(payloads))]
 
 
 def _context(blocks: Iterable[BlockLayout], labels: Labels) -> Context:
@@ -212,23 +231,31 @@ def decode_blocks(
     Raises:
         ArchiveError: a block's bytes are damaged, or its symbols are not those that were coded.
     """
-    by_shape: dict[tuple[int, ...], list[int]] = {}
+    coded = []
     for number in numbers:
         if archive.modes[number] is Mode.PRIOR:
-            by_shape.setdefault(archive.layout[number].shape, []).append(number)
+            coded.append(number)
         else:
             yield number, archive.stored_codes(number)
-    if by_shape and exact is None:
+    if coded and exact is None:
         raise ArchiveError("this archive needs a prior, and the model has none")
-    for same in by_shape.values():
-        for wave in waves(archive.layout, same):
-            yield from _decode_wave(archive, exact, wave)  # type: ignore[arg-type]
+    for wave in waves(archive.layout, coded):
+        yield from _decode_wave(archive, exact, wave)  # type: ignore[arg-type]
 
 
 def waves(
-    layout: Sequence[BlockLayout], numbers: Iterable[int], most: int = WAVE_LANES
+    layout: Sequence[BlockLayout], numbers: Iterable[int], *, most_positions: int | None = None
 ) -> Iterator[list[int]]:
-    """Gathers blocks that are coded side by side: as many as have `most` lanes together, or one."""
+    """Gathers blocks that are coded side by side: of one shape, and not too many at once."""
+    by_shape: dict[Grid, list[int]] = {}
+    for number in numbers:
+        by_shape.setdefault(layout[number].shape, []).append(number)
+    for shape, same in by_shape.items():
+        most = WAVE_LANES if most_positions is None else most_positions // math.prod(shape)
+        yield from _cut(layout, same, min(WAVE_LANES, most))
+
+
+def _cut(layout: Sequence[BlockLayout], numbers: Iterable[int], most: int) -> Iterator[list[int]]:
     wave, lanes = [], 0
     for number in numbers:
         more = len(layout[number].lanes)

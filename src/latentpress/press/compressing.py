@@ -22,7 +22,7 @@ from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef, Skipped, Source, open_sources
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.items.image import IMAGE_SUFFIXES
-from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather
+from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather, waves
 from latentpress.press.files import staged
 from latentpress.press.lossless import compress_lossless
 from latentpress.press.reading import read_items
@@ -94,11 +94,14 @@ def compress(
         if lossless:
             return compress_lossless(model, sources.items, file, header, report, start=start, verify=verify)
         coding = _Coding(header, *read_items(model, sources.items, report))
-        blocks, model_bits = coding.blocks(BlockEncoder(coding.header.sizes, model.exact_prior), report)
+        encoder, everything = BlockEncoder(coding.header.sizes, model.exact_prior), range(len(coding.layout))
+        blocks, model_bits = coding.blocks(encoder, everything, report)
         size = coding.write(file, blocks)
         failing = coding.failing(file, model.exact_prior, report) if verify else ()
         if failing:
-            size = coding.write(file, coding.without_prior(blocks, failing))
+            without = BlockEncoder(coding.header.sizes, None)
+            blocks |= coding.blocks(without, failing, _silent)[0]
+            size = coding.write(file, blocks)
             if coding.failing(file, model.exact_prior, report):
                 raise ArchiveError("the archive does not decode to what was coded; please report this")
     return Summary(
@@ -137,29 +140,29 @@ class _Coding:
     def labels(self) -> list[int | None]:
         return [record.label for record in self.records]
 
-    def block(self, encoder: BlockEncoder, number: int) -> tuple[Block, Integers]:
-        layout = self.layout[number]
-        return encoder.encode(gather(self.codes, layout), layout, self.labels)
-
-    def blocks(self, encoder: BlockEncoder, report: Progress) -> tuple[list[Block], float]:
-        """Returns all blocks, and the symbols' ideal length in bits."""
-        blocks, total = [], 0.0
-        for number in range(len(self.layout)):
-            block, bits = self.block(encoder, number)
-            blocks.append(block)
-            total += float(bits.sum())
-            report("code", number + 1, len(self.layout))
+    def blocks(
+        self, encoder: BlockEncoder, numbers: Collection[int], report: Progress
+    ) -> tuple[dict[int, Block], float]:
+        """Returns the blocks of these numbers, and their symbols' ideal length in bits."""
+        blocks: dict[int, Block] = {}
+        total = 0.0
+        for wave in waves(self.layout, numbers):
+            layouts = [self.layout[number] for number in wave]
+            symbols = [gather(self.codes, layout) for layout in layouts]
+            for number, (block, bits) in zip(
+                wave, encoder.encode(symbols, layouts, self.labels), strict=True
+            ):
+                blocks[number] = block
+                total += float(bits.sum())
+            report("code", len(blocks), len(numbers))
         return blocks, total
 
-    def without_prior(self, blocks: Sequence[Block], numbers: Collection[int]) -> list[Block]:
-        encoder = BlockEncoder(self.header.sizes, None)
-        return [self.block(encoder, n)[0] if n in numbers else block for n, block in enumerate(blocks)]
-
-    def write(self, file: BinaryIO, blocks: Sequence[Block]) -> int:
-        blocks, counts = add_static(blocks, self.codes, self.layout, self.header.sizes)
+    def write(self, file: BinaryIO, blocks: Mapping[int, Block]) -> int:
+        ordered = [blocks[number] for number in range(len(self.layout))]
+        chosen, counts = add_static(ordered, self.codes, self.layout, self.header.sizes)
         file.seek(0)
         file.truncate()
-        return write_archive(file, self.header, self.records, blocks, counts)
+        return write_archive(file, self.header, self.records, chosen, counts)
 
     def failing(self, file: BinaryIO, exact: ExactGrid | None, report: Progress) -> set[int]:
         """Returns the blocks of the archive in `file` that do not decode to these codes."""

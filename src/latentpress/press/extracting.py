@@ -20,7 +20,7 @@ from latentpress.errors import ArchiveError, WrongModelError
 from latentpress.items.image import write_png
 from latentpress.press.blocks import decode_blocks
 from latentpress.press.files import refuse_existing, safe_path, staged
-from latentpress.press.pixels import decode_pixel_blocks, join_bands
+from latentpress.press.pixels import decode_pixel_blocks, restore_pixels
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _restore_pixels(
                     bands[lane.item][lane.start] = band
         done |= needed
         for item in group:
-            yield item, join_bands({item: bands.pop(item)})[item]
+            yield item, restore_pixels(bands.pop(item), whole=item in archive.whole)
 
 
 def _groups(archive: Archive, chosen: Sequence[int]) -> Iterator[list[int]]:

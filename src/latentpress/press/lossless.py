@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.container import Archive, write_archive
-from latentpress.coding.layout import BlockLayout, Grid, Part, Segment
+from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.records import Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef
 from latentpress.errors import ArchiveError, LatentpressError
-from latentpress.press.blocks import BlockEncoder, gather
+from latentpress.press.blocks import BlockEncoder, gather, waves
 from latentpress.press.pixels import (
+    WAVE_POSITIONS,
     decode_pixel_blocks,
     encode_pixels,
     gather_pixels,
     pack_whole,
-    pixel_waves,
 )
 from latentpress.press.reading import PixelStore, read_items
 from latentpress.press.summary import Progress, Summary
@@ -195,16 +195,14 @@ class _Coding:
         self, layout: Sequence[BlockLayout], numbers: Iterable[int]
     ) -> Iterator[tuple[list[int], list[tuple[Block, NDArray[np.float64]]]]]:
         """Codes blocks, some at a time: their numbers, and each block with its lanes' ideal bits."""
-        by_shape: dict[Grid, list[int]] = {}
-        for number in numbers:
-            block = layout[number]
-            if block.part is Part.PIXELS:
-                by_shape.setdefault(block.shape, []).append(number)
-            else:
-                encoder = BlockEncoder(self.header.sizes, self.model.exact_prior)
-                yield [number], [encoder.encode(gather(self.codes, block), block, self.labels)]
+        wanted = list(numbers)
+        encoder = BlockEncoder(self.header.sizes, self.model.exact_prior)
+        for wave in waves(layout, [n for n in wanted if layout[n].part is not Part.PIXELS]):
+            blocks = [layout[number] for number in wave]
+            symbols = [gather(self.codes, block) for block in blocks]
+            yield wave, encoder.encode(symbols, blocks, self.labels)
         codes = dict(enumerate(self.codes))
-        for same in by_shape.values():
-            for wave in pixel_waves(layout, same):
-                blocks = [layout[number] for number in wave]
-                yield wave, encode_pixels(self.exact, self.pixels, blocks, self.shapes, codes)
+        pixels = [n for n in wanted if layout[n].part is Part.PIXELS]
+        for wave in waves(layout, pixels, most_positions=WAVE_POSITIONS):
+            blocks = [layout[number] for number in wave]
+            yield wave, encode_pixels(self.exact, self.pixels, blocks, self.shapes, codes)

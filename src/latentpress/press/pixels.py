@@ -1,6 +1,6 @@
 """Pixels of lossless items to coded blocks and back.
 
-    codes --exact upsampler--> context map --exact network + range coder--> pixels
+    codes --exact upsampler--> context map --exact network + range coder--> differences --sums--> pixels
 
 A block's lanes are bands of items. The map of a band comes from the codes of its whole item, so codes
 are decoded first. An item stored whole needs neither: its block is its samples, or WebP.
@@ -23,23 +23,25 @@ from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.grid.network import Context
+from latentpress.items.differences import from_differences, to_differences
 from latentpress.items.webp import pack_webp, unpack_webp
-from latentpress.press.blocks import WAVE_LANES, decode_blocks, decode_lanes, encode_lanes, waves
+from latentpress.press.blocks import decode_blocks, decode_lanes, encode_lanes, waves
 
 if TYPE_CHECKING:
     from latentpress.grid.decoder import ExactDecoder
     from latentpress.model import LatentModel
 
 __all__ = [
+    "WAVE_POSITIONS",
     "decode_pixel_blocks",
     "encode_pixels",
     "gather_pixels",
     "join_bands",
     "pack_whole",
-    "pixel_waves",
+    "restore_pixels",
 ]
 
-_WAVE_POSITIONS = 1 << 20
+WAVE_POSITIONS = 1 << 20
 """Positions of the lanes coded side by side: their context map is in memory."""
 
 Integers = NDArray[Any]
@@ -48,9 +50,18 @@ Codes = Mapping[int, Integers]
 
 
 def gather_pixels(pixels: Any, block: BlockLayout) -> Pixels:
-    """Returns a block's samples (T, L, C) out of the items' pixels, (H, W, C) by number."""
-    lanes = [pixels[lane.item][lane.start : lane.stop] for lane in block.lanes]
-    return np.stack([lane.reshape(block.positions, -1) for lane in lanes], axis=1)
+    """Returns a block's symbols (T, L, C) out of the items' pixels, (H, W, C) by number.
+
+    Those of an item stored whole are its samples, the others are differences.
+    """
+    lanes = []
+    for lane in block.lanes:
+        image = pixels[lane.item]
+        rows = image[lane.start : lane.stop]
+        if block.part is not Part.WHOLE:
+            rows = to_differences(rows, image[lane.start - 1 : lane.start] if lane.start else None)
+        lanes.append(rows)
+    return np.stack([rows.reshape(block.positions, -1) for rows in lanes], axis=1)
 
 
 def encode_pixels(
@@ -92,48 +103,45 @@ def pack_whole(pixels: Pixels) -> Block:
 def decode_pixel_blocks(
     archive: Archive, model: LatentModel, numbers: Collection[int]
 ) -> Iterator[tuple[int, Integers]]:
-    """Decodes blocks of pixels and yields each one's number and samples (T, L, C), in any order.
+    """Decodes blocks of pixels and yields each one's number and symbols (T, L, C), in any order.
 
     Raises:
         ArchiveError: a block's bytes, or those of the codes that it needs, are damaged; or the model
             has no decoder of pixels.
     """
-    by_shape: dict[Grid, list[int]] = {}
+    coded = []
     for number in numbers:
         if archive.layout[number].part is Part.WHOLE:
             yield number, _unpack_whole(archive, number)
         else:
-            by_shape.setdefault(archive.layout[number].shape, []).append(number)
-    if not by_shape:
+            coded.append(number)
+    if not coded:
         return
     exact = model.exact_pixels
     if exact is None:
         raise ArchiveError("this archive needs a decoder of pixels, and the model has none")
     shapes = [item.shape for item in archive.items]
-    items = {lane.item for same in by_shape.values() for n in same for lane in archive.layout[n].lanes}
-    codes = _decode_codes(archive, model, items)
-    for same in by_shape.values():
-        for wave in pixel_waves(archive.layout, same):
-            blocks = [archive.layout[number] for number in wave]
-            payloads = [archive.payload(number) for number in wave]
-            lanes = [len(block.lanes) for block in blocks]
-            context = _context(exact, blocks, shapes, codes)
-            found = decode_lanes(exact.network, blocks[0].shape, payloads, lanes, context)
-            for number, symbols in zip(wave, found, strict=True):
-                archive.check(number, symbols)
-                yield number, symbols
+    codes = _decode_codes(archive, model, {lane.item for n in coded for lane in archive.layout[n].lanes})
+    for wave in waves(archive.layout, coded, most_positions=WAVE_POSITIONS):
+        blocks = [archive.layout[number] for number in wave]
+        payloads = [archive.payload(number) for number in wave]
+        lanes = [len(block.lanes) for block in blocks]
+        context = _context(exact, blocks, shapes, codes)
+        found = decode_lanes(exact.network, blocks[0].shape, payloads, lanes, context)
+        for number, symbols in zip(wave, found, strict=True):
+            archive.check(number, symbols)
+            yield number, symbols
 
 
-def pixel_waves(layout: Sequence[BlockLayout], numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Gathers blocks of pixels of one shape that are coded side by side."""
-    return waves(layout, numbers, min(WAVE_LANES, _WAVE_POSITIONS // layout[numbers[0]].positions))
+def join_bands(bands: Mapping[int, Integers]) -> Integers:
+    """Puts the bands of an item together: {first row: (rows, ...)} to (*G, ...)."""
+    return np.concatenate([band for _, band in sorted(bands.items())])
 
 
-def join_bands(found: Mapping[int, Mapping[int, Integers]]) -> dict[int, Integers]:
-    """Puts the bands of items together: {item: {first row: (rows, ...)}} to {item: (*G, ...)}."""
-    return {
-        item: np.concatenate([band for _, band in sorted(bands.items())]) for item, bands in found.items()
-    }
+def restore_pixels(bands: Mapping[int, Pixels], *, whole: bool) -> Pixels:
+    """The pixels of an item from the symbols of its bands; `whole` if it was stored whole."""
+    symbols = join_bands(bands)
+    return symbols if whole else from_differences(symbols)
 
 
 def _decode_codes(archive: Archive, model: LatentModel, items: Collection[int]) -> dict[int, Integers]:
@@ -147,7 +155,7 @@ def _decode_codes(archive: Archive, model: LatentModel, items: Collection[int]) 
         for index, lane in enumerate(block.lanes):
             if lane.item in found:
                 found[lane.item][lane.start] = symbols[:, index].astype(np.uint16).reshape(*block.shape, -1)
-    return join_bands(found)
+    return {item: join_bands(bands) for item, bands in found.items()}
 
 
 def _unpack_whole(archive: Archive, number: int) -> Integers:

@@ -13,6 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn import functional as F
 
 from latentpress.config import StageConfig
 from latentpress.data.batches import Batch, Batches
@@ -84,8 +85,12 @@ def _exact(model: LatentModel, batches: Sequence[Tensor]) -> ExactDecoder:
 
 
 def _samples(pixels: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) as symbols, int64 (B, H, W, C)."""
-    return pixels.permute(0, 2, 3, 1).long()
+    """uint8 (B, C, H, W) as symbols, int64 (B, H, W, C): `latentpress.items.differences`, on any device."""
+    if pixels.shape[1] == 3:
+        red, green, blue = pixels.unbind(1)
+        pixels = torch.stack([green, red - green, blue - green], 1)
+    across = pixels - F.pad(pixels, (1, -1))
+    return (across - F.pad(across, (0, 0, 1, -1))).permute(0, 2, 3, 1).long()
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ the next jobs that fit. Which lanes and threads a job meets changes nothing in i
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import threading
 from collections import deque
@@ -138,6 +139,8 @@ def _processors() -> int:
 
 @functools.cache
 def _blas() -> ThreadpoolController:
+    """Knows the libraries that are loaded by now; SciPy's is the one that compiled code multiplies with."""
+    importlib.import_module("scipy.linalg.cython_blas")
     return ThreadpoolController()
 
 

@@ -1,0 +1,48 @@
+"""Differences: nothing is lost, whatever the pixels, and rows may come in parts."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from latentpress.items.differences import from_differences, to_differences
+from latentpress.train.pixels import _samples
+
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
+PIXELS = SHAPES.flatmap(lambda shape: arrays.arrays(np.uint8, shape))
+
+
+@given(PIXELS)
+def test_nothing_is_lost(pixels):
+    differences = to_differences(pixels)
+    assert differences.dtype == np.uint8 and differences.shape == pixels.shape
+    assert np.array_equal(from_differences(differences), pixels)
+
+
+@given(PIXELS)
+def test_every_array_of_bytes_is_the_differences_of_an_image(differences):
+    assert np.array_equal(to_differences(from_differences(differences)), differences)
+
+
+@given(PIXELS.filter(lambda pixels: len(pixels) > 1), st.data())
+def test_bands_are_parts_of_the_whole(pixels, data):
+    row = data.draw(st.integers(1, len(pixels) - 1))
+    band = to_differences(pixels[row:], pixels[row - 1 : row])
+    assert np.array_equal(band, to_differences(pixels)[row:])
+
+
+@given(PIXELS)
+def test_training_sees_the_same_symbols(pixels):
+    symbols = _samples(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    assert np.array_equal(symbols[0].numpy(), to_differences(pixels))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_plane_is_nothing_but_its_edges(channels):
+    rows, columns = np.mgrid[:6, :7]
+    pixels = np.repeat((3 * rows + 2 * columns)[..., None], channels, axis=2).astype(np.uint8)
+    differences = to_differences(pixels)
+    assert not differences[1:, 1:].any()
+    assert not differences[..., 1:].any()  # grey: no colour at all
