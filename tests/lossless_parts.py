@@ -153,7 +153,7 @@ def items(channels: int = 3) -> dict[str, np.ndarray]:
     """Items for every form: the names say which."""
     images = {f"model/{i:02d}.png": dim(i, 12, 12, channels) for i in range(6)}
     images |= {"model/odd.png": dim(7, 7, 10, channels), "model/tall.png": dim(8, 13, 3, channels)}
-    images |= {f"webp/{i}.png": flat(i, 12, 12 + 28 * i, channels) for i in range(2)}
+    images |= {f"webp/{i}.png": flat(i, 24, 24 + 28 * i, channels) for i in range(2)}
     return images | {"raw/noise.png": noise(0, 9, 9, channels)}
 
 

@@ -102,6 +102,21 @@ def blocks_of(grids, members, segment=4096, block=4096, whole=()):
     return [(shape, lanes) for shape, lanes in kept if lanes]
 
 
+def pixels_of(symbols, width):
+    planes = [list(plane) for plane in zip(*symbols, strict=True)]
+    for plane in planes:
+        for i in range(len(plane)):
+            left = plane[i - 1] if i % width else 0
+            above = plane[i - width] if i >= width else 0
+            corner = plane[i - width - 1] if i % width and i >= width else 0
+            plane[i] = (plane[i] + left + above - corner) % 256
+    if len(planes) == 3:
+        g, r, b = planes
+        planes = [[(x + y) % 256 for x, y in zip(r, g, strict=True)], g]
+        planes.append([(x + y) % 256 for x, y in zip(b, g, strict=True)])
+    return list(zip(*planes, strict=True))
+
+
 class Reader:
     """`codes(prior)` gives {name: list of P-tuples in raster order}.
 
@@ -155,13 +170,17 @@ class Reader:
         codes = self.codes(prior)
         numbers = range(self.code_blocks, len(self.layout))
         sizes = [256] * self.head["channels"]
-        return self._join(
+        found = self._join(
             numbers,
             sizes,
             lambda shape, lanes: network(
                 shape, [(codes[self.names[item]], self.shapes[item], first) for item, first, _ in lanes]
             ),
         )
+        for item, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
+            if item not in self.whole:
+                found[name] = pixels_of(found[name], shape[1])
+        return found
 
     def _join(self, numbers, sizes, network):
         items = {name: {} for name in self.names}

@@ -447,7 +447,7 @@ def test_golden_archives_are_read_and_written_as_ever(name):
 def test_progress_counts_up_to_the_end():
     calls = []
     compress(codec(), source(pictures()), io.BytesIO(), progress=lambda *call: calls.append(call))
-    assert {call[0] for call in calls} == {"encode", "code", "verify"}
+    assert {call[0] for call in calls} - {"compile"} == {"encode", "code", "verify"}
     assert all(done <= total for _, done, total in calls)
     last = {stage: (done, total) for stage, done, total in calls}
     assert all(done == total for done, total in last.values())

@@ -21,6 +21,7 @@ from latentpress.coding.names import check_name, output_names
 from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef, Skipped, Source, open_sources
 from latentpress.errors import ArchiveError, ItemError
+from latentpress.grid.streams import prepare
 from latentpress.items.image import IMAGE_SUFFIXES
 from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather, waves
 from latentpress.press.files import staged
@@ -90,6 +91,8 @@ def compress(
     _check_skipped(sources.skipped)
     _check_names([item.name for item in sources.items])
     header = _header(model, model_name)
+    if lossless or model.exact_prior is not None:
+        prepare(report)
     with staged(out, overwrite=overwrite) as file:
         if lossless:
             return compress_lossless(model, sources.items, file, header, report, start=start, verify=verify)

@@ -17,6 +17,7 @@ from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
 from latentpress.coding.names import check_name, output_names
 from latentpress.errors import ArchiveError, WrongModelError
+from latentpress.grid.streams import prepare
 from latentpress.items.image import write_png
 from latentpress.press.blocks import decode_blocks
 from latentpress.press.files import refuse_existing, safe_path, staged
@@ -68,6 +69,7 @@ def decompress(
         chosen = _choose(opened, only)
         _check_model(opened, model, chosen)
         targets = _targets(opened, chosen, out, overwrite)
+        _prepare(opened, progress)
         for done, (item, pixels) in enumerate(_restore(opened, model, chosen), start=1):
             target = targets[item]
             if isinstance(target, Path):
@@ -96,6 +98,7 @@ def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progre
     with open_archive(archive) as opened:
         items = range(len(opened.items))
         _check_model(opened, model, items)
+        _prepare(opened, progress)
         total = len(items) if opened.header.lossless else len(opened.layout)
         steps = (
             _restore(opened, model, items)
@@ -106,6 +109,12 @@ def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progre
             if progress is not None:
                 progress("verify", done, total)
         return _summary(opened, items, start)
+
+
+def _prepare(archive: Archive, progress: Progress | None) -> None:
+    """Compiles what decoding will need where somebody is shown that it takes a while."""
+    if progress is not None and {Mode.PRIOR, Mode.PIXELS}.intersection(archive.modes):
+        prepare(progress)
 
 
 def _check_model(archive: Archive, model: LatentModel, chosen: Iterable[int]) -> None:
