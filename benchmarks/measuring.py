@@ -33,12 +33,14 @@ def parser(description: str | None, *, model: str, train_time: str) -> argparse.
     return options
 
 
-def train_where_missing(data: Callable[[], Path], preset: str, options: argparse.Namespace) -> None:
+def train_where_missing(
+    data: Callable[[], Path], preset: str, options: argparse.Namespace, *more: str
+) -> None:
     """Trains the model with `latentpress train`, unless it is there; shows the command."""
     if (options.model / "model.safetensors").exists():
         return
     command = ["train", str(data()), "-o", str(options.model), "--preset", preset]
-    command += ["--time", options.train_time, "--device", options.device]
+    command += ["--time", options.train_time, "--device", options.device, *more]
     print("$ latentpress", shlex.join(command), file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "latentpress", *command], check=True)
 
@@ -56,7 +58,7 @@ def extract(archive: Path, prefix: str, folder: Path) -> Path:
 def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
     """Evaluates the model on `data`, prints the table, and writes what was asked for."""
     model = LatentModel.from_pretrained(options.model, options.device)
-    source = _limited(open_sources(data, channels=model.config.item.channels), options.limit)
+    source = limited(open_sources(data, channels=model.config.item.channels), options.limit)
     with progress_bar() as progress:
         evaluation = evaluate(model, source, against=options.against.split(","), progress=progress)
     print(evaluation_table(evaluation))
@@ -68,7 +70,8 @@ def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
         write_report(options.report, options.model, model, source, evaluation, title=title, again=again)
 
 
-def _limited(source: Source, limit: int | None) -> Source:
+def limited(source: Source, limit: int | None) -> Source:
+    """Returns `limit` items of a source, evenly; all where it is None."""
     count = len(source.items)
     if limit is None or limit >= count:
         return source

@@ -1,0 +1,115 @@
+"""Symbols a second and core that the engine's coder makes, K = 256, tables and all.
+
+`coder` is the compiled table and range coder alone, on rows of logits that are ready; `engine` is the whole
+step engine with a trivial network (width 8, one layer), 64 lanes, on one thread. Both code the same kind of
+symbols: logits of a spread of two octaves, symbols drawn evenly.
+
+    python benchmarks/coder_speed.py [--rounds 7] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numba import njit
+
+from latentpress.config import GridConfig
+from latentpress.grid import ExactGrid, GridNetwork
+from latentpress.grid.engine import Action, Job, run
+from latentpress.grid.engine.coder import (
+    decode_symbol,
+    encode_symbol,
+    finish_stream,
+    make_streams,
+    start_decoding,
+    weigh,
+)
+
+_SIZE, _ROWS, _LANES, _POSITIONS = 256, 100_000, 64, 2048
+
+
+@njit(nogil=True)
+def encode(streams, logits, symbols, weights):
+    for row in range(len(symbols)):
+        factor = weigh(logits[row], weights)
+        encode_symbol(streams, 0, weights, len(weights), factor, symbols[row])
+    finish_stream(streams, 0)
+
+
+@njit(nogil=True)
+def decode(streams, logits, symbols, weights):
+    for row in range(len(symbols)):
+        factor = weigh(logits[row], weights)
+        symbols[row] = decode_symbol(streams, 0, weights, len(weights), factor)
+
+
+def coder_rates() -> tuple[float, float]:
+    """Symbols a second, encoded and decoded."""
+    random = np.random.default_rng(0)
+    logits = random.integers(-64, 65, (_ROWS, _SIZE)).astype(np.int32)
+    symbols, weights = random.integers(0, _SIZE, _ROWS).astype(np.int32), np.zeros(_SIZE, np.uint32)
+    streams = make_streams(np.zeros((1, _ROWS), np.uint32))
+    streams.reset(0, 0, _ROWS)
+    encoding = seconds(lambda: encode(streams, logits, symbols, weights))
+    words, found = int(streams.cursors[0]), np.zeros_like(symbols)
+    start_decoding(streams, 0, 0, words)
+    decoding = seconds(lambda: decode(streams, logits, found, weights))
+    assert np.array_equal(found, symbols)
+    return _ROWS / encoding, _ROWS / decoding
+
+
+def engine_rates(exact: ExactGrid) -> tuple[float, float]:
+    """Symbols a second, encoded and decoded."""
+    shape = (_LANES, _POSITIONS, 1)
+    symbols = np.random.default_rng(0).integers(0, _SIZE, shape).astype(np.int32)
+    program, classes = exact.program((_POSITIONS,)), np.zeros(_LANES, np.int64)
+    job = Job(_POSITIONS, classes, symbols=symbols)
+    encoding = seconds(lambda: list(run(program, [job], Action.ENCODE, threads=1)))
+    back = Job(_POSITIONS, classes, payload=job.payload)
+    decoding = seconds(lambda: list(run(program, [back], Action.DECODE, threads=1)))
+    assert back.symbols is not None and np.array_equal(back.symbols, symbols)
+    return symbols.size / encoding, symbols.size / decoding
+
+
+def trivial() -> ExactGrid:
+    config = GridConfig(width=8, depth=1, reach=1, dilations=(1,), embedding=8, head_width=8)
+    network = GridNetwork(config, (_SIZE,), 1)
+    torch.nn.init.normal_(network.heads[0].logits.weight)
+    return ExactGrid.convert(network, torch.randint(_SIZE, (4, 64, 1)))
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    exact, rows = trivial(), []
+    for _ in range(arguments.rounds + 1):  # the first compiles
+        rows.append((*coder_rates(), *engine_rates(exact)))
+    names = ("coder, encode", "coder, decode", "engine, encode", "engine, decode")
+    rates = {
+        name: statistics.median(column)
+        for name, column in zip(names, zip(*rows[1:], strict=True), strict=True)
+    }
+    if arguments.json:
+        print(json.dumps(rates))
+    else:
+        for name, rate in rates.items():
+            print(f"{name:15} {rate / 1e6:6.2f} M symbols/s")
+
+
+if __name__ == "__main__":
+    main()

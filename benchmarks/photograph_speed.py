@@ -1,0 +1,81 @@
+"""How long a photograph takes to come back, lossy: codes from the step engine, pixels from the decoder.
+
+A picture of 768 x 512 through a model of the preset `photos`, untrained, whose prior has weights at random,
+on one thread: decoding takes as long whatever the weights are. The first round, which compiles, is left out.
+
+    python benchmarks/photograph_speed.py [--rounds 7] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from latentpress.coding import Archive, Mode
+from latentpress.grid import ExactGrid
+from latentpress.model import LatentModel, build
+from latentpress.presets import preset
+from latentpress.press import decode_archive, encode_archive, verify_archive
+
+_HEIGHT, _WIDTH = 512, 768
+
+
+def untrained() -> LatentModel:
+    torch.manual_seed(0)
+    model = build(preset("photos").model).eval()
+    assert model.prior is not None
+    for name, parameter in model.prior.named_parameters():
+        if name.endswith("logits.weight"):
+            torch.nn.init.normal_(parameter, std=0.02)  # zero in an untrained network
+    codes = model.encode(picture()[None])
+    model.exact_prior = ExactGrid.convert(model.prior, codes)
+    return model
+
+
+def picture() -> np.ndarray:
+    """Smooth colours and some noise."""
+    rows, columns = np.mgrid[:_HEIGHT, :_WIDTH] / 60
+    waves = np.stack([np.sin(rows + c) * np.cos(columns - c) for c in range(3)], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 6, waves.shape)
+    return np.clip(128 + 90 * waves + noise, 0, 255).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = untrained()
+    model.latents.memory.vectors.data.normal_()  # all codes in use, or the prior would not be
+    data = encode_archive(model, {"photo.png": picture()})
+    modes = {mode.name for mode in Archive(io.BytesIO(data)).modes}
+    codes, whole = [], []
+    for _ in range(arguments.rounds + 1):
+        start = time.perf_counter()
+        verify_archive(data, model)
+        codes.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        assert len(list(decode_archive(data, model))) == 1
+        whole.append(time.perf_counter() - start)
+    result = {
+        "modes": sorted(modes),
+        "codes_seconds": statistics.median(codes[1:]),
+        "codes_and_pixels_seconds": statistics.median(whole[1:]),
+    }
+    assert Mode.PRIOR.name in modes, "the prior was not used"
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print(f"codes alone       {result['codes_seconds']:.3f} s")
+        print(f"codes and pixels  {result['codes_and_pixels_seconds']:.3f} s")
+
+
+if __name__ == "__main__":
+    main()
