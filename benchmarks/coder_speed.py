@@ -80,7 +80,9 @@ def engine_rates(exact: ExactGrid) -> tuple[float, float]:
 def trivial() -> ExactGrid:
     config = GridConfig(width=8, depth=1, reach=1, dilations=(1,), embedding=8, head_width=8)
     network = GridNetwork(config, (_SIZE,), 1)
-    torch.nn.init.normal_(network.heads[0].logits.weight)
+    for name, parameter in network.named_parameters():
+        if name.endswith("logits.weight"):
+            torch.nn.init.normal_(parameter)
     return ExactGrid.convert(network, torch.randint(_SIZE, (4, 64, 1)))
 
 

@@ -19,6 +19,7 @@ import torch
 
 from latentpress.coding import Archive, Mode
 from latentpress.grid import ExactGrid
+from latentpress.grid.network import Head
 from latentpress.model import LatentModel, build
 from latentpress.presets import preset
 from latentpress.press import decode_archive, encode_archive, verify_archive
@@ -29,11 +30,14 @@ _HEIGHT, _WIDTH = 512, 768
 def untrained() -> LatentModel:
     torch.manual_seed(0)
     model = build(preset("photos").model).eval()
-    assert model.prior is not None
-    for name, parameter in model.prior.named_parameters():
-        if name.endswith("logits.weight"):
-            torch.nn.init.normal_(parameter, std=0.02)  # zero in an untrained network
+    model.latents.memory.vectors.data.normal_()  # so that many codes are in use
     codes = model.encode(picture()[None])
+    assert model.prior is not None
+    for p, head in enumerate(model.prior.heads):  # it knows how frequent codes are, so that it is used
+        assert isinstance(head, Head)
+        counts = torch.bincount(codes[..., p].flatten(), minlength=model.prior.sizes[p])
+        torch.nn.init.normal_(head.logits.weight, std=1e-3)
+        head.logits.bias.data.copy_((counts + 0.01).log())
     model.exact_prior = ExactGrid.convert(model.prior, codes)
     return model
 
@@ -53,7 +57,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = untrained()
-    model.latents.memory.vectors.data.normal_()  # all codes in use, or the prior would not be
     data = encode_archive(model, {"photo.png": picture()})
     modes = {mode.name for mode in Archive(io.BytesIO(data)).modes}
     codes, whole = [], []

@@ -26,9 +26,9 @@ COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in blo
 
 @pytest.fixture(scope="module")
 def newcomer(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh folder with pictures in `photos/` and `holdout/`."""
+    """A fresh folder with pictures in `photos/`, `holdout/` and `icons/`."""
     folder = tmp_path_factory.mktemp("newcomer")
-    for name in ("photos", "holdout"):
+    for name in ("photos", "holdout", "icons"):
         shutil.copytree(workplace.folder / "photos", folder / name)
     return folder
 
