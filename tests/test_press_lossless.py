@@ -20,7 +20,7 @@ from latentpress.errors import ArchiveError, LatentpressError, WrongModelError
 from latentpress.grid import Context, ExactGrid, GridNetwork
 from latentpress.items.webp import pack_webp
 from latentpress.press import compress, decode_archive, decompress, inspect_archive, pixels, verify_archive
-from latentpress.press.blocks import decode_lanes, encode_lanes
+from latentpress.press.blocks import _encode_parallel, decode_lanes, encode_lanes
 from lossless_parts import dim, drawn, flat, integers, items, lossless_codec, noise, pixel_decoder, source
 
 HERE = Path(__file__).parent
@@ -201,6 +201,9 @@ def test_lanes_of_unequal_members_are_inverted():
     exact = ExactGrid(drawn(ExactGrid.convert(network, torch.zeros(1, 2, 2, 2).long()).tensors(), 3))
     symbols = [np.abs(integers((6, lanes, 2), lanes, 4).numpy()) for lanes in (1, 3)]
     coded = encode_lanes(exact, (2, 3), symbols, Context())
+    for block, (payload, bits) in zip(symbols, coded, strict=True):  # what a GPU does
+        again, ideal = _encode_parallel(exact, (2, 3), block, Context())
+        assert again == payload and np.allclose(ideal, bits)
     found = decode_lanes(exact, (2, 3), [payload for payload, _ in coded], [1, 3], Context())
     for block, again, (payload, bits) in zip(symbols, found, coded, strict=True):
         assert np.array_equal(block, again) and bits.shape == (block.shape[1],)
