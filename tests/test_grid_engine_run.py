@@ -1,11 +1,13 @@
 """The step engine: the same symbols and bytes as the parallel pass, whatever the lanes and threads."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import ThreadpoolController
 
 from latentpress.coding import code_length_bits, frequencies
 from latentpress.coding.modes import encode_prior
@@ -96,11 +98,12 @@ def test_neither_lanes_nor_threads_matter(many, lanes, threads):
         assert np.array_equal(done.symbols, flat(items))
 
 
-def test_a_damaged_stream_harms_no_other(many):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_damaged_stream_harms_no_other(many, threads):
     exact, streams, payloads = many
     broken = [bytes(len(p)) if n == 3 else p for n, p in enumerate(payloads)]
     jobs = [job(exact, *stream, payload=p) for stream, p in zip(streams, broken, strict=True)]
-    finished(exact, (6, 4), jobs, Action.DECODE, threads=1)
+    finished(exact, (6, 4), jobs, Action.DECODE, threads=threads)
     for n, (done, (items, _)) in enumerate(zip(jobs, streams, strict=True)):
         assert np.array_equal(done.symbols, flat(items)) == (n != 3)
         assert (done.symbols >= 0).all() and (done.symbols < [7, 5]).all()
@@ -162,3 +165,46 @@ def test_the_program_leaves_out_what_no_position_can_reach():
     whole, narrow = exact.program((4, 6)), exact.program((1, 6))
     assert len(narrow.weights) < len(whole.weights)
     assert exact.program((4, 6)) is whole
+
+
+def test_a_stream_that_runs_out_ends_the_job_at_once(many):
+    exact, _, payloads = many
+    jobs = [
+        Job(10**6, np.zeros(1, np.int64), np.zeros((1, 10**6, 2), np.int8), payload=p) for p in payloads[:2]
+    ]
+    finished(exact, (6, 4), jobs, Action.DECODE, threads=1)
+    assert all(done.damaged for done in jobs)
+
+
+def test_blas_gets_its_threads_back_when_the_last_run_ends(many):
+    exact, streams, _ = many
+    program = exact.program((6, 4))
+
+    def threads():
+        info = ThreadpoolController().select(user_api="blas").info()
+        return [library["num_threads"] for library in info]
+
+    def started():
+        jobs = [job(exact, *stream, symbols=flat(stream[0])) for stream in streams]
+        runs = run(program, jobs, Action.ENCODE, threads=1, lanes=2)
+        next(runs)
+        return runs
+
+    list(started())
+    before = threads()
+    first, second = started(), started()
+    assert set(threads()) == {1}
+    first.close()
+    assert set(threads()) == {1}
+    second.close()
+    assert threads() == before
+
+
+def test_an_abandoned_run_leaves_no_thread(many):
+    exact, streams, _ = many
+    before = set(threading.enumerate())
+    jobs = [job(exact, *stream, symbols=flat(stream[0])) for stream in streams]
+    runs = run(exact.program((6, 4)), jobs, Action.ENCODE, threads=2, lanes=2)
+    next(runs)
+    runs.close()
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]

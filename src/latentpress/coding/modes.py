@@ -75,8 +75,10 @@ def decode_raw(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes:
     bits = data if whole else np.unpackbits(data)
     for size in sizes:
         width = 1 if whole else _width(size)
-        member = bits[start : start + count * width].reshape(count, width)
-        members.append(member @ (1 << np.arange(width - 1, -1, -1)))
+        member = bits[start : start + count * width]
+        if not whole:
+            member = member.reshape(count, width) @ (1 << np.arange(width - 1, -1, -1))
+        members.append(member)
         start += count * width
         if members[-1].max() >= size:
             raise ArchiveError("damaged archive: a raw block holds a symbol out of range")

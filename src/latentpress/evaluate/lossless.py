@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -140,8 +141,9 @@ def _others(source: Source, one_size: bool, report: Progress) -> list[LosslessRe
         report("compare", done, len(source.items))
     results = [LosslessResult(name, "files", size) for name, size in totals.items()]
     if one_size and len(source.items) > 1:
-        picture = mosaic(np.stack([ref.read() for ref in source.items]))
-        if max(picture.shape[:2]) <= MOSAIC_MAX_SIDE:
+        side = math.ceil(math.sqrt(len(source.items))) * max(source.items[0].read().shape[:2])
+        if side <= MOSAIC_MAX_SIDE:
+            picture = mosaic(np.stack([ref.read() for ref in source.items]))
             results += [LosslessResult(name, "mosaic", _size(name, picture)) for name in codecs]
     return results
 

@@ -21,7 +21,7 @@ from latentpress.grid.streams import Stream, job_of, jobs_done
 
 __all__ = ["sample"]
 
-_LANES = 4096  # drawn at once: so much memory their random numbers may take
+_SYMBOLS = 1 << 24  # drawn at once: so much memory their random numbers may take
 _BETA_BITS = 16
 
 
@@ -74,8 +74,9 @@ def sample(
     choice = Choice(round((1 << _BETA_BITS) / temperature), top_k, max(1, round(top_p * TOTAL)))
     context, members, positions = context or Context(), len(exact.sizes), math.prod(grid)
     items = torch.empty(lanes, positions, members, dtype=torch.int64)
-    for first in range(0, lanes, _LANES):
-        numbers = range(first, min(first + _LANES, lanes))
+    together = max(1, _SYMBOLS // (positions * members))
+    for first in range(0, lanes, together):
+        numbers = range(first, min(first + together, lanes))
         streams = [Stream(grid, 1, _own(context, item)) for item in numbers]
         jobs = []
         for item, stream in zip(numbers, streams, strict=True):

@@ -30,7 +30,7 @@ from latentpress.errors import CheckpointError, ConfigError
 from latentpress.grid.quantise import INT8_LIMIT, Affine, proven
 from latentpress.grid.structure import GridStructure
 
-__all__ = ["checked", "digest", "read_affine"]
+__all__ = ["blank", "checked", "digest", "read_affine"]
 
 _MAX_EXPONENT = 32
 Spec = tuple[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -58,6 +58,12 @@ def checked(tensors: Mapping[str, Tensor]) -> tuple[GridStructure, dict[str, Ten
         if name.endswith(".weight"):
             proven(read_affine(integers, name.removesuffix(".weight")), name.removesuffix(".weight"))
     return structure, integers
+
+
+def blank(structure: GridStructure) -> dict[str, Tensor]:
+    """The tensors of an exact grid of that structure with nothing in them but zeros."""
+    tensors = {name: torch.zeros(shape, dtype=dtype) for name, (dtype, shape) in _expected(structure)}
+    return {**tensors, "structure": torch.tensor(structure.integers())}
 
 
 def read_affine(tensors: Mapping[str, Tensor], name: str) -> Affine:

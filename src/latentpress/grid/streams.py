@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from latentpress.config import GridConfig
 from latentpress.grid.exact import ExactGrid
-from latentpress.grid.network import Context, GridNetwork
+from latentpress.grid.network import Context
+from latentpress.grid.serial import blank
+from latentpress.grid.structure import GridStructure
 
 if TYPE_CHECKING:
     from latentpress.grid.engine import Action, Choice, Job, Program
@@ -61,24 +63,22 @@ def prepare(report: Callable[[str, int, int], None]) -> None:
     """
     if _warm_up.cache_info().currsize:
         return
-    worker = threading.Thread(target=_warm_up, daemon=True)
-    worker.start()
-    start = time.monotonic()
-    while worker.is_alive():
-        worker.join(0.2)
-        report("compile", min(int(time.monotonic() - start), _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
+    with ThreadPoolExecutor(1) as executor:
+        worker, start = executor.submit(_warm_up), time.monotonic()
+        while not worker.done():
+            wait([worker], timeout=0.2)
+            report("compile", min(int(time.monotonic() - start), _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
+        worker.result()
     report("compile", _COMPILE_SECONDS, _COMPILE_SECONDS)
 
 
 @functools.cache
 def _warm_up() -> None:
     """Codes a few symbols with each of the two kinds of machine code."""
-    network = GridNetwork(GridConfig(width=8, depth=1, reach=1), sizes=(2,), dims=1)
-    symbols = np.zeros((2, 1, 1), np.int32)
-    exact = ExactGrid.convert(network, torch.zeros(1, 2, 1, dtype=torch.int64))
+    exact = ExactGrid(blank(GridStructure.of(GridConfig(width=8, depth=1, reach=1), sizes=(2,), dims=1)))
     for lanes in (1, 8):
-        given = symbols.repeat(lanes, axis=1)
-        for _ in encode(exact, [Stream((2,), lanes, symbols=given)], threads=1):
+        symbols = np.zeros((2, lanes, 1), np.int32)
+        for _ in encode(exact, [Stream((2,), lanes, symbols=symbols)], threads=1):
             pass
 
 
@@ -171,6 +171,9 @@ def job_of(exact: ExactGrid, stream: Stream, **parts: Any) -> Job:
     """The engine's job for a stream, with what else it is given."""
     from latentpress.grid.engine import Job
 
+    given = parts.get("symbols")
+    if given is not None and given.size and not ((given >= 0) & (given < exact.sizes)).all():
+        raise ValueError(f"symbols: each member has its own alphabet, {exact.sizes}; one is outside")
     rows, map = exact.conditions(stream.context, stream.lanes, stream.grid)
     return Job(
         positions=math.prod(stream.grid),

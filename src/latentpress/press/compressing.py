@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compress", "encode_archive"]
 
-_GROUP_SAMPLES = 1 << 24
-"""Samples of items held at once; one larger item is held alone."""
-
 Integers = NDArray[Any]
 Pixels = NDArray[np.uint8]
 
@@ -84,7 +81,6 @@ def compress(
     >>> compress(model, Source((item,)), io.BytesIO()).symbols
     40
     """
-    start = time.perf_counter()
     report = progress or _silent
     if not isinstance(sources, Source):
         sources = open_sources(sources, channels=model.config.item.channels)
@@ -93,6 +89,7 @@ def compress(
     header = _header(model, model_name)
     if lossless or model.exact_prior is not None:
         prepare(report)
+    start = time.perf_counter()
     with staged(out, overwrite=overwrite) as file:
         if lossless:
             return compress_lossless(model, sources.items, file, header, report, start=start, verify=verify)

@@ -64,12 +64,12 @@ def decompress(
         WrongModelError: another model made the archive.
         LatentpressError: a file exists and `overwrite` is False; nothing is written.
     """
-    start = time.perf_counter()
     with open_archive(archive) as opened:
         chosen = _choose(opened, only)
         _check_model(opened, model, chosen)
         targets = _targets(opened, chosen, out, overwrite)
         _prepare(opened, progress)
+        start = time.perf_counter()
         for done, (item, pixels) in enumerate(_restore(opened, model, chosen), start=1):
             target = targets[item]
             if isinstance(target, Path):
@@ -94,11 +94,11 @@ def decode_archive(
 
 def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progress | None = None) -> Summary:
     """Decodes every block and checks its bytes and its symbols; raises as `decompress` does."""
-    start = time.perf_counter()
     with open_archive(archive) as opened:
         items = range(len(opened.items))
         _check_model(opened, model, items)
         _prepare(opened, progress)
+        start = time.perf_counter()
         total = len(items) if opened.header.lossless else len(opened.layout)
         steps = (
             _restore(opened, model, items)

@@ -134,10 +134,13 @@ def find(point, weights, count, factor):
 
 @compiled
 def decode_symbol(streams, stream, weights, count, factor):
-    """The next symbol of a stream; 0 from where the stream is found damaged."""
+    """The next symbol of a stream; 0 where the stream is found damaged.
+
+    What was encoded never needs more than one word past its end.
+    """
     scale = streams.range[stream] >> _TOTAL_BITS
     point = (streams.point[stream] - streams.lower[stream]) // scale
-    if point >= np.uint64(TOTAL):
+    if point >= np.uint64(TOTAL) or streams.cursors[stream] > streams.ends[stream] + 1:
         streams.damaged[stream] = 1
         return 0
     symbol, low, size = find(np.int64(point), weights, count, factor)

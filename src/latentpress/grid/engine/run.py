@@ -13,6 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -113,7 +114,7 @@ def run(
         done.put(None)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
-    with _blas().limit(limits=1, user_api="blas"):
+    with _one_blas_thread():
         try:
             for worker in workers:
                 worker.start()
@@ -135,6 +136,28 @@ def run(
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_running = 0
+_limits: list[Any] = []
+_running_lock = threading.Lock()
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Keeps BLAS from starting threads of its own while any run is under way, and not a moment longer."""
+    global _running
+    with _running_lock:
+        _running += 1
+        if _running == 1:
+            _limits.append(_blas().limit(limits=1, user_api="blas"))
+    try:
+        yield
+    finally:
+        with _running_lock:
+            _running -= 1
+            if not _running:
+                _limits.pop().restore_original_limits()
 
 
 @functools.cache
@@ -206,13 +229,17 @@ class _Worker:
         return steps * len(order) * len(self.program.sizes)
 
     def finished(self) -> list[Job]:
-        """Takes the jobs that are done off their lanes."""
-        ended = [run for run in self.running if self.lanes.positions[run[1][0]] == run[0].positions]
+        """Takes the jobs that are done, or not worth going on with, off their lanes."""
+        ended = [run for run in self.running if self._over(*run)]
         self.running = [run for run in self.running if not any(run is other for other in ended)]
         for job, lanes in ended:
             self._end(job, lanes)
             self.free += lanes
         return [job for job, _ in ended]
+
+    def _over(self, job: Job, lanes: list[int]) -> bool:
+        first = lanes[0]
+        return self.lanes.positions[first] == job.positions or bool(self.streams.damaged[first])
 
     def _start(self, job: Job) -> None:
         lanes, self.free = self.free[: job.lanes], self.free[job.lanes :]

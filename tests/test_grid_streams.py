@@ -1,0 +1,42 @@
+"""Streams: what they refuse, and that preparing the engine disturbs nobody."""
+
+import numpy as np
+import pytest
+import torch
+
+from latentpress.grid.sampling import sample
+from latentpress.grid.streams import Stream, _warm_up, encode, prepare
+from test_grid_exact import random_grid
+
+
+def test_symbols_outside_their_alphabets_are_refused():
+    exact, *_ = random_grid((7, 5), (2, 3))
+    for wrong in ([7, 0], [0, 5], [-1, 0]):
+        symbols = np.tile(np.array(wrong), (6, 1, 1))
+        with pytest.raises(ValueError, match="one is outside"):
+            list(encode(exact, [Stream((2, 3), 1, symbols=symbols)]))
+    with pytest.raises(ValueError, match="one is outside"):
+        sample(exact, 1, (2, 3), seed=1, prefix=torch.full((1, 1, 2), 10**6))
+
+
+def test_preparing_draws_no_random_number_and_is_told_of_once():
+    _warm_up.cache_clear()
+    torch.manual_seed(0)
+    expected, calls = torch.rand(1), []
+    torch.manual_seed(0)
+    prepare(lambda *call: calls.append(call))
+    assert torch.equal(torch.rand(1), expected)
+    assert calls[-1][0] == "compile" and calls[-1][1] == calls[-1][2]
+    told = len(calls)
+    prepare(lambda *call: calls.append(call))
+    assert len(calls) == told
+
+
+def test_what_goes_wrong_while_preparing_is_raised(monkeypatch):
+    def broken():
+        raise OSError("no compiler")
+
+    broken.cache_info = lambda: type("Info", (), {"currsize": 0})
+    monkeypatch.setattr("latentpress.grid.streams._warm_up", broken)
+    with pytest.raises(OSError, match="no compiler"):
+        prepare(lambda *call: None)
