@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from latentpress.grid import streams
+from latentpress.grid.engine.lanes import FEW
 from latentpress.grid.sampling import sample
 from latentpress.grid.streams import Stream, _warm_up, encode, prepare
 from test_grid_exact import random_grid
@@ -19,24 +21,25 @@ def test_symbols_outside_their_alphabets_are_refused():
         sample(exact, 1, (2, 3), seed=1, prefix=torch.full((1, 1, 2), 10**6))
 
 
-def test_preparing_draws_no_random_number_and_is_told_of_once():
+@pytest.mark.parametrize("lanes", [1, 100])
+def test_preparing_draws_no_random_number(lanes):
     _warm_up.cache_clear()
     torch.manual_seed(0)
     expected, calls = torch.rand(1), []
     torch.manual_seed(0)
-    prepare(lambda *call: calls.append(call))
+    prepare(lanes, lambda *call: calls.append(call))
     assert torch.equal(torch.rand(1), expected)
-    assert calls[-1][0] == "compile" and calls[-1][1] == calls[-1][2]
-    told = len(calls)
-    prepare(lambda *call: calls.append(call))
-    assert len(calls) == told
+    assert all(stage == "compile" and done <= total for stage, done, total in calls)
 
 
 def test_what_goes_wrong_while_preparing_is_raised(monkeypatch):
-    def broken():
+    def broken(lanes):
         raise OSError("no compiler")
 
-    broken.cache_info = lambda: type("Info", (), {"currsize": 0})
     monkeypatch.setattr("latentpress.grid.streams._warm_up", broken)
     with pytest.raises(OSError, match="no compiler"):
-        prepare(lambda *call: None)
+        prepare(1, lambda *call: None)
+
+
+def test_both_kinds_of_machine_code_are_told_apart_where_the_engine_does():
+    assert streams._MANY == FEW

@@ -82,7 +82,7 @@ def generate(
         done += symbols
         report("draw", done, total)
 
-    prepare(report)
+    prepare(n, report)
     codes = sample(
         model.exact_prior,
         n,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,8 @@ __all__ = ["Stream", "decode", "encode", "job_of", "jobs_done", "prepare"]
 Integers = NDArray[Any]
 Progress = Callable[[int], None]
 
-_COMPILE_SECONDS = 16  # about; for the bar only
+_COMPILE_SECONDS = 10  # about; for the bar only
+_MANY = 4  # from so many lanes a worker on, the machine code is the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,31 +56,40 @@ class Stream:
     symbols: Integers | None = None
 
 
-def prepare(report: Callable[[str, int, int], None]) -> None:
-    """Makes the engine's machine code, or loads it where it was made before.
+def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
+    """Makes the engine's machine code for so many lanes, or loads it where it was made before.
 
     That happens by itself with the first symbols; but it takes seconds, once a machine, and who calls
     this first can show them: `report("compile", seconds, about how many)`.
     """
-    if _warm_up.cache_info().currsize:
-        return
-    with ThreadPoolExecutor(1) as executor:
-        worker, start = executor.submit(_warm_up), time.monotonic()
-        while not worker.done():
-            wait([worker], timeout=0.2)
-            report("compile", min(int(time.monotonic() - start), _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
-        worker.result()
-    report("compile", _COMPILE_SECONDS, _COMPILE_SECONDS)
+    share, failed = -(-lanes // torch.get_num_threads()), []
+
+    def work() -> None:
+        try:
+            _warm_up(min(share, _MANY))
+        except BaseException as error:
+            failed.append(error)
+
+    worker, start = (
+        threading.Thread(target=work, daemon=True),
+        time.monotonic(),
+    )  # Ctrl-C need not wait for it
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.2)
+        seconds = int(time.monotonic() - start)
+        report("compile", min(seconds, _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
+    if failed:
+        raise failed[0]
 
 
 @functools.cache
-def _warm_up() -> None:
-    """Codes a few symbols with each of the two kinds of machine code."""
+def _warm_up(lanes: int) -> None:
+    """Codes a few symbols."""
     exact = ExactGrid(blank(GridStructure.of(GridConfig(width=8, depth=1, reach=1), sizes=(2,), dims=1)))
-    for lanes in (1, 8):
-        symbols = np.zeros((2, lanes, 1), np.int32)
-        for _ in encode(exact, [Stream((2,), lanes, symbols=symbols)], threads=1):
-            pass
+    symbols = np.zeros((2, lanes, 1), np.int32)
+    for _ in encode(exact, [Stream((2,), lanes, symbols=symbols)], threads=1):
+        pass
 
 
 def decode(

@@ -88,7 +88,7 @@ def compress(
     _check_names([item.name for item in sources.items])
     header = _header(model, model_name)
     if lossless or model.exact_prior is not None:
-        prepare(report)
+        prepare(len(sources.items), report)
     start = time.perf_counter()
     with staged(out, overwrite=overwrite) as file:
         if lossless:

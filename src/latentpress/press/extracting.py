@@ -114,7 +114,7 @@ def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progre
 def _prepare(archive: Archive, progress: Progress | None) -> None:
     """Compiles what decoding will need where somebody is shown that it takes a while."""
     if progress is not None and {Mode.PRIOR, Mode.PIXELS}.intersection(archive.modes):
-        prepare(progress)
+        prepare(len(archive.items), progress)
 
 
 def _check_model(archive: Archive, model: LatentModel, chosen: Iterable[int]) -> None:

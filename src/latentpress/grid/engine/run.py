@@ -197,6 +197,7 @@ class _Worker:
         slots, members = sizes.slots, len(program.sizes)
         self.program, self.action, self.choice, self.sizes = program, action, choice, sizes
         self.lanes, self.room = make_lanes(program, slots), make_room(program, slots)
+        self.inputs = self.room.few if slots < FEW else self.room.many  # one kind of machine code a worker
         self.symbols = np.zeros((slots, sizes.positions, members), np.int32)
         self.context = np.zeros((slots, sizes.positions, sizes.channels), np.int8)
         self.draws = np.zeros((slots if sizes.drawn else 0, sizes.positions, members), np.uint32)
@@ -222,10 +223,9 @@ class _Worker:
             return 0
         order = np.array([lane for _, lanes in self.running for lane in lanes], np.int64)
         left = min(job.positions - self.lanes.positions[lanes[0]] for job, lanes in self.running if lanes)
-        x = self.room.few if len(order) < FEW else self.room.many
         steps = min(_STEPS, int(left))
         how = (int(self.action), self.choice, steps)
-        advance(self.program, self.lanes, order, self.task, self.streams, *how, x, self.room)
+        advance(self.program, self.lanes, order, self.task, self.streams, *how, self.inputs, self.room)
         return steps * len(order) * len(self.program.sizes)
 
     def finished(self) -> list[Job]:
