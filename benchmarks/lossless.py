@@ -85,13 +85,14 @@ def table(found: LosslessEvaluation) -> str:
 @torch.inference_mode()
 def rate_ratio(model: LatentModel, source: Source) -> float:
     """Bits of some images' pixels given their codes, under the exact network over the float one."""
-    exact, exact_bits, float_bits = model.exact_pixels, 0.0, 0.0
-    assert exact is not None
+    exact, config, exact_bits, float_bits = model.exact_pixels, model.config.pixels, 0.0, 0.0
+    assert exact is not None and config is not None
     for item in source.items[:: max(1, len(source.items) // _RATE_IMAGES)][:_RATE_IMAGES]:
         pixels = item.read()
         planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         float_bits += float(pixel_nats(model, planes).sum()) / math.log(2)
-        symbols = to_differences(pixels)[None].astype(np.int64)
+        shown = to_differences(pixels) if config.differences else pixels
+        symbols = shown[None].astype(np.int64)
         context = exact.context(model.encode(pixels[None]) if exact.upsampler else None, pixels.shape[:2])
         for p, logits in enumerate(exact.network.logits(torch.from_numpy(symbols), context)):
             rows = frequencies(logits.cpu().numpy().reshape(-1, logits.shape[-1]))

@@ -178,7 +178,7 @@ class Reader:
             ),
         )
         for item, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
-            if item not in self.whole:
+            if item not in self.whole and self.head["differences"]:
                 found[name] = pixels_of(found[name], shape[1])
         return found
 

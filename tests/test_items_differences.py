@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from latentpress.items.differences import from_differences, to_differences
-from latentpress.train.pixels import _samples
+from latentpress.items.differences import from_differences, simpler, to_differences
+from latentpress.train.pixels import differences_of
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
 PIXELS = SHAPES.flatmap(lambda shape: arrays.arrays(np.uint8, shape))
@@ -35,8 +35,17 @@ def test_bands_are_parts_of_the_whole(pixels, data):
 
 @given(PIXELS)
 def test_training_sees_the_same_symbols(pixels):
-    symbols = _samples(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-    assert np.array_equal(symbols[0].numpy(), to_differences(pixels))
+    symbols = differences_of(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    assert np.array_equal(symbols[0].permute(1, 2, 0).numpy(), to_differences(pixels))
+
+
+def test_what_is_simpler_follows_the_pictures():
+    rows, columns = np.mgrid[:32, :32]
+    slope = (2 * rows + 3 * columns)[..., None].astype(np.uint8)
+    random = np.random.default_rng(0)
+    assert simpler([slope + random.integers(0, 3, slope.shape, np.uint8)])
+    digits = 255 * (random.random((32, 32, 1)) < 0.1).astype(np.uint8)
+    assert not simpler([digits])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

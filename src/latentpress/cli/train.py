@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["base_config", "command", "fit_to_data", "train_with_progress"]
 
+_LOOKED_AT = 200  # images that say whether differences suit them
 _STAGES: dict[str, tuple[StageName, ...]] = {
     "all": ("codec", "prior", "decoder"),
     "codec": ("codec",),
@@ -143,15 +144,21 @@ def base_config(preset: str | None, config: Path | None) -> RunConfig:
 def fit_to_data(config: RunConfig, pool: Pool, changes: dict[str, str]) -> RunConfig:
     """Returns `config` with `changes`, and with what the data say where neither does.
 
-    That is the labels, and the size of new images: the usual one, but no larger than the crops that the
-    prior is trained on, since it knows nothing of what lies further apart.
+    That is the labels; the size of new images: the usual one, but no larger than the crops that the
+    prior is trained on, since it knows nothing of what lies further apart; and whether a decoder of
+    pixels sees differences.
     """
     import numpy as np
 
     from latentpress.config import override
+    from latentpress.items.differences import simpler
 
     labels = pool.label_names if len(pool.label_names) > 1 else ()  # one class is none to tell apart
-    config = override(config, {"model.labels": labels, **changes})
+    found: dict[str, object] = {"model.labels": labels}
+    if config.model.pixels is not None:
+        some = range(0, len(pool), max(1, len(pool) // _LOOKED_AT))
+        found["model.pixels.differences"] = simpler(pool[i] for i in some)
+    config = override(config, {**found, **changes})
     prior = config.model.prior
     crop = (config.codec if prior is not None and prior.training == "joint" else config.prior).crop
     size = np.median(pool.shapes[:, 1:], axis=0).astype(int).clip(max=crop).tolist()

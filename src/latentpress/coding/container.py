@@ -279,12 +279,15 @@ def _read_header(data: bytes) -> Header:
         prior_id=columns.get(tree, "prior_id", bytes),
         codebook_id=columns.get(tree, "codebook_id", bytes),
         pixels_id=columns.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
+        differences=columns.get(tree, "differences", int) if "pixels_id" in tree else None,
     )
     fewest = 0 if header.lossless else 1
     for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
         whole = all(type(value) is int and least <= value <= 65536 for value in values)
         if not whole or not few <= len(values) <= many:
             raise ArchiveError("damaged archive: a size in its header is out of range")
+    if header.differences not in (None, 0, 1):
+        raise ArchiveError("damaged archive: its header says neither pixels nor differences")
     printable = (header.kind + header.model).isprintable() and len(header.kind) <= _MAX_KIND
     if not 1 <= header.channels <= 64 or not printable:
         raise ArchiveError("damaged archive: its header is out of range")

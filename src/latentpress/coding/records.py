@@ -38,7 +38,8 @@ class Header:
     spans along each axis of an item. `model` is a name for messages; the ids, of 16 bytes, are what
     counts: `prior_id` names the integers of the prior (zeros if the model has none), `codebook_id`
     the codebook's vectors, and `pixels_id` those of the decoder of pixels; None in an archive that is
-    not lossless. A lossless archive without codes has no `sizes`.
+    not lossless. A lossless archive without codes has no `sizes`; `differences` says whether its pixels
+    are coded as differences (1) or as they are (0).
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Header:
     prior_id: bytes
     codebook_id: bytes
     pixels_id: bytes | None = None
+    differences: int | None = None
 
     @property
     def lossless(self) -> bool:

@@ -195,7 +195,9 @@ class PixelsConfig(Strict):
     (`GridConfig`). The network sees the codes as a map of `map_channels` channels a pixel, which an
     upsampler makes of 3 x 3 codes: each code is embedded in `code_embedding` channels divided among the
     partitions, and between the two layers lie `map_width` hidden units. Without `use_codes` it models
-    the pixels alone, and no code is coded beside them.
+    the pixels alone, and no code is coded beside them. With `differences` it models each pixel's
+    difference from the plane through its neighbours (`latentpress.items.differences`): right for
+    photographs, wrong for digits on flat ground. `latentpress train` looks at the data to choose.
     """
 
     kind: Literal["pixels"] = "pixels"
@@ -206,6 +208,7 @@ class PixelsConfig(Strict):
     embedding: int = 48
     head_width: int = 96
     use_codes: bool = True
+    differences: bool = True
     code_embedding: int = 32
     map_width: int = 128
     map_channels: int = 24

@@ -60,7 +60,7 @@ class GridDecoder(nn.Module):
             self.upsampler = CodeUpsampler(structure)
         channels = config.map_channels if config.use_codes else 0
         self.network = GridNetwork(config.network, sizes, len(hop), context_channels=channels)
-        _start_ordered(self.network)
+        _start_ordered(self.network, signed=config.differences)
 
     def context(self, codes: Tensor | None, size: Sequence[int]) -> Context:
         """What the network is told: the map (B, channels, *size) of codes (B, *G, P)."""
@@ -160,23 +160,24 @@ class ExactDecoder:
 
 
 @torch.no_grad()
-def _start_ordered(network: GridNetwork) -> None:
-    """Lets training start from knowing that samples are differences: near values look alike.
+def _start_ordered(network: GridNetwork, *, signed: bool) -> None:
+    """Lets training start from knowing that symbols are ordered: near values look alike.
 
-    The lower half of the alphabet are the positive ones, as modulo its size. Embeddings start as smooth
-    steps and bumps about 0, of widths from 1 to a quarter of the alphabet: fine where values are frequent.
+    Embeddings start as smooth steps and bumps, of widths from 1 to a quarter of the alphabet, about 0 for
+    differences, whose upper half of the alphabet is negative, and about the middle for samples.
     """
     for tables in (network.embeddings, network.head_embeddings):
         for table in tables:
             assert isinstance(table, nn.Embedding)
-            table.weight.copy_(_signed_features(*table.weight.shape))
+            table.weight.copy_(_features(*table.weight.shape, signed=signed))
 
 
-def _signed_features(size: int, channels: int) -> Tensor:
-    """(size, channels), each column of mean 0 and variance 1: tanh(s / w) and exp(-|s| / w) by turns."""
-    signed = ((torch.arange(size) + size // 2) % size - size // 2).float()[:, None]
+def _features(size: int, channels: int, *, signed: bool) -> Tensor:
+    """(size, channels), each column of mean 0 and variance 1: tanh(v / w) and exp(-|v| / w) by turns."""
+    values = (torch.arange(size) + signed * (size // 2)) % size
+    centre = (values - size // 2).float()[:, None]
     widths = torch.logspace(0, math.log2(max(2.0, size / 4)), channels, base=2.0)
     bumps = torch.arange(channels) % 2 == 1
-    features = torch.where(bumps, torch.exp(-signed.abs() / widths), torch.tanh(signed / widths))
+    features = torch.where(bumps, torch.exp(-centre.abs() / widths), torch.tanh(centre / widths))
     centred = features - features.mean(0)
     return centred / centred.square().mean(0).sqrt().clamp(min=1e-3)

@@ -11,10 +11,12 @@ an order of magnitude sooner than that of x: nearly all of it lies about 0, wher
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["from_differences", "to_differences"]
+__all__ = ["from_differences", "simpler", "to_differences"]
 
 Pixels = NDArray[np.uint8]
 
@@ -47,6 +49,21 @@ def from_differences(differences: Pixels) -> Pixels:
         return planes
     green, red, blue = (planes[..., c] for c in range(3))
     return np.stack([red + green, green, blue + green], axis=2)
+
+
+def simpler(images: Iterable[Pixels]) -> bool:
+    """Whether differences are easier to code than the pixels: by the entropy of their frequencies.
+
+    >>> simpler([np.arange(64, dtype=np.uint8).reshape(8, 8, 1)])
+    True
+    """
+    counts = np.zeros((2, 256), np.int64)
+    for pixels in images:
+        for row, symbols in enumerate((pixels, to_differences(pixels))):
+            counts[row] += np.bincount(symbols.ravel(), minlength=256)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    bits = -(shares * np.log2(shares, where=shares > 0, out=np.zeros_like(shares))).sum(axis=1)
+    return bool(bits[1] < bits[0])
 
 
 def _apart(pixels: Pixels) -> tuple[Pixels, Pixels, Pixels]:

@@ -229,7 +229,12 @@ def _restore_pixels(
                     bands[lane.item][lane.start] = band
         done |= needed
         for item in group:
-            yield item, restore_pixels(bands.pop(item), whole=item in archive.whole)
+            yield item, _pixels_of(archive, item, bands.pop(item))
+
+
+def _pixels_of(archive: Archive, item: int, bands: dict[int, Pixels]) -> Pixels:
+    differences = archive.header.differences and item not in archive.whole
+    return restore_pixels(bands, differences=differences)
 
 
 def _groups(archive: Archive, chosen: Sequence[int]) -> Iterator[list[int]]:

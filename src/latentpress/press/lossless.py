@@ -71,7 +71,9 @@ def compress_lossless(
         raise LatentpressError(
             "the model has no decoder of pixels to press losslessly with; train one with --stage decoder"
         )
-    header = replace(header, pixels_id=model.pixels_id)
+    assert model.config.pixels is not None
+    differences = int(model.config.pixels.differences)
+    header = replace(header, pixels_id=model.pixels_id, differences=differences)
     if exact.upsampler is None:
         header = replace(header, sizes=(), prior_id=bytes(16))
     records, codes = read_items(model, items, report, codes=exact.upsampler is not None)
@@ -187,7 +189,9 @@ class _Coding:
         failing = set(numbers)  # one failing block ends the decoding of those beside it
         with suppress(ArchiveError):
             for number, symbols in decode_pixel_blocks(archive, self.model, numbers):
-                if np.array_equal(symbols, gather_pixels(self.pixels, archive.layout[number])):
+                if np.array_equal(
+                    symbols, gather_pixels(self.pixels, archive.layout[number], archive.header.differences)
+                ):
                     failing.discard(number)
         return failing
 
@@ -204,5 +208,5 @@ class _Coding:
         codes = dict(enumerate(self.codes))
         pixels = [n for n in wanted if layout[n].part is Part.PIXELS]
         for wave in waves(layout, pixels, most_positions=WAVE_POSITIONS):
-            blocks = [layout[number] for number in wave]
-            yield wave, encode_pixels(self.exact, self.pixels, blocks, self.shapes, codes)
+            given = (self.exact, self.pixels, [layout[number] for number in wave], self.shapes, codes)
+            yield wave, encode_pixels(*given, differences=self.header.differences)

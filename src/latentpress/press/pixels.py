@@ -49,23 +49,28 @@ Pixels = NDArray[np.uint8]
 Codes = Mapping[int, Integers]
 
 
-def gather_pixels(pixels: Any, block: BlockLayout) -> Pixels:
+def gather_pixels(pixels: Any, block: BlockLayout, differences: object) -> Pixels:
     """Returns a block's symbols (T, L, C) out of the items' pixels, (H, W, C) by number.
 
-    Those of an item stored whole are its samples, the others are differences.
+    They are differences if these are asked for, and samples otherwise or if the item is stored whole.
     """
     lanes = []
     for lane in block.lanes:
         image = pixels[lane.item]
         rows = image[lane.start : lane.stop]
-        if block.part is not Part.WHOLE:
+        if differences and block.part is not Part.WHOLE:
             rows = to_differences(rows, image[lane.start - 1 : lane.start] if lane.start else None)
         lanes.append(rows)
     return np.stack([rows.reshape(block.positions, -1) for rows in lanes], axis=1)
 
 
 def encode_pixels(
-    exact: ExactDecoder, pixels: Any, blocks: Sequence[BlockLayout], shapes: Sequence[Grid], codes: Codes
+    exact: ExactDecoder,
+    pixels: Any,
+    blocks: Sequence[BlockLayout],
+    shapes: Sequence[Grid],
+    codes: Codes,
+    differences: object,
 ) -> list[tuple[Block, NDArray[np.float64]]]:
     """Codes blocks of one shape.
 
@@ -75,11 +80,12 @@ def encode_pixels(
         blocks: what to code.
         shapes: the items' extents.
         codes: (*G, P) by the number of the item, if the decoder sees codes.
+        differences: whether the network's symbols are differences.
 
     Returns:
         Each block, and the ideal length of each of its lanes in bits.
     """
-    symbols = [gather_pixels(pixels, block) for block in blocks]
+    symbols = [gather_pixels(pixels, block, differences) for block in blocks]
     coded = encode_lanes(exact.network, blocks[0].shape, symbols, _context(exact, blocks, shapes, codes))
     return [
         (Block(Mode.PIXELS, payload, symbols_crc(own)), bits)
@@ -138,10 +144,10 @@ def join_bands(bands: Mapping[int, Integers]) -> Integers:
     return np.concatenate([band for _, band in sorted(bands.items())])
 
 
-def restore_pixels(bands: Mapping[int, Pixels], *, whole: bool) -> Pixels:
-    """The pixels of an item from the symbols of its bands; `whole` if it was stored whole."""
+def restore_pixels(bands: Mapping[int, Pixels], *, differences: object) -> Pixels:
+    """The pixels of an item from the symbols of its bands."""
     symbols = join_bands(bands)
-    return symbols if whole else from_differences(symbols)
+    return from_differences(symbols) if differences else symbols
 
 
 def _decode_codes(archive: Archive, model: LatentModel, items: Collection[int]) -> dict[int, Integers]:

@@ -22,7 +22,7 @@ from latentpress.model import LatentModel, to_signal
 from latentpress.nn import pad_to_hop
 from latentpress.train.loop import StageLoss
 
-__all__ = ["PixelStage", "pixel_nats"]
+__all__ = ["PixelStage", "differences_of", "pixel_nats"]
 
 _CALIBRATION_BATCHES = 4
 _CALIBRATION_POSITIONS = 1 << 14
@@ -73,7 +73,7 @@ def pixel_nats(model: LatentModel, pixels: Tensor) -> Tensor:
     """-log p(pixels | codes) of each image under the float decoder, (B,) nats, from uint8 (B, C, H, W)."""
     assert model.pixels is not None
     pixels = pixels.to(model.device, non_blocking=True)
-    return model.pixels.nll_nats(_samples(pixels), _codes(model, pixels))
+    return model.pixels.nll_nats(_symbols(model, pixels), _codes(model, pixels))
 
 
 def _exact(model: LatentModel, batches: Sequence[Tensor]) -> ExactDecoder:
@@ -81,16 +81,23 @@ def _exact(model: LatentModel, batches: Sequence[Tensor]) -> ExactDecoder:
     assert model.pixels is not None
     pixels = torch.cat(list(batches)).to(model.device)
     pixels = pixels[: max(1, _CALIBRATION_POSITIONS // pixels[0, 0].numel())]
-    return ExactDecoder.convert(model.pixels, _samples(pixels), _codes(model, pixels))
+    return ExactDecoder.convert(model.pixels, _symbols(model, pixels), _codes(model, pixels))
 
 
-def _samples(pixels: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) as symbols, int64 (B, H, W, C): `latentpress.items.differences`, on any device."""
+def _symbols(model: LatentModel, pixels: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) as the symbols that the model's decoder knows, int64 (B, H, W, C)."""
+    config = model.config.pixels
+    assert config is not None
+    return (differences_of(pixels) if config.differences else pixels).permute(0, 2, 3, 1).long()
+
+
+def differences_of(pixels: Tensor) -> Tensor:
+    """`latentpress.items.differences` of uint8 (B, C, H, W), on any device."""
     if pixels.shape[1] == 3:
         red, green, blue = pixels.unbind(1)
         pixels = torch.stack([green, red - green, blue - green], 1)
     across = pixels - F.pad(pixels, (1, -1))
-    return (across - F.pad(across, (0, 0, 1, -1))).permute(0, 2, 3, 1).long()
+    return across - F.pad(across, (0, 0, 1, -1))
 
 
 @torch.no_grad()
