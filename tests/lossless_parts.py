@@ -87,6 +87,7 @@ class LosslessCodec:
     exact_prior: ExactGrid | None = None
     exact_pixels: ExactDecoder | None = None
     codebook_id: bytes = b"block-sums-00001"
+    differences: bool = True
 
     @property
     def config(self) -> ModelConfig:
@@ -97,7 +98,7 @@ class LosslessCodec:
             encoder=conv,
             decoder=conv,
             prior=PRIOR,
-            pixels=replace(PIXELS, use_codes=self.use_codes),
+            pixels=replace(PIXELS, use_codes=self.use_codes, differences=self.differences),
         )
 
     @property

@@ -97,6 +97,16 @@ def test_an_item_of_several_bands_may_be_stored_whole(small_blocks):
     assert [next(decode_archive(data, model, only=name))[0] for name in images] == list(images)
 
 
+def test_pixels_may_be_coded_as_they_are():
+    model = replace(lossless_codec(), differences=False)
+    images = {f"{i}.png": dim(i, 12, 12) % 4 for i in range(6)}  # small values suit it
+    data, summary = press(model, images)
+    assert_restored(data, model, images)
+    archive = Archive(io.BytesIO(data))
+    assert archive.header.differences == 0 and Mode.PIXELS in archive.modes
+    assert READER(data).head["differences"] == 0 and summary.whole < 6
+
+
 def test_what_the_model_is_bad_at_costs_no_more_than_its_framing():
     images = {f"{i}.png": noise(i, 12, 12) for i in range(20)}
     data, summary = press(lossless_codec(), images)

@@ -189,9 +189,8 @@ class _Coding:
         failing = set(numbers)  # one failing block ends the decoding of those beside it
         with suppress(ArchiveError):
             for number, symbols in decode_pixel_blocks(archive, self.model, numbers):
-                if np.array_equal(
-                    symbols, gather_pixels(self.pixels, archive.layout[number], archive.header.differences)
-                ):
+                expected = gather_pixels(self.pixels, archive.layout[number], archive.header.differences)
+                if np.array_equal(symbols, expected):
                     failing.discard(number)
         return failing
 
