@@ -18,6 +18,7 @@ from latentpress.coding.records import MAX_SIDE
 from latentpress.config import GridConfig
 from latentpress.errors import ArchiveError, LatentpressError, WrongModelError
 from latentpress.grid import Context, ExactGrid, GridNetwork
+from latentpress.items.differences import to_differences
 from latentpress.items.webp import pack_webp
 from latentpress.press import compress, decode_archive, decompress, inspect_archive, pixels, verify_archive
 from latentpress.press.blocks import _encode_parallel, decode_lanes, encode_lanes
@@ -99,7 +100,7 @@ def test_an_item_of_several_bands_may_be_stored_whole(small_blocks):
 
 def test_pixels_may_be_coded_as_they_are():
     model = replace(lossless_codec(), differences=False)
-    images = {f"{i}.png": dim(i, 12, 12) % 4 for i in range(6)}  # small values suit it
+    images = {f"{i}.png": to_differences(dim(i, 12, 12)) for i in range(6)}  # small values suit it
     data, summary = press(model, images)
     assert_restored(data, model, images)
     archive = Archive(io.BytesIO(data))
