@@ -215,3 +215,17 @@ def test_demo_replaces_an_earlier_demo(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "images").mkdir()
     assert main(["demo", "-o", str(tmp_path)]) == 130
     assert [path.name for path in tmp_path.iterdir()] == [".latentpress-demo"]
+
+
+def test_generate_completes_an_image(place: Workplace, tmp_path: Path) -> None:
+    photo, out = place.folder / "photos" / "lake.png", tmp_path / "endings"
+    model = str(place.folder / "model")
+    assert (
+        main(["generate", model, "-n", "2", "-o", str(out), "--complete", str(photo), "--keep", "0.5"]) == 0
+    )
+    whole = read_image(photo.read_bytes())
+    kept = round(len(whole) / 2)
+    for file in out.iterdir():
+        drawn = read_image(file.read_bytes())
+        assert drawn.shape == whole.shape and np.array_equal(drawn[:kept], whole[:kept])
+    assert main(["generate", model, "-o", str(tmp_path / "x"), "--keep", "0.5"]) == 2

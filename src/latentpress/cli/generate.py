@@ -74,9 +74,7 @@ class _Size(click.ParamType):
 @click.option(
     "--keep",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="The share of --complete's rows that is kept.",
+    help="The share of --complete's rows that is kept; half of them by default.",
 )
 @device_option
 @force_option
@@ -92,7 +90,7 @@ def command(
     top_k: int | None,
     top_p: float,
     complete: Path | None,
-    keep: float,
+    keep: float | None,
     device: str,
     force: bool,
 ) -> None:
@@ -107,6 +105,8 @@ def command(
     """
     if output == STREAM and count != 1:
         raise click.UsageError("stdout takes one image: -n 1")
+    if complete is None and keep is not None:
+        raise click.UsageError("--keep says how much of --complete's image is kept; give that too")
     if complete is not None and size is not None:
         raise click.UsageError("--complete and --size exclude each other: the image has a size")
     from latentpress.checkpoint import write_atomically
@@ -121,7 +121,7 @@ def command(
     loaded = LatentModel.from_pretrained(model, device)
     given = None
     if complete is not None:
-        given, size = _upper_part(complete, keep, loaded.config.item.channels)
+        given, size = _upper_part(complete, 0.5 if keep is None else keep, loaded.config.item.channels)
     with progress_bar("code") as progress:
         images = generate(
             loaded,

@@ -7,7 +7,7 @@ This is `latentpress.grid.carried` again, operation by operation, on the arrays 
     g  = (gates[i] * gates[j] + 2^15) >> 16            -127..127
     h += (R g + b) >> s, clipped to 16 bits
 
-The inputs of an affine map are int16 for a few lanes and float32 for many; `_multiply` is the only
+The inputs of an affine map are int16 for a few lanes and float32 for many; `_affine` is the only
 function that differs between the two, and both give the same integers.
 """
 
@@ -178,19 +178,14 @@ def _gate(program, n, x, room):
             target[c] = (program.gates[i] * program.gates[j] + np.int32(32768)) >> np.int32(16)
 
 
-@compiled
 def _affine(program, lanes, order, number, x, room):
-    """floor((W x + b) 2^-shift) of every lane, into `room.sums`."""
-    _multiply(program, lanes, order, number, x, room)
-
-
-def _multiply(program, lanes, order, number, x, room):
-    """Chosen by the type of `x`; see `_dots` and `_products`."""
+    """floor((W x + b) 2^-shift) of every lane, into `room.sums`; see `_dots` and `_products`."""
     raise NotImplementedError
 
 
-@overload(_multiply)
+@overload(_affine)
 def _choose(program, lanes, order, number, x, room):
+    """Takes the one or the other by the type of `x`, when the caller is compiled."""
     return _dots if x.dtype == types.int16 else _products
 
 
