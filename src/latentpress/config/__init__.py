@@ -4,11 +4,31 @@ A configuration is data: it holds no tensor and imports no torch. `to_json`/`fro
 `from_toml` convert; unknown keys and values out of range are refused with a `ConfigError`. Where a
 part has several kinds, its dataclass carries a literal `kind` and the field's type is their union.
 
-    models.py    what a model is made of
+    models.py    what a VQ-VAE is made of
+    committed.py what a delta-VAE is made of
     runs.py      how it is trained
     reading.py   configurations as text
 """
 
+from latentpress.config.committed import (
+    AnnealedObjectiveConfig,
+    AnticausalConfig,
+    AR1Config,
+    AuxiliaryConfig,
+    BetaObjectiveConfig,
+    CommittedModelConfig,
+    ElboObjectiveConfig,
+    FreeBitsObjectiveConfig,
+    GaussianLatentsConfig,
+    MeanBoundConfig,
+    ObjectiveConfig,
+    PlainGaussianConfig,
+    RecurrentEncoderConfig,
+    SequenceDecoderConfig,
+    TextConfig,
+    VarianceBoundConfig,
+    VarianceRatioConfig,
+)
 from latentpress.config.models import (
     CodebookConfig,
     ConvConfig,
@@ -28,21 +48,38 @@ from latentpress.config.reading import from_json, from_toml, override, to_json
 from latentpress.config.runs import RunConfig, StageConfig
 
 __all__ = [
+    "AR1Config",
+    "AnnealedObjectiveConfig",
+    "AnticausalConfig",
+    "AuxiliaryConfig",
+    "BetaObjectiveConfig",
     "CodebookConfig",
+    "CommittedModelConfig",
     "ConvConfig",
     "DiscretizedLogisticConfig",
+    "ElboObjectiveConfig",
+    "FreeBitsObjectiveConfig",
     "GaussianConfig",
+    "GaussianLatentsConfig",
     "GradientMemoryConfig",
     "GridConfig",
     "ImageConfig",
     "LaplaceConfig",
     "LikelihoodConfig",
+    "MeanBoundConfig",
     "MemoryConfig",
     "ModelConfig",
     "MovingAverageConfig",
+    "ObjectiveConfig",
     "PixelsConfig",
+    "PlainGaussianConfig",
+    "RecurrentEncoderConfig",
     "RunConfig",
+    "SequenceDecoderConfig",
     "StageConfig",
+    "TextConfig",
+    "VarianceBoundConfig",
+    "VarianceRatioConfig",
     "from_json",
     "from_toml",
     "override",

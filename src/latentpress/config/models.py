@@ -235,6 +235,7 @@ class PixelsConfig(Strict):
 class ModelConfig(Strict):
     """One model: encoder + latent space + decoder + prior, and `pixels` where it can press losslessly."""
 
+    kind: Literal["codebook"] = "codebook"
     item: ImageConfig = field(default_factory=ImageConfig)
     encoder: ConvConfig = field(default_factory=ConvConfig)
     latents: CodebookConfig = field(default_factory=CodebookConfig)

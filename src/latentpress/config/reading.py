@@ -116,9 +116,16 @@ def _from_tree(kind: type[T], tree: object) -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(tree)
+        return _adapter(kind).validate_python(_with_model_kind(tree))
     except ValidationError as error:
         raise ConfigError(_first_problem(error.errors(), kind.__name__)) from None
+
+
+def _with_model_kind(tree: object) -> object:
+    """A run whose model names no kind is a VQ-VAE's: said here, so that messages speak of that kind alone."""
+    if isinstance(tree, dict) and isinstance(model := tree.get("model"), dict):
+        return {**tree, "model": {"kind": "codebook", **model}}
+    return tree
 
 
 def _first_problem(errors: Sequence[Mapping[str, Any]], name: str) -> str:

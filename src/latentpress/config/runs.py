@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from latentpress.config.committed import CommittedModelConfig
 from latentpress.config.models import ModelConfig
 from latentpress.config.strict import Strict, require
 
@@ -50,7 +51,7 @@ class RunConfig(Strict):
     has `decoder_share`, and of the rest the codec `codec_share`.
     """
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig | CommittedModelConfig = field(default_factory=ModelConfig)
     codec: StageConfig = field(default_factory=StageConfig)
     prior: StageConfig = field(default_factory=StageConfig)
     decoder: StageConfig = field(default_factory=StageConfig)
