@@ -20,8 +20,9 @@ from latentpress.errors import CheckpointError
 from latentpress.grid.exact import ExactGrid
 from latentpress.grid.exact_upsampler import ExactUpsampler, upsampler_integers
 from latentpress.grid.network import Context, GridNetwork
+from latentpress.grid.sequence import SequenceDecoder
 from latentpress.grid.serial import digest
-from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure
+from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure, spread
 
 __all__ = ["ExactDecoder", "GridDecoder"]
 
@@ -101,9 +102,16 @@ class ExactDecoder:
 
     @classmethod
     @torch.no_grad()
-    def convert(cls, decoder: GridDecoder, samples: Tensor, codes: Tensor | None = None) -> ExactDecoder:
+    def convert(
+        cls, decoder: GridDecoder | SequenceDecoder, samples: Tensor, codes: Tensor | None = None
+    ) -> ExactDecoder:
         """Rounds a trained decoder, calibrated on samples (B, *size, P) and their codes (B, *G, P)."""
-        context = decoder.context(codes, samples.shape[1:-1])
+        size, upsampler = samples.shape[1:-1], decoder.upsampler
+        context = Context()
+        if upsampler is not None:
+            assert codes is not None
+            units = upsampler.units_of_codes(codes)
+            context = Context(spread(upsampler.out(units), upsampler.structure.hop, size))
         network = ExactGrid.convert(decoder.network, samples, context)
         if decoder.upsampler is None:
             return cls(network, None)
@@ -152,7 +160,11 @@ class ExactDecoder:
         assert codes is not None
         return Context(self.upsampler(codes, size, rows))
 
-    def fits(self, decoder: GridDecoder) -> bool:
+    def coarsened(self, step: int) -> ExactDecoder:
+        """The same decoder of coarser codes; see `ExactUpsampler.coarsened`."""
+        return self if self.upsampler is None else ExactDecoder(self.network, self.upsampler.coarsened(step))
+
+    def fits(self, decoder: GridDecoder | SequenceDecoder) -> bool:
         """Whether this may be the exact form of `decoder`."""
         own = None if self.upsampler is None else self.upsampler.structure
         other = None if decoder.upsampler is None else decoder.upsampler.structure

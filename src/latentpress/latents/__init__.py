@@ -4,9 +4,14 @@
 parts are `search.py` (which is nearest), `selection.py` (the gradient through that choice),
 `memory.py` (how the memory learns), `sampling.py` (which vectors of a batch start or revive a code)
 and `usage.py` (how well the memory is used).
+
+`committed.py` is the delta-VAE's: Gaussians whose posterior cannot match an AR(1) prior; `independent.py`
+has those that cannot match N(0, 1), `rates.py` how much they commit.
 """
 
+from latentpress.latents.building import build_gaussian
 from latentpress.latents.codebook import Codebook, Quantized
+from latentpress.latents.committed import GaussianLatents, Posterior
 from latentpress.latents.usage import CodeUsage
 
-__all__ = ["CodeUsage", "Codebook", "Quantized"]
+__all__ = ["CodeUsage", "Codebook", "GaussianLatents", "Posterior", "Quantized", "build_gaussian"]
