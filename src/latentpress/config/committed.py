@@ -266,7 +266,7 @@ class ElboObjectiveConfig(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class FreeBitsObjectiveConfig(Strict):
-    """Baseline: -log p(x | z) + max(KL, nats), KL being an item's (Kingma et al., arXiv 1606.04934)."""
+    """Baseline: -log p(x | z) + max(KL, nats), KL being a batch's mean (Kingma et al., arXiv 1606.04934)."""
 
     kind: Literal["free_bits"] = "free_bits"
     nats: float = 3.0

@@ -20,6 +20,7 @@ from latentpress.errors import CheckpointError
 from latentpress.grid.exact import ExactGrid
 from latentpress.grid.exact_upsampler import ExactUpsampler, upsampler_integers
 from latentpress.grid.network import Context, GridNetwork
+from latentpress.grid.ordered import start_ordered
 from latentpress.grid.sequence import SequenceDecoder
 from latentpress.grid.serial import digest
 from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure, spread
@@ -61,7 +62,7 @@ class GridDecoder(nn.Module):
             self.upsampler = CodeUpsampler(structure)
         channels = config.map_channels if config.use_codes else 0
         self.network = GridNetwork(config.network, sizes, len(hop), context_channels=channels)
-        _start_ordered(self.network, signed=config.differences)
+        start_ordered(self.network, signed=config.differences)
 
     def context(self, codes: Tensor | None, size: Sequence[int]) -> Context:
         """What the network is told: the map (B, channels, *size) of codes (B, *G, P)."""
@@ -169,27 +170,3 @@ class ExactDecoder:
         own = None if self.upsampler is None else self.upsampler.structure
         other = None if decoder.upsampler is None else decoder.upsampler.structure
         return own == other and self.network.structure == decoder.network.structure
-
-
-@torch.no_grad()
-def _start_ordered(network: GridNetwork, *, signed: bool) -> None:
-    """Lets training start from knowing that symbols are ordered: near values look alike.
-
-    Embeddings start as smooth steps and bumps, of widths from 1 to a quarter of the alphabet, about 0 for
-    differences, whose upper half of the alphabet is negative, and about the middle for samples.
-    """
-    for tables in (network.embeddings, network.head_embeddings):
-        for table in tables:
-            assert isinstance(table, nn.Embedding)
-            table.weight.copy_(_features(*table.weight.shape, signed=signed))
-
-
-def _features(size: int, channels: int, *, signed: bool) -> Tensor:
-    """(size, channels), each column of mean 0 and variance 1: tanh(v / w) and exp(-|v| / w) by turns."""
-    values = (torch.arange(size) + signed * (size // 2)) % size
-    centre = (values - size // 2).float()[:, None]
-    widths = torch.logspace(0, math.log2(max(2.0, size / 4)), channels, base=2.0)
-    bumps = torch.arange(channels) % 2 == 1
-    features = torch.where(bumps, torch.exp(-centre.abs() / widths), torch.tanh(centre / widths))
-    centred = features - features.mean(0)
-    return centred / centred.square().mean(0).sqrt().clamp(min=1e-3)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from latentpress.config import SequenceDecoderConfig
 from latentpress.grid.network import Context, GridNetwork
+from latentpress.grid.ordered import start_ordered
 from latentpress.grid.upsampler import LatentUpsampler, UpsamplerStructure
 
 __all__ = ["CODES", "SequenceDecoder"]
@@ -32,6 +33,7 @@ class SequenceDecoder(nn.Module):
         latents: numbers a step, d; 0 for the decoder alone.
         hop: samples that a step spans, one number an axis.
         unit: the real value from one exact latent to the next.
+        ordered: whether symbols are numbers, so that near ones look alike from the start.
 
     >>> import torch
     >>> config = SequenceDecoderConfig(width=8, depth=1, map_width=8, map_channels=4)
@@ -47,6 +49,8 @@ class SequenceDecoder(nn.Module):
         latents: int,
         hop: Sequence[int],
         unit: float,
+        *,
+        ordered: bool = False,
     ) -> None:
         super().__init__()
         self.upsampler: LatentUpsampler | None = None
@@ -62,6 +66,8 @@ class SequenceDecoder(nn.Module):
             self.upsampler = LatentUpsampler(structure, unit)
         channels = config.map_channels if latents else 0
         self.network = GridNetwork(config.network, sizes, len(hop), context_channels=channels)
+        if ordered:
+            start_ordered(self.network, signed=False)
 
     def context(self, z: Tensor | None, size: Sequence[int]) -> Context:
         """What the network is told: the map (B, channels, *size) of latents (B, n, d)."""

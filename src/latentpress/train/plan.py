@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import RunConfig, StageConfig
+from latentpress.config import CommittedModelConfig, RunConfig, StageConfig
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
@@ -52,8 +52,11 @@ def stage_config(config: RunConfig, name: StageName) -> StageConfig:
 
 
 def _possible(config: RunConfig) -> set[StageName]:
-    prior = config.model.prior
     possible: set[StageName] = {"codec"}
+    if isinstance(config.model, CommittedModelConfig):
+        fitted = config.model.latents is not None and config.model.auxiliary is not None
+        return possible | ({"prior"} if fitted else set())
+    prior = config.model.prior
     if prior is not None and prior.training == "after":
         possible.add("prior")
     if config.model.pixels is not None:

@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from latentpress.config import ModelConfig
+from latentpress.config import CommittedModelConfig, ImageConfig, ModelConfig
 from latentpress.data.loading import Pool
 from latentpress.errors import TrainingError
 
@@ -30,7 +30,7 @@ def split(pool: Pool) -> tuple[Pool, Pool | None]:
     return _subset(pool, np.delete(np.arange(len(pool)), held)), _subset(pool, held)
 
 
-def check_pool(pool: Pool, config: ModelConfig) -> None:
+def check_pool(pool: Pool, config: ModelConfig | CommittedModelConfig) -> None:
     """Raises `TrainingError` where the items do not fit the model."""
     if not len(pool):
         raise TrainingError("there is no item to train on: the sources hold no readable image")
@@ -39,6 +39,12 @@ def check_pool(pool: Pool, config: ModelConfig) -> None:
             f"the items have {pool.channels} channels and the model {config.item.channels}; "
             f"set model.item.channels={pool.channels}, or read them with channels={config.item.channels}"
         )
+    if isinstance(config, CommittedModelConfig):
+        if isinstance(config.item, ImageConfig) and (pool.shapes[:, 1:] != config.item.size).any():
+            raise TrainingError(
+                f"a delta-VAE of images knows one size, here {config.item.size}, and some items have another"
+            )
+        return
     conditional = config.prior is not None and config.prior.class_conditional
     if conditional and config.labels != pool.label_names:
         raise TrainingError("model.labels are not the labels of the items; give those, in sorted order")

@@ -1,0 +1,155 @@
+"""The recipe of the delta-VAE: encoder, decoder and auxiliary prior together, then the latter refitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from latentpress.config import CommittedModelConfig, StageConfig
+from latentpress.data.batches import Batches
+from latentpress.data.loading import Pool
+from latentpress.latents import Posterior
+from latentpress.latents.information import active_units, mutual_information_nats
+from latentpress.model import AnyModel, CommittedModel
+from latentpress.train.card import delta_card
+from latentpress.train.committed import (
+    AuxiliaryStage,
+    CommittedStage,
+    SymbolBatch,
+    SymbolSource,
+    auxiliary_kl,
+)
+from latentpress.train.loop import Limit, Stage
+from latentpress.train.plan import STAGES, StageName, stage_config
+from latentpress.train.pools import split
+from latentpress.train.recipes import Judged, Setting
+from latentpress.train.runs import Position
+
+__all__ = ["DeltaRecipe", "elbo_figures"]
+
+
+class DeltaRecipe:
+    """See `latentpress.train.recipes.Recipe`."""
+
+    def __init__(self, setting: Setting) -> None:
+        assert isinstance(setting.config.model, CommittedModelConfig)
+        self.setting, self.model_config = setting, setting.config.model
+        self.fitted: Mapping[StageName, str] = {"prior": "auxiliary"}
+        self.fixed = ("item", "encoder", "latents", "decoder")
+        self.needs_codec = True
+        self.pool, self.held_out = split(setting.pool)
+
+    def stage(self, name: StageName, model: CommittedModel, limit: Limit) -> Stage[Any]:
+        """See `Recipe.stage`."""
+        config = stage_config(self.setting.config, name)
+        seed = len(STAGES) * self.setting.seed + STAGES.index(name)
+        source = self._source(
+            self.pool, config, seed, self.setting.replicas.rank, self.setting.replicas.world
+        )
+        return (
+            CommittedStage(model, config, source)
+            if name == "codec"
+            else AuxiliaryStage(model, config, source)
+        )
+
+    def live(self, name: str, model: CommittedModel) -> tuple[Mapping[str, float], str | None]:
+        """Nothing that the batches do not show."""
+        return {}, None
+
+    def judge(self, model: CommittedModel, position: Position) -> Judged:
+        """The ELBO and its parts on held-out items."""
+        if self.held_out is None or not self.setting.replicas.first:
+            return Judged()
+        config = stage_config(self.setting.config, position.stage)  # type: ignore[arg-type]
+        source = self._source(self.held_out, config, self.setting.seed, 0, 1, most=len(self.held_out))
+        size = min(config.batch_size, len(self.held_out))
+        batches = [
+            batch for batch, _ in zip(source.stream(0), range(len(self.held_out) // size), strict=False)
+        ]
+        return Judged(elbo_figures(model, batches))
+
+    def card(self, model: AnyModel, position: Position, figures: Mapping[str, float]) -> str:
+        """See `Recipe.card`."""
+        return delta_card(self.model_config, len(self.pool), position.step, position.elapsed, figures)
+
+    def _source(
+        self, pool: Pool, config: StageConfig, seed: int, rank: int, world: int, most: int | None = None
+    ) -> SymbolSource:
+        """Batches of a pool's items; of at most `most` at once, and unchanged, where they judge the model."""
+        size = config.batch_size if most is None else min(config.batch_size, most)
+        return ImageSymbols(
+            Batches(
+                pool,
+                batch_size=size,
+                crop=max(pool.shapes[0, 1:].tolist()),
+                flip=config.flip and most is None,
+                seed=seed,
+                multiple_of=1,
+                rank=rank,
+                world=world,
+            )
+        )
+
+
+class ImageSymbols:
+    """Batches of images as symbols."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def stream(self, start: int) -> Iterator[SymbolBatch]:
+        """Yields the batches from number `start` on."""
+        for batch in self.batches.stream(start):
+            yield SymbolBatch(batch.pixels.permute(0, 2, 3, 1))
+
+
+@torch.inference_mode()
+def elbo_figures(model: CommittedModel, batches: list[SymbolBatch]) -> dict[str, float]:
+    """-ELBO in bits per dimension with both priors, and how much the latents say, in nats an item.
+
+    The draws from the posterior are the same ones every time.
+    """
+    nats = kl = auxiliary = dims = 0.0
+    count, parts = 0, []
+    generator = torch.Generator().manual_seed(0)
+    training = model.training
+    model.eval()
+    for batch in batches:
+        batch = batch.to(model.device)
+        noise = None
+        if model.latents is not None:
+            steps = -(-batch.symbols.shape[1] // model.hop[0])
+            noise = torch.randn(len(batch.symbols), steps, model.latents.channels, generator=generator)
+            noise = noise.to(model.device)
+        elbo = model.elbo(batch.symbols, batch.mask, noise)
+        count, dims = count + len(batch.symbols), dims + batch.dims
+        nats, kl = nats + float(elbo.nll_nats.sum()), kl + float(elbo.kl_nats.sum())
+        if elbo.z is not None and elbo.posterior is not None:
+            parts.append(elbo)
+            if model.auxiliary is not None:
+                own = model.auxiliary.nll_nats(elbo.z, elbo.step_mask).mean()
+                auxiliary += float(auxiliary_kl(elbo, own)) * len(elbo.z)
+    model.train(training)
+    figures = {"bits_per_dim": (nats + kl) / dims / math.log(2)}
+    if not parts:
+        return figures
+    figures |= {"kl_nats": kl / count}
+    if model.auxiliary is not None:
+        figures |= {
+            "auxiliary_kl_nats": auxiliary / count,
+            "auxiliary_bits_per_dim": (nats + auxiliary) / dims / math.log(2),
+        }
+    if all(elbo.step_mask is None or bool(elbo.step_mask.all()) for elbo in parts):
+        joint = Posterior(
+            torch.cat([elbo.posterior.mean for elbo in parts if elbo.posterior is not None]),
+            torch.cat([elbo.posterior.log_variance for elbo in parts if elbo.posterior is not None]),
+        )
+        z = torch.cat([elbo.z for elbo in parts if elbo.z is not None])
+        figures |= {
+            "information_nats": float(mutual_information_nats(joint, z)),
+            "active_units": float(active_units(joint.mean)),
+        }
+    return figures
