@@ -145,7 +145,7 @@ class LatentModel(nn.Module):
             else:
                 fits = False
             if not fits:
-                raise CheckpointError(f"{name} does not fit the configuration")
+                raise CheckpointError(f"the {name.replace('_', ' ')} does not fit the configuration")
 
     @property
     def device(self) -> torch.device:

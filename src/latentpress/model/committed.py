@@ -141,7 +141,7 @@ class CommittedModel(nn.Module):
             else:
                 fits = False
             if not fits:
-                raise CheckpointError(f"{name} does not fit the configuration")
+                raise CheckpointError(f"the {name.replace('_', ' ')} does not fit the configuration")
 
     @property
     def device(self) -> torch.device:
