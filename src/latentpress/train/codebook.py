@@ -7,6 +7,7 @@ from typing import Any
 
 from latentpress.config import ModelConfig, StageConfig
 from latentpress.data.batches import Batch, Batches
+from latentpress.data.loading import Pool
 from latentpress.model import AnyModel, LatentModel
 from latentpress.train.card import model_card
 from latentpress.train.codes import code_source
@@ -26,7 +27,7 @@ class CodebookRecipe:
     """See `latentpress.train.recipes.Recipe`."""
 
     def __init__(self, setting: Setting) -> None:
-        assert isinstance(setting.config.model, ModelConfig)
+        assert isinstance(setting.config.model, ModelConfig) and isinstance(setting.pool, Pool)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "prior", "decoder": "pixels"}
         self.fixed = ("item", "encoder", "latents", "decoder", "likelihood")

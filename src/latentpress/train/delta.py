@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ import torch
 from latentpress.config import CommittedModelConfig, StageConfig
 from latentpress.data.batches import Batches
 from latentpress.data.loading import Pool
+from latentpress.data.windows import TextPool, Windows
 from latentpress.latents import Posterior
 from latentpress.latents.information import active_units, mutual_information_nats
 from latentpress.model import AnyModel, CommittedModel
@@ -27,8 +30,11 @@ from latentpress.train.plan import STAGES, StageName, stage_config
 from latentpress.train.pools import split
 from latentpress.train.recipes import Judged, Setting
 from latentpress.train.runs import Position
+from latentpress.train.texts import split_texts
 
 __all__ = ["DeltaRecipe", "elbo_figures"]
+
+_JUDGED_BYTES = 1 << 17  # of held-out texts
 
 
 class DeltaRecipe:
@@ -40,7 +46,8 @@ class DeltaRecipe:
         self.fitted: Mapping[StageName, str] = {"prior": "auxiliary"}
         self.fixed = ("item", "encoder", "latents", "decoder")
         self.needs_codec = True
-        self.pool, self.held_out = split(setting.pool)
+        pool = setting.pool
+        self.pool, self.held_out = split_texts(pool) if isinstance(pool, TextPool) else split(pool)
 
     def stage(self, name: StageName, model: CommittedModel, limit: Limit) -> Stage[Any]:
         """See `Recipe.stage`."""
@@ -64,34 +71,41 @@ class DeltaRecipe:
         if self.held_out is None or not self.setting.replicas.first:
             return Judged()
         config = stage_config(self.setting.config, position.stage)  # type: ignore[arg-type]
-        source = self._source(self.held_out, config, self.setting.seed, 0, 1, most=len(self.held_out))
-        size = min(config.batch_size, len(self.held_out))
-        batches = [
-            batch for batch, _ in zip(source.stream(0), range(len(self.held_out) // size), strict=False)
-        ]
-        return Judged(elbo_figures(model, batches))
+        return Judged(elbo_figures(model, self._held_out_batches(self.held_out, config)))
 
     def card(self, model: AnyModel, position: Position, figures: Mapping[str, float]) -> str:
         """See `Recipe.card`."""
         return delta_card(self.model_config, len(self.pool), position.step, position.elapsed, figures)
 
+    def _held_out_batches(self, pool: Pool | TextPool, config: StageConfig) -> list[SymbolBatch]:
+        """Some of the held-out items, each once."""
+        if isinstance(pool, TextPool):
+            count = max(1, min(_JUDGED_BYTES, len(pool.memory)) // (config.crop * config.batch_size))
+        else:
+            config = replace(config, batch_size=min(config.batch_size, len(pool)))
+            count = len(pool) // config.batch_size
+        return list(islice(self._source(pool, config, self.setting.seed).stream(0), count))
+
     def _source(
-        self, pool: Pool, config: StageConfig, seed: int, rank: int, world: int, most: int | None = None
+        self, pool: Pool | TextPool, config: StageConfig, seed: int, rank: int = 0, world: int = 1
     ) -> SymbolSource:
-        """Batches of a pool's items; of at most `most` at once, and unchanged, where they judge the model."""
-        size = config.batch_size if most is None else min(config.batch_size, most)
-        return ImageSymbols(
-            Batches(
-                pool,
-                batch_size=size,
-                crop=max(pool.shapes[0, 1:].tolist()),
-                flip=config.flip and most is None,
-                seed=seed,
-                multiple_of=1,
-                rank=rank,
-                world=world,
-            )
-        )
+        place = {"batch_size": config.batch_size, "seed": seed, "rank": rank, "world": world}
+        if isinstance(pool, TextPool):
+            return TextSymbols(Windows(pool, window=config.crop, **place))
+        crop, flip = int(pool.shapes[0, 1:].max()), config.flip and pool is self.pool
+        return ImageSymbols(Batches(pool, crop=crop, flip=flip, multiple_of=1, **place))
+
+
+class TextSymbols:
+    """Batches of windows of texts as symbols."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def stream(self, start: int) -> Iterator[SymbolBatch]:
+        """Yields the batches from number `start` on."""
+        for batch in self.windows.stream(start):
+            yield SymbolBatch(batch.symbols, None if bool(batch.mask.all()) else batch.mask)
 
 
 class ImageSymbols:

@@ -13,6 +13,7 @@ import torch
 
 from latentpress.config import RunConfig
 from latentpress.data.loading import Pool
+from latentpress.data.windows import TextPool
 from latentpress.model import AnyModel
 from latentpress.train.loop import Limit, Stage
 from latentpress.train.plan import StageName
@@ -35,7 +36,7 @@ class Setting:
     """
 
     config: RunConfig
-    pool: Pool
+    pool: Pool | TextPool
     seed: int
     device: torch.device
     replicas: Replicas

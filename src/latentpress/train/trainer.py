@@ -17,6 +17,7 @@ from torch import Tensor
 from latentpress.checkpoint import write_atomically
 from latentpress.config import ModelConfig, RunConfig, to_json
 from latentpress.data.loading import Pool
+from latentpress.data.windows import TextPool
 from latentpress.errors import TrainingError
 from latentpress.model import AnyModel, build, load, resolve_device
 from latentpress.train.codebook import CodebookRecipe
@@ -79,7 +80,7 @@ class TrainResult:
 
 def run(
     config: RunConfig,
-    pool: Pool,
+    pool: Pool | TextPool,
     folder: Path | str,
     *,
     steps: int | None = None,
