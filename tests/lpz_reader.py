@@ -53,6 +53,37 @@ class RangeDecoder:
         return symbol
 
 
+def supply(i):
+    z = 0x9E3779B97F4A7C15 * (i + 1) % 2**64
+    z = 0xBF58476D1CE4E5B9 * (z ^ z >> 30) % 2**64
+    z = 0x94D049BB133111EB * (z ^ z >> 27) % 2**64
+    return (z ^ z >> 31) >> 32
+
+
+class Stack:
+    def __init__(self, data):
+        words = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+        self.words, self.state = words[:-2], words[-2] + 2**32 * words[-1]
+
+    def point(self):
+        return self.state % 2**24
+
+    def drop(self, low, size):
+        self.state = size * (self.state // 2**24) + self.point() - low
+        if self.state < 2**32:
+            self.state = 2**32 * self.state + self.words.pop()
+
+    def push(self, low, size):
+        if self.state >= 2**40 * size:
+            self.words.append(self.state % 2**32)
+            self.state //= 2**32
+        self.state = 2**24 * (self.state // size) + self.state % size + low
+
+    def is_fresh(self):
+        under = [supply(i) for i in range(len(self.words), 0, -1)]
+        return self.state == 2**32 + supply(0) and self.words == under
+
+
 def column(data):
     n = len(data) // 4
     return [sum(data[plane * n + i] << 8 * plane for plane in range(4)) for i in range(n)]

@@ -1,10 +1,12 @@
 """Integers to bytes and back: tables and range coder, block modes, and the archive that holds blocks.
 
-`tables` makes frequency tables from integers, `coder` codes symbols under them, `modes` are the ways
-to code a block, `layout` says what makes a block, `names` and `columns` pack metadata, `records` are
-an archive's parts, `container` is the file and `inspection` what it tells without a model.
+`tables` makes frequency tables from integers, `coder` codes symbols under them in a queue and `ans` on a
+stack, `modes` are the ways to code a block, `layout` says what makes a block, `names` and `columns` pack
+metadata, `records` are an archive's parts, `container` is the file and `inspection` what it tells without
+a model.
 """
 
+from latentpress.coding.ans import Stacks
 from latentpress.coding.coder import RangeDecoder, RangeEncoder
 from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.inspection import ArchiveInfo, ArchiveLike, ModeUse, inspect_archive, open_archive
@@ -30,6 +32,7 @@ __all__ = [
     "RangeDecoder",
     "RangeEncoder",
     "Segment",
+    "Stacks",
     "check_name",
     "code_length_bits",
     "frequencies",
