@@ -123,7 +123,7 @@ def test_golden_bytes():
     assert stacks.payloads()[0].hex() == GOLDEN
 
 
-GOLDEN = ""
+GOLDEN = "5609007b5a04004d2b2b00507229003381010000"
 
 
 def test_the_supply_is_the_documented_one():

@@ -142,6 +142,8 @@ def test_a_state_that_was_kept_continues_identically(lanes):
         draws=np.zeros(0, np.uint32),
         known=np.zeros(lanes, np.int64),
         lengths=np.zeros(lanes),
+        lows=np.zeros(0, np.int32),
+        sizes=np.zeros(0, np.int32),
     )
 
     def go(states, streams, steps):

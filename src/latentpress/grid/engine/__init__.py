@@ -1,8 +1,8 @@
 """The step engine: an exact grid decoded, encoded or drawn from, position by position, at machine speed.
 
 `program` lays the integers out in flat arrays, `lanes` is the state that moves, `kernels` the compiled
-arithmetic, `coder` the compiled range coder, `loop` the loop over positions, and `run` gives jobs to
-lanes and lanes to threads. docs/engine.md explains it.
+arithmetic, `coder` the compiled range coder, `stack` the compiled stack, `loop` the loop over positions,
+and `run` gives jobs to lanes and lanes to threads. docs/engine.md explains it.
 
 Importing this package imports Numba; `latentpress.grid` does not.
 """
@@ -10,5 +10,6 @@ Importing this package imports Numba; `latentpress.grid` does not.
 from latentpress.grid.engine.loop import Action, Choice
 from latentpress.grid.engine.program import Program, assemble
 from latentpress.grid.engine.run import Job, run
+from latentpress.grid.engine.stack import push_all
 
-__all__ = ["Action", "Choice", "Job", "Program", "assemble", "run"]
+__all__ = ["Action", "Choice", "Job", "Program", "assemble", "push_all", "run"]

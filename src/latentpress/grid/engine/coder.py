@@ -20,6 +20,7 @@ __all__ = [
     "encode_symbol",
     "find",
     "finish_stream",
+    "interval",
     "make_streams",
     "start_decoding",
     "weigh",
@@ -41,7 +42,10 @@ class Streams(NamedTuple):
     `words`: uint32, all streams' words. `cursors` and `ends`: int64, each one's next word and where its
     words (or the room for them) end. `lower`, `range`, `point`: uint64, the coders' state. `held`: int64
     and `first_held`: uint64, how many words of an encoder wait for a carry, and the first of them.
-    `damaged`: uint8, 1 where a decoder met a point that fits no symbol.
+    `damaged`: uint8, 1 where a decoder met a point that fits no symbol, or a stack has run out.
+
+    One that is a stack (`latentpress.grid.engine.stack`) has its state in `lower`, its words from `ends` on,
+    and their end at `cursors`.
     """
 
     words: Array
@@ -163,13 +167,19 @@ def _next_word(streams, stream):
 
 
 @compiled
-def encode_symbol(streams, stream, weights, count, factor, symbol):
-    """Appends a symbol to a stream; returns how many of the 2^24 numbers are the symbol's."""
+def interval(weights, count, factor, symbol):
+    """Where a symbol's numbers begin, and how many of the 2^24 they are."""
     share = np.uint64(0)
     for k in range(symbol):
         share += np.uint64(weights[k])
     low = _bound(symbol, count, share, factor)
-    size = _bound(symbol + 1, count, share + np.uint64(weights[symbol]), factor) - low
+    return low, _bound(symbol + 1, count, share + np.uint64(weights[symbol]), factor) - low
+
+
+@compiled
+def encode_symbol(streams, stream, weights, count, factor, symbol):
+    """Appends a symbol to a stream; returns how many of the 2^24 numbers are the symbol's."""
+    low, size = interval(weights, count, factor, symbol)
     scale = streams.range[stream] >> _TOTAL_BITS
     span = scale * np.uint64(size)
     before = streams.lower[stream]

@@ -1,4 +1,4 @@
-"""The compiled loop over positions: advance lanes, and decode, encode or draw what comes next.
+"""The compiled loop over positions: advance lanes, and decode, encode, draw, ... what comes next.
 
 Everything between two positions happens in here: no Python and no PyTorch. `advance` returns after so
 many positions, so that its caller can show progress, take Ctrl-C, and give free lanes new items.
@@ -13,25 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.tables import TOTAL, TOTAL_BITS
-from latentpress.grid.engine.coder import decode_symbol, encode_symbol, find, weigh
+from latentpress.grid.engine.coder import decode_symbol, encode_symbol, find, interval, weigh
 from latentpress.grid.engine.compiling import compiled
 from latentpress.grid.engine.kernels import begin_position, end_position, member_logits
+from latentpress.grid.engine.stack import pop_symbol
 
 __all__ = ["Action", "Choice", "Task", "advance"]
 
 BETA_BITS = 16
 _FARTHEST = 1 << 28
-_DECODE, _ENCODE, _DRAW = 0, 1, 2
+_DECODE, _ENCODE, _DRAW, _MEASURE, _POP = 0, 1, 2, 3, 4
 
 Array = NDArray[Any]
 
 
 class Action(IntEnum):
-    """What happens with the logits of a symbol."""
+    """What happens with the logits of a symbol.
+
+    It is decoded from a stream or encoded into one; drawn; measured, that is, its numbers are noted, for who
+    pushes them onto a stack in reverse order; or popped from a stack.
+    """
 
     DECODE = _DECODE
     ENCODE = _ENCODE
     DRAW = _DRAW
+    MEASURE = _MEASURE
+    POP = _POP
 
 
 class Choice(NamedTuple):
@@ -52,7 +59,8 @@ class Task(NamedTuple):
     `symbols`: int32, all lanes' (positions, P). `starts`: int64 (S,), where each lane's begin. `streams`:
     int64 (S,), each lane's coder. `context`: int8, all lanes' maps (positions, Cm). `draws`: uint32 of 24
     bits, one a symbol, beside `symbols`. `known`: int64 (S,), positions that are given and not drawn.
-    `lengths`: float64 (S,), the ideal length in bits of what each lane has encoded.
+    `lengths`: float64 (S,), the ideal length in bits of what each lane has encoded. `lows` and `sizes`: int32
+    beside `symbols`, where the numbers of measured symbols begin, and how many they are.
     """
 
     symbols: Array
@@ -62,6 +70,8 @@ class Task(NamedTuple):
     draws: Array
     known: Array
     lengths: Array
+    lows: Array
+    sizes: Array
 
 
 @compiled
@@ -89,7 +99,7 @@ def advance(program, lanes, order, task, streams, action, choice, steps, x, room
 
 @compiled
 def _symbol(logits, lane, at, task, streams, action, choice, room):
-    """The symbol at `at` of `task.symbols`: encoded from there, or decoded or drawn into it."""
+    """The symbol at `at` of `task.symbols`: encoded or measured from there, or made and put there."""
     count, stream = len(logits), task.streams[lane]
     weights = room.weights[:count]
     if action == _DRAW:
@@ -100,6 +110,10 @@ def _symbol(logits, lane, at, task, streams, action, choice, room):
         task.lengths[lane] += TOTAL_BITS - np.log2(size)
     elif action == _DECODE:
         task.symbols[at] = decode_symbol(streams, stream, weights, count, factor)
+    elif action == _MEASURE:
+        task.lows[at], task.sizes[at] = interval(weights, count, factor, task.symbols[at])
+    elif action == _POP:
+        task.symbols[at] = pop_symbol(streams, stream, weights, count, factor)
     else:
         task.symbols[at] = _draw(logits, weights, factor, task.draws[at], choice, room.counts)
 

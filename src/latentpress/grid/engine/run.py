@@ -26,6 +26,7 @@ from latentpress.grid.engine.coder import Streams, finish_stream, make_streams, 
 from latentpress.grid.engine.lanes import FEW, make_lanes, make_room
 from latentpress.grid.engine.loop import Action, Choice, Task, advance
 from latentpress.grid.engine.program import Program
+from latentpress.grid.engine.stack import start_popping
 
 __all__ = ["LANES", "Job", "run"]
 
@@ -46,13 +47,17 @@ class Job:
         classes: int64 (lanes,), rows of the conditioned biases.
         context: int8 (lanes, positions, Cm), if the network has a context map.
         payload: the stream's bytes: what is decoded, and what encoding leaves here.
-        symbols: int32 (lanes, positions, P): what is encoded, and what the others leave here.
+        symbols: int32 (lanes, positions, P): what is encoded or measured, and what the others leave here.
         draws: uint32 (lanes, positions, P), numbers of 24 bits that choose the symbols that are drawn.
         known: how many positions of `symbols` are given when the others are drawn.
+        words: uint32, of the stack that symbols are popped from, the last put being the last; those that
+            are left are left here.
+        state: of that stack.
 
     Attributes:
         lengths: float64 (lanes,), the ideal length of the encoded symbols in bits.
-        damaged: whether the stream met a symbol that it cannot hold.
+        intervals: int32 (2, lanes, positions, P), where measured symbols' numbers begin and their count.
+        damaged: whether the stream met a symbol that it cannot hold, or the stack ran out.
     """
 
     positions: int
@@ -62,7 +67,10 @@ class Job:
     symbols: Array | None = None
     draws: Array | None = None
     known: int = 0
+    words: Array = field(default_factory=lambda: np.zeros(0, np.uint32))
+    state: int = 0
     lengths: Array = field(default_factory=lambda: np.zeros(0), init=False)
+    intervals: Array | None = field(default=None, init=False)
     damaged: bool = field(default=False, init=False)
 
     @property
@@ -81,12 +89,12 @@ def run(
     lanes: int = LANES,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Job]:
-    """Decodes, encodes or draws jobs, and yields each when it is done, in any order.
+    """Does one thing with the symbols of all jobs, and yields each job when it is done, in any order.
 
     Args:
         program: of a grid whose extents, but for the first, are those of every job.
         jobs: what to do; they are filled in.
-        action: which of the three.
+        action: what.
         choice: how symbols are drawn.
         threads: by default one a processor.
         lanes: how many advance together in a thread, if the jobs have as many.
@@ -169,13 +177,17 @@ def _blas() -> ThreadpoolController:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Room per lane that suffices for every job: positions, words, channels of the context map."""
+    """Room per lane that suffices for every job: positions, words, channels of the context map.
+
+    `drawn` and `measured` are how many lanes need what these actions do.
+    """
 
     slots: int
     positions: int
     words: int
     channels: int
-    drawn: bool
+    drawn: int
+    measured: int
 
     @classmethod
     def of(cls, program: Program, jobs: Sequence[Job], slots: int, action: Action) -> _Sizes:
@@ -183,11 +195,12 @@ class _Sizes:
         words = {
             Action.DECODE: max(len(job.payload) for job in jobs) // 4,
             Action.ENCODE: symbols * 3 // 4 + 8,  # a symbol takes at most 24 bits
-            Action.DRAW: 0,
-        }[action]
+            Action.POP: max(len(job.words) for job in jobs),
+        }.get(action, 0)
         contexts = [job.context for job in jobs if job.context is not None]
         channels = contexts[0].shape[-1] if contexts else 0
-        return cls(slots, max(job.positions for job in jobs), words, channels, action == Action.DRAW)
+        drawn, measured = (slots * (action == which) for which in (Action.DRAW, Action.MEASURE))
+        return cls(slots, max(job.positions for job in jobs), words, channels, drawn, measured)
 
 
 class _Worker:
@@ -200,7 +213,8 @@ class _Worker:
         self.inputs = self.room.few if slots < FEW else self.room.many  # one kind of machine code a worker
         self.symbols = np.zeros((slots, sizes.positions, members), np.int32)
         self.context = np.zeros((slots, sizes.positions, sizes.channels), np.int8)
-        self.draws = np.zeros((slots if sizes.drawn else 0, sizes.positions, members), np.uint32)
+        self.draws = np.zeros((sizes.drawn, sizes.positions, members), np.uint32)
+        self.intervals = np.zeros((2, sizes.measured, sizes.positions, members), np.int32)
         self.words = np.zeros((slots, sizes.words), np.uint32)
         self.streams: Streams = make_streams(self.words)
         self.task = Task(
@@ -211,6 +225,8 @@ class _Worker:
             draws=self.draws.reshape(-1),
             known=np.zeros(slots, np.int64),
             lengths=np.zeros(slots),
+            lows=self.intervals[0].reshape(-1),
+            sizes=self.intervals[1].reshape(-1),
         )
         self.free = list(range(slots))
         self.running: list[tuple[Job, list[int]]] = []
@@ -254,13 +270,20 @@ class _Worker:
                 self.context[lane, :positions] = job.context[row]
             if job.draws is not None:
                 self.draws[lane, :positions] = job.draws[row]
+        self._start_stream(job, stream)
+        self.running.append((job, lanes))
+
+    def _start_stream(self, job: Job, stream: int) -> None:
+        start = stream * self.sizes.words
         if self.action == Action.DECODE:
             words = np.frombuffer(job.payload, "<u4")
             self.words[stream, : len(words)] = words
-            start_decoding(self.streams, stream, stream * self.sizes.words, len(words))
+            start_decoding(self.streams, stream, start, len(words))
+        elif self.action == Action.POP:
+            self.words[stream, : len(job.words)] = job.words
+            start_popping(self.streams, stream, start, len(job.words), job.state)
         else:
-            self.streams.reset(stream, stream * self.sizes.words, self.sizes.words)
-        self.running.append((job, lanes))
+            self.streams.reset(stream, start, self.sizes.words)
 
     def _end(self, job: Job, lanes: list[int]) -> None:
         stream = lanes[0]
@@ -270,9 +293,14 @@ class _Worker:
             assert count <= self.sizes.words
             job.payload = self.words[stream, :count].astype("<u4").tobytes()
             job.lengths = self.task.lengths[lanes]
+        elif self.action == Action.MEASURE:
+            job.intervals = self.intervals[:, lanes, : job.positions]
         else:
             job.symbols = self.symbols[lanes, : job.positions]
             job.damaged = bool(self.streams.damaged[stream])
+        if self.action == Action.POP:
+            job.words = job.words[: self.streams.cursors[stream] - stream * self.sizes.words]
+            job.state = int(self.streams.lower[stream])
 
 
 def _take(queue: deque[Job], room: int) -> Job | None:
