@@ -147,6 +147,28 @@ class LatentModel(nn.Module):
         return self.config.encoder.hop_length
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """The alphabets of the codes at a latent position."""
+        latents = self.config.latents
+        return (latents.codebook_size,) * latents.num_partitions
+
+    @property
+    def hop(self) -> tuple[int, ...]:
+        """Samples that a latent position spans along each axis."""
+        return (self.hop_length,) * 2
+
+    @property
+    def differences(self) -> bool:
+        """Whether the decoder of pixels models differences of pixels."""
+        return self.config.pixels is not None and self.config.pixels.differences
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the prior is conditioned on; 0 for none."""
+        prior = self.config.prior
+        return len(self.config.labels) if prior is not None and prior.class_conditional else 0
+
+    @property
     def prior_id(self) -> bytes:
         """Hash of the exact prior's integers, 16 bytes; zeros where there is none."""
         return self.exact_prior.id if self.exact_prior is not None else bytes(16)
