@@ -27,6 +27,7 @@ __all__ = ["MAX_ITEMS", "MAX_SAMPLES", "MAX_SIDE", "Block", "Header", "ItemRecor
 MAX_ITEMS = 1 << 20
 MAX_SAMPLES = 1 << 28  # of one item, in each channel
 MAX_SIDE = 1 << 16  # of one item, along each of several axes
+_CHUNK = 1 << 20
 
 Integers = NDArray[Any]
 
@@ -127,4 +128,7 @@ class Block:
 
 def symbols_crc(codes: Integers) -> int:
     """Returns the CRC-32 of codes (T, L, P) as 16-bit little-endian integers in that order."""
-    return zlib.crc32(codes.astype("<u2").tobytes())
+    flat, crc = codes.reshape(-1), 0
+    for start in range(0, len(flat), _CHUNK):  # a large item's would take twice its memory
+        crc = zlib.crc32(flat[start : start + _CHUNK].astype("<u2").tobytes(), crc)
+    return crc
