@@ -73,6 +73,18 @@ class BlockMeans:
         )
 
     @property
+    def sizes(self):
+        return (32,) * self.partitions
+
+    @property
+    def hop(self):
+        return (4, 4)
+
+    @property
+    def num_classes(self):
+        return len(self.labels)
+
+    @property
     def prior_id(self):
         return self.exact_prior.id if self.exact_prior else bytes(16)
 

@@ -1,4 +1,4 @@
-"""`latentpress decompress`: an archive back into images."""
+"""`latentpress decompress`: an archive back into images or texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentpress.cli.options import (
 __all__ = ["command"]
 
 
-@click.command(short_help="Restore the images of an archive.")
+@click.command(short_help="Restore the images or texts of an archive.")
 @click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
@@ -34,7 +34,8 @@ def command(
 ) -> None:
     """Restore the images of an archive as PNG files; `inspect` lists their names.
 
-    Those of a lossless archive come back with every pixel as it was.
+    Those of a lossless archive come back with every pixel as it was, and texts as the files that they
+    were.
 
     \b
     Examples:
