@@ -166,7 +166,7 @@ def test_wrong_models_are_told_which_is_needed():
 
 
 def test_files_come_back_under_their_names(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("latentpress.model.LatentModel.from_pretrained", lambda *_: text_codec())
+    monkeypatch.setattr("latentpress.model.load", lambda *_: text_codec())
     kept = {name: content for name, content in texts().items() if not name.endswith((".bin", "one"))}
     for name, content in (kept | {"blob": b"\0\1", ".git/config": b"x"}).items():
         path = tmp_path / "in" / name

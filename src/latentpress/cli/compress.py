@@ -64,11 +64,11 @@ def command(
     from latentpress.cli.progress import progress_bar, say
     from latentpress.cli.summary import say_pressed
     from latentpress.data.sources import open_sources
-    from latentpress.model import LatentModel
+    from latentpress.model import load
     from latentpress.press import compress
 
     with ExitStack() as stack:
-        loaded = LatentModel.from_pretrained(model, device)
+        loaded = load(model, device)
         item = loaded.config.item
         name = "stdin.txt" if item.kind == "text" else "stdin.png"
         inputs = [stack.enter_context(input_file(path, name=name)) for path in paths]

@@ -44,11 +44,11 @@ def command(
     """
     from latentpress.cli.progress import progress_bar
     from latentpress.cli.summary import say_pressed
-    from latentpress.model import LatentModel
+    from latentpress.model import load
     from latentpress.press import decompress
 
     with input_file(archive) as source, progress_bar() as progress:
-        loaded = LatentModel.from_pretrained(model, device)
+        loaded = load(model, device)
         target = sys.stdout.buffer if output == STREAM else output
         summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
     say_pressed("restored", summary, whole=not only)

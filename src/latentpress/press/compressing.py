@@ -29,7 +29,7 @@ from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
     from latentpress.grid.exact import ExactGrid
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["compress", "encode_archive"]
 
@@ -38,7 +38,7 @@ Pixels = NDArray[np.uint8]
 
 
 def compress(
-    model: LatentModel,
+    model: AnyModel,
     sources: Source | Sequence[Path | str],
     out: Path | str | BinaryIO,
     *,
@@ -117,7 +117,7 @@ def compress(
 
 
 def encode_archive(
-    model: LatentModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
+    model: AnyModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
 ) -> bytes:
     """Presses items in memory, arrays by name, and returns the archive; see `compress`."""
     buffer = io.BytesIO()
@@ -211,7 +211,7 @@ def _check_names(names: Sequence[str], kind: str) -> None:
         check_name(name)
 
 
-def _header(model: LatentModel, name: str) -> Header:
+def _header(model: AnyModel, name: str) -> Header:
     item = model.config.item
     return Header(
         kind=item.kind,

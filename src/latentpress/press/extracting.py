@@ -26,7 +26,7 @@ from latentpress.press.pixels import decode_pixel_blocks, restore_pixels
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["decode_archive", "decompress", "verify_archive"]
 
@@ -39,7 +39,7 @@ Pixels = NDArray[np.uint8]
 
 def decompress(
     archive: ArchiveLike,
-    model: LatentModel,
+    model: AnyModel,
     out: Path | str | BinaryIO,
     *,
     only: str | Sequence[str] | None = None,
@@ -83,7 +83,7 @@ def decompress(
 
 
 def decode_archive(
-    archive: ArchiveLike, model: LatentModel, *, only: str | Sequence[str] | None = None
+    archive: ArchiveLike, model: AnyModel, *, only: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, Pixels]]:
     """Yields the name and the array of each item, uint8: an image's pixels (H, W, C), a text's bytes (T, 1).
 
@@ -96,7 +96,7 @@ def decode_archive(
             yield opened.items[item].name, pixels
 
 
-def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progress | None = None) -> Summary:
+def verify_archive(archive: ArchiveLike, model: AnyModel, *, progress: Progress | None = None) -> Summary:
     """Decodes every block and checks its bytes and its symbols; raises as `decompress` does."""
     with open_archive(archive) as opened:
         items = range(len(opened.items))
@@ -121,7 +121,7 @@ def _prepare(archive: Archive, progress: Progress | None) -> None:
         prepare(len(archive.items), progress)
 
 
-def _check_model(archive: Archive, model: LatentModel, chosen: Iterable[int]) -> None:
+def _check_model(archive: Archive, model: AnyModel, chosen: Iterable[int]) -> None:
     """Raises unless the model is one that can decode the chosen items."""
     header = archive.header
     needed = f"the model {header.model!r}" if header.model else "a model"
@@ -196,7 +196,7 @@ def _targets(
     return targets
 
 
-def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
+def _restore(archive: Archive, model: AnyModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
     """Yields the number and the pixels of each item."""
     if archive.header.lossless:
         yield from _restore_pixels(archive, model, chosen)
@@ -214,9 +214,7 @@ def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Ite
         yield from _decode_group(archive, model, group, lanes)
 
 
-def _restore_pixels(
-    archive: Archive, model: LatentModel, chosen: Sequence[int]
-) -> Iterator[tuple[int, Pixels]]:
+def _restore_pixels(archive: Archive, model: AnyModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
     """As `_restore`, of a lossless archive: the very pixels that were pressed."""
     bands: dict[int, dict[int, Pixels]] = {item: {} for item in chosen}
     done: set[int] = set()
@@ -254,7 +252,7 @@ def _groups(archive: Archive, chosen: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _decode_group(
-    archive: Archive, model: LatentModel, group: Sequence[int], lanes: dict[int, dict[int, Integers]]
+    archive: Archive, model: AnyModel, group: Sequence[int], lanes: dict[int, dict[int, Integers]]
 ) -> Iterator[tuple[int, Pixels]]:
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for item in group:

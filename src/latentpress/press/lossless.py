@@ -36,7 +36,7 @@ from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
     from latentpress.grid.decoder import ExactDecoder
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["compress_lossless"]
 
@@ -47,7 +47,7 @@ Integers = NDArray[Any]
 
 
 def compress_lossless(
-    model: LatentModel,
+    model: AnyModel,
     items: Sequence[ItemRef],
     file: BinaryIO,
     header: Header,
@@ -103,7 +103,7 @@ class _Coding:
 
     def __init__(
         self,
-        model: LatentModel,
+        model: AnyModel,
         exact: ExactDecoder,
         header: Header,
         records: list[ItemRecord],

@@ -33,7 +33,7 @@ from latentpress.press.blocks import decode_blocks, decode_lanes, encode_lanes, 
 
 if TYPE_CHECKING:
     from latentpress.grid.decoder import ExactDecoder
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = [
     "TEXT_WAVE_POSITIONS",
@@ -123,7 +123,7 @@ def pack_whole(pixels: Pixels) -> Block:
 
 
 def decode_pixel_blocks(
-    archive: Archive, model: LatentModel, numbers: Collection[int]
+    archive: Archive, model: AnyModel, numbers: Collection[int]
 ) -> Iterator[tuple[int, Integers]]:
     """Decodes blocks of pixels and yields each one's number and symbols (T, L, C), in any order.
 
@@ -174,7 +174,7 @@ def restore_pixels(bands: Mapping[int, Pixels], *, differences: object) -> Pixel
     return from_differences(symbols) if differences else symbols
 
 
-def _decode_codes(archive: Archive, model: LatentModel, items: Collection[int]) -> dict[int, Integers]:
+def _decode_codes(archive: Archive, model: AnyModel, items: Collection[int]) -> dict[int, Integers]:
     """The codes (*G, P) of items, by number; none in an archive without codes."""
     if not archive.header.sizes:
         return {}

@@ -18,7 +18,7 @@ from latentpress.errors import ItemError
 from latentpress.press.summary import Progress
 
 if TYPE_CHECKING:
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["PixelStore", "read_items"]
 
@@ -56,7 +56,7 @@ class PixelStore:
 
 
 def read_items(
-    model: LatentModel, items: Sequence[ItemRef], header: Header, report: Progress, *, codes: bool = True
+    model: AnyModel, items: Sequence[ItemRef], header: Header, report: Progress, *, codes: bool = True
 ) -> tuple[list[ItemRecord], list[Integers]]:
     """Returns each item's record and, if wanted, codes (*G, P), uint16, holding few pixels at a time."""
     records: list[ItemRecord] = []
@@ -97,7 +97,7 @@ def _check_pixels(name: str, pixels: Pixels, header: Header) -> None:
         raise ItemError(f"{name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
 
 
-def _encode_group(model: LatentModel, images: Sequence[Pixels]) -> list[Integers]:
+def _encode_group(model: AnyModel, images: Sequence[Pixels]) -> list[Integers]:
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, pixels in enumerate(images):
         by_shape.setdefault(pixels.shape, []).append(index)
@@ -111,7 +111,7 @@ def _encode_group(model: LatentModel, images: Sequence[Pixels]) -> list[Integers
     return [codes[index] for index in range(len(images))]
 
 
-def _label(model: LatentModel, item: ItemRef) -> int | None:
+def _label(model: AnyModel, item: ItemRef) -> int | None:
     labels = model.config.labels
     if not model.num_classes or item.label not in labels:
         return None

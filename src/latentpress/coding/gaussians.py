@@ -1,0 +1,1 @@
+LATENT_UNIT = 1 / 24
