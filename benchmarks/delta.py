@@ -96,7 +96,7 @@ def digits() -> Task:
     config = RunConfig(
         model=model,
         codec=StageConfig(
-            batch_size=32, flip=False, learning_rate=3e-3, weight_decay=2.0, average_decay=0.99, steps=2000
+            batch_size=32, flip=False, learning_rate=2e-3, weight_decay=0.5, average_decay=0.99, steps=1500
         ),
         prior=StageConfig(
             batch_size=128, flip=False, learning_rate=3e-3, average_decay=0.99, clip_norm=10.0, steps=500
@@ -158,22 +158,8 @@ def _load(folder: Path, name: str, seed: int) -> Diagnosis:
 
 def table(task: Task, names: list[str], seeds: range, folder: Path) -> str:
     """Markdown: one row a run, nats an item, and the medians over the seeds."""
-    head = [
-        "run",
-        "seed",
-        "committed",
-        "KL",
-        "min-KL",
-        "KL-aux",
-        "I",
-        "cap",
-        "gap-shuffled",
-        "gap-prior",
-        "active",
-        "probe",
-        "-ELBO",
-        "-ELBO-aux",
-    ]
+    head = ["run", "seed", "committed", "KL", "min KL", "KL aux", "information", "its cap", "gap shuffled"]
+    head += ["gap prior", "active", "probe", "-ELBO", "-ELBO aux"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for name in names:
         found = [_load(folder, name, seed) for seed in seeds]

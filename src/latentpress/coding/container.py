@@ -282,12 +282,15 @@ def _read_header(data: bytes) -> Header:
         codebook_id=columns.get(tree, "codebook_id", bytes),
         pixels_id=columns.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
         differences=columns.get(tree, "differences", int) if "pixels_id" in tree else None,
+        seed=columns.get(tree, "seed", int) if "seed" in tree else None,
     )
     fewest = 0 if header.lossless else 1
     for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
         whole = all(type(value) is int and least <= value <= 65536 for value in values)
         if not whole or not few <= len(values) <= many:
             raise ArchiveError("damaged archive: a size in its header is out of range")
+    if header.seed is not None and (header.lossless or not 0 <= header.seed < 1 << 64):
+        raise ArchiveError("damaged archive: its header has a seed that it cannot have")
     if header.differences not in (None, 0, 1):
         raise ArchiveError("damaged archive: its header says neither pixels nor differences")
     _check_kind(header)

@@ -42,7 +42,8 @@ class Header:
     counts: `prior_id` names the integers of the prior (zeros if the model has none), `codebook_id`
     the codebook's vectors, and `pixels_id` those of the decoder of pixels; None in an archive that is
     not lossless. A lossless archive without codes has no `sizes`; `differences` says whether its pixels
-    are coded as differences (1) or as they are (0).
+    are coded as differences (1) or as they are (0). An archive of codes alone whose decoder draws the
+    samples says in `seed` with which random numbers.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Header:
     codebook_id: bytes
     pixels_id: bytes | None = None
     differences: int | None = None
+    seed: int | None = None
 
     @property
     def lossless(self) -> bool:

@@ -46,6 +46,7 @@ def compress(
     verify: bool = True,
     overwrite: bool = False,
     model_name: str = "",
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Summary:
     """Presses images, or texts, into one archive.
@@ -60,6 +61,8 @@ def compress(
         verify: decode the finished archive as `decompress` would and compare, before it gets its name.
         overwrite: replace an archive that is there.
         model_name: what messages call the model.
+        seed: with which a delta-VAE's decoder draws what the latents do not say, in an archive that is
+            not lossless.
         progress: called as things go on.
 
     Raises:
@@ -84,8 +87,8 @@ def compress(
     if not isinstance(sources, Source):
         item = model.config.item
         sources = open_sources(sources, kind=item.kind, channels=item.channels)
-    header = _header(model, model_name)
-    lossless = lossless or header.kind == "text"
+    lossless = lossless or model.config.item.kind == "text"
+    header = _header(model, model_name, None if lossless or not model.draws else seed)
     _check_skipped(sources.skipped, header.kind)
     _check_names([item.name for item in sources.items], header.kind)
     if lossless or model.exact_prior is not None:
@@ -211,7 +214,7 @@ def _check_names(names: Sequence[str], kind: str) -> None:
         check_name(name)
 
 
-def _header(model: AnyModel, name: str) -> Header:
+def _header(model: AnyModel, name: str, seed: int | None) -> Header:
     item = model.config.item
     return Header(
         kind=item.kind,
@@ -221,4 +224,5 @@ def _header(model: AnyModel, name: str) -> Header:
         model="".join(char for char in name if char.isprintable()),
         prior_id=model.prior_id,
         codebook_id=model.codebook_id,
+        seed=seed,
     )

@@ -257,9 +257,16 @@ def _decode_group(
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for item in group:
         by_shape.setdefault(archive.items[item].shape, []).append(item)
+    from latentpress.model import CommittedModel  # imports torch
+
     for (height, width), items in by_shape.items():
         codes = np.stack([np.concatenate([part for _, part in sorted(lanes.pop(i).items())]) for i in items])
-        yield from zip(items, model.decode(codes.astype(np.int64), size=(height, width)), strict=True)
+        found, seed = codes.astype(np.int64), archive.header.seed
+        if isinstance(model, CommittedModel):
+            pixels = model.draw(found, (height, width), seed=seed or 0, numbers=items)
+        else:
+            pixels = model.decode(found, size=(height, width))
+        yield from zip(items, pixels, strict=True)
 
 
 def _summary(archive: Archive, chosen: Sequence[int], start: float) -> Summary:
