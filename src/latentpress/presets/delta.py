@@ -25,7 +25,7 @@ def delta_images() -> RunConfig:
             decoder=SequenceDecoderConfig(width=48, depth=5, reach=3, embedding=32, head_width=96),
             auxiliary=AuxiliaryConfig(width=64),
         ),
-        codec=StageConfig(batch_size=32, flip=False, learning_rate=2e-3, weight_decay=0.02, steps=8_000),
+        codec=StageConfig(batch_size=8, flip=False, learning_rate=2e-3, weight_decay=0.02, steps=8_000),
         prior=StageConfig(
             batch_size=128, flip=False, learning_rate=3e-3, average_decay=0.99, clip_norm=10.0, steps=1_000
         ),
