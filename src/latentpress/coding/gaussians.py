@@ -1,1 +1,0 @@
-LATENT_UNIT = 1 / 24
