@@ -4,9 +4,12 @@
 parts are `search.py` (which is nearest), `selection.py` (the gradient through that choice),
 `memory.py` (how the memory learns), `sampling.py` (which vectors of a batch start or revive a code)
 and `usage.py` (how well the memory is used).
+
+`auxiliary.py` is the second prior of a delta-VAE's latents, fitted beside the model.
 """
 
+from latentpress.latents.auxiliary import AuxiliaryPrior, Conditionals
 from latentpress.latents.codebook import Codebook, Quantized
 from latentpress.latents.usage import CodeUsage
 
-__all__ = ["CodeUsage", "Codebook", "Quantized"]
+__all__ = ["AuxiliaryPrior", "CodeUsage", "Codebook", "Conditionals", "Quantized"]
