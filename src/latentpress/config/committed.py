@@ -43,7 +43,7 @@ class TextConfig(Strict):
         require(self.size is None or 1 <= self.size <= 1 << 28, f"size: 1 to 2^28 bytes, got {self.size}")
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> Literal[1]:
         """Symbols a position: one byte."""
         return 1
 

@@ -112,7 +112,7 @@ def open_sources(
     return source
 
 
-def is_lost(skipped: Skipped, kind: KindName) -> bool:
+def is_lost(skipped: Skipped, kind: str) -> bool:
     """Whether a file that was left out is an item of that kind after all, and would be missed.
 
     >>> is_lost(Skipped("a.txt", "its name is unsafe"), "text"), is_lost(Skipped("a.txt", "-"), "image")

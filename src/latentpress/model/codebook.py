@@ -173,6 +173,11 @@ class LatentModel(nn.Module):
         return self.config.pixels is not None and self.config.pixels.differences
 
     @property
+    def draws(self) -> bool:
+        """Codes alone decode without random numbers."""
+        return False
+
+    @property
     def num_classes(self) -> int:
         """Classes that the prior tells apart, 0 for none."""
         prior = self.config.prior

@@ -12,7 +12,7 @@ training all of it has an exact form: `exact_decoder` and `exact_prior` press it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from latentpress.coding.gaussians import LATENT_UNIT
 from latentpress.config import AnticausalConfig, CommittedModelConfig, ImageConfig
-from latentpress.errors import CheckpointError, ConfigError
+from latentpress.errors import CheckpointError, ConfigError, LatentpressError
 from latentpress.grid.anticausal import AnticausalEncoder, RecurrentEncoder
 from latentpress.grid.decoder import ExactDecoder
+from latentpress.grid.sampling import sample
 from latentpress.grid.sequence import SequenceDecoder
 from latentpress.latents import GaussianLatents, Posterior, build_gaussian
 from latentpress.latents.auxiliary import AuxiliaryPrior
@@ -170,6 +171,11 @@ class CommittedModel(nn.Module):
         return False
 
     @property
+    def draws(self) -> bool:
+        """Latents say what there is, and the decoder draws the rest."""
+        return True
+
+    @property
     def num_classes(self) -> int:
         """The prior tells no classes apart."""
         return 0
@@ -254,6 +260,47 @@ class CommittedModel(nn.Module):
             posterior, _ = self.posterior(items[start : start + run].to(self.device, torch.int64))
             codes.append(self.exact_prior.quantise(posterior.mean.cpu()))
         return self.on_grid(torch.cat(codes))
+
+    def draw(
+        self,
+        codes: np.ndarray | Tensor,
+        size: Sequence[int],
+        *,
+        seed: int = 0,
+        numbers: Sequence[int] | None = None,
+        temperature: float = 1.0,
+        exact: ExactDecoder | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Draws items from p(x | z), the same ones on every machine.
+
+        Arguments:
+            codes: (B, *grid, d), as `encode` gives them.
+            size: of the items: (height, width), or (bytes,).
+            seed: of the draws.
+            numbers: which items of the seed these are; by default 0, 1, ...
+            temperature: divides the logits.
+            exact: of the decoder's codes; by default `exact_pixels`, that of archives.
+            progress: called on the way with how many symbols were drawn since the last call.
+
+        Returns:
+            (B, *size, C), uint8.
+        """
+        exact = exact or self.exact_pixels
+        if exact is None:
+            raise LatentpressError("the model has no exact form yet: it is made at the end of training")
+        context = exact.context(torch.as_tensor(codes).long(), size)
+        drawn = sample(
+            exact.network,
+            len(codes),
+            tuple(size),
+            context,
+            seed=seed,
+            temperature=temperature,
+            numbers=numbers,
+            progress=progress,
+        )
+        return drawn.numpy().astype(np.uint8)
 
     def on_grid(self, codes: Tensor) -> Tensor:
         """Codes (B, n, d) with the axes of the items: those of an image have one column."""

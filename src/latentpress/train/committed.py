@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from latentpress.config import ObjectiveConfig, StageConfig
+from latentpress.data.symbols import SymbolBatch
 from latentpress.grid.decoder import ExactDecoder
 from latentpress.grid.sequence import CODES
 from latentpress.latents.exact_auxiliary import ExactAuxiliary
@@ -29,30 +29,11 @@ from latentpress.model import CommittedModel
 from latentpress.model.committed import Elbo
 from latentpress.train.loop import StageLoss
 
-__all__ = ["AuxiliaryStage", "CommittedStage", "SymbolBatch", "SymbolSource", "auxiliary_kl", "make_exact"]
+__all__ = ["AuxiliaryStage", "CommittedStage", "SymbolSource", "auxiliary_kl", "make_exact"]
 
 _TOLERANCE = 1e-3  # nats, and in proportion: the KL is a sum in float32
 _CALIBRATION_BATCHES = 4
 _CALIBRATION_POSITIONS = 1 << 14
-
-
-@dataclass(frozen=True, eq=False)
-class SymbolBatch:
-    """Items as symbols: int64 (B, *size, C), and where they are not padding, bool (B, *size) or None."""
-
-    symbols: Tensor
-    mask: Tensor | None = None
-
-    @property
-    def dims(self) -> float:
-        """Symbols that are not padding."""
-        channels = self.symbols.shape[-1]
-        return float(self.symbols.numel() if self.mask is None else self.mask.sum() * channels)
-
-    def to(self, device: torch.device) -> SymbolBatch:
-        """The same items elsewhere."""
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        return SymbolBatch(self.symbols.to(device, non_blocking=True).long(), mask)
 
 
 class SymbolSource(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from latentpress.config import CommittedModelConfig, StageConfig
 from latentpress.data.batches import Batches
 from latentpress.data.loading import Pool
+from latentpress.data.symbols import ImageSymbols, SymbolBatch, TextSymbols
 from latentpress.data.windows import TextPool, Windows
 from latentpress.latents import Posterior
 from latentpress.latents.information import active_units, mutual_information_nats
@@ -21,7 +22,6 @@ from latentpress.train.card import delta_card
 from latentpress.train.committed import (
     AuxiliaryStage,
     CommittedStage,
-    SymbolBatch,
     SymbolSource,
     auxiliary_kl,
 )
@@ -94,30 +94,6 @@ class DeltaRecipe:
             return TextSymbols(Windows(pool, window=config.crop, **place))
         crop, flip = int(pool.shapes[0, 1:].max()), config.flip and pool is self.pool
         return ImageSymbols(Batches(pool, crop=crop, flip=flip, multiple_of=1, **place))
-
-
-class TextSymbols:
-    """Batches of windows of texts as symbols."""
-
-    def __init__(self, windows: Windows) -> None:
-        self.windows = windows
-
-    def stream(self, start: int) -> Iterator[SymbolBatch]:
-        """Yields the batches from number `start` on."""
-        for batch in self.windows.stream(start):
-            yield SymbolBatch(batch.symbols, None if bool(batch.mask.all()) else batch.mask)
-
-
-class ImageSymbols:
-    """Batches of images as symbols."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def stream(self, start: int) -> Iterator[SymbolBatch]:
-        """Yields the batches from number `start` on."""
-        for batch in self.batches.stream(start):
-            yield SymbolBatch(batch.pixels.permute(0, 2, 3, 1))
 
 
 @torch.inference_mode()
