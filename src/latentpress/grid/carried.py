@@ -7,6 +7,8 @@ matrices; they differ only in where a layer's taps come from (`Taps`), so they c
     i, j = clip(W taps(x) + V context + b)             indices of the two halves of the gates' table
     g  = (table[i] * table[j] + 2^15) >> 16            -127..127
     h += R g + b, clipped to 16 bits
+
+`CarriedTrunk` is that much, up to the heads; `CarriedGrid` has these too.
 """
 
 from __future__ import annotations
@@ -14,17 +16,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from latentpress.grid.offsets import Offset, inside
+from latentpress.grid.offsets import Offset, gather, inside
 from latentpress.grid.quantise import GATE_ENTRIES, INT8_LIMIT, RESIDUAL_LIMIT, Affine, gate_table
 from latentpress.grid.serial import read_affine
 from latentpress.grid.structure import GridStructure
 
-__all__ = ["CarriedAffine", "CarriedGrid", "TapLayer", "Taps"]
+__all__ = ["CarriedAffine", "CarriedGrid", "CarriedTrunk", "TapLayer", "Taps", "all_at_once"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,18 @@ class Taps(Protocol):
         ...
 
 
-class CarriedGrid:
-    """The arithmetic of an exact grid on one device; every method works on M rows."""
+def all_at_once(shape: Sequence[int], embedded: Tensor) -> Taps:
+    """The taps of every position of a grid: `shape` is (B, *G), `embedded` the symbols' (M, channels)."""
+
+    def taps(number: int, offsets: tuple[Offset, ...], x: Tensor | None) -> Tensor:
+        present = embedded if x is None else x
+        return gather(present.view(*shape, -1), offsets).flatten(0, -2)
+
+    return taps
+
+
+class CarriedTrunk:
+    """The arithmetic of an exact trunk on one device; every method works on M rows."""
 
     def __init__(self, structure: GridStructure, tensors: dict[str, Tensor], device: torch.device) -> None:
         def affine(name: str) -> CarriedAffine:
@@ -114,7 +126,6 @@ class CarriedGrid:
 
         members = range(len(structure.sizes))
         self.embeddings = [tensors[f"embeddings.{p}"].float().to(device) for p in members]
-        self.head_embeddings = [tensors[f"head_embeddings.{p}"].float().to(device) for p in members[:-1]]
         self.input = taps("input", structure.window)
         self.layers = [
             _GatedLayer(
@@ -125,7 +136,6 @@ class CarriedGrid:
             for i, offsets in enumerate(structure.layers)
         ]
         self.scale = scale("scale")
-        self.heads = [_Head(affine(f"heads.{p}.hidden"), affine(f"heads.{p}.logits")) for p in members]
         table = torch.tensor(gate_table(), dtype=torch.float32, device=device)
         table[:GATE_ENTRIES] *= 2.0**-16
         self.table = table
@@ -143,7 +153,7 @@ class CarriedGrid:
         """The largest number of inputs that a layer gathers for a position."""
         return max(layer.affine.weight.shape[0] for layer in self.tap_layers)
 
-    def on(self, grid: Sequence[int], labels: Tensor) -> CarriedGrid:
+    def on(self, grid: Sequence[int], labels: Tensor) -> Self:
         """The same arithmetic bound to a grid's size and to bias rows (1 or M,)."""
         bound = copy.copy(self)
         bound.input = self.input.on(grid, labels)
@@ -164,13 +174,6 @@ class CarriedGrid:
             h.add_(layer.residual(self._gated(u)).floor_()).clamp_(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         return self._int8(h, self.scale)
 
-    def logits(self, trunk: Tensor, before: Sequence[Tensor]) -> Tensor:
-        """int32 (M, K_p) for member p = len(before), given the symbols (M,) of the members before it."""
-        head = self.heads[len(before)]
-        x = torch.cat([trunk, _embedded(self.head_embeddings, before)], dim=1) if before else trunk
-        hidden = head.hidden(x).floor_().clamp_(0, INT8_LIMIT)
-        return head.logits(hidden).floor_().to(torch.int32)
-
     def _int8(self, h: Tensor, scale: Tensor) -> Tensor:
         return torch.addcmul(self.half, h, scale).floor_().clamp_(-INT8_LIMIT, INT8_LIMIT)
 
@@ -178,6 +181,27 @@ class CarriedGrid:
         index = u.clamp_(*self.gate_range).to(torch.int32)  # not negative, so truncation is floor
         entries = self.table.index_select(0, index.view(-1)).view(len(u), 2, -1)
         return torch.addcmul(self.half, entries.select(1, 0), entries.select(1, 1)).floor_()
+
+
+class CarriedGrid(CarriedTrunk):
+    """The arithmetic of a whole exact grid."""
+
+    def __init__(self, structure: GridStructure, tensors: dict[str, Tensor], device: torch.device) -> None:
+        super().__init__(structure, tensors, device)
+
+        def affine(name: str) -> CarriedAffine:
+            return CarriedAffine.of(read_affine(tensors, name), device)
+
+        members = range(len(structure.sizes))
+        self.head_embeddings = [tensors[f"head_embeddings.{p}"].float().to(device) for p in members[:-1]]
+        self.heads = [_Head(affine(f"heads.{p}.hidden"), affine(f"heads.{p}.logits")) for p in members]
+
+    def logits(self, trunk: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """int32 (M, K_p) for member p = len(before), given the symbols (M,) of the members before it."""
+        head = self.heads[len(before)]
+        x = torch.cat([trunk, _embedded(self.head_embeddings, before)], dim=1) if before else trunk
+        hidden = head.hidden(x).floor_().clamp_(0, INT8_LIMIT)
+        return head.logits(hidden).floor_().to(torch.int32)
 
 
 def _embedded(tables: Sequence[Tensor], members: Sequence[Tensor]) -> Tensor:

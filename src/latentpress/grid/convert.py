@@ -9,12 +9,12 @@ of two that this leaves. The rate grows by a few hundredths of a percent.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from latentpress.grid.network import Conditioned, Context, GatedLayer, GridNetwork, Head
+from latentpress.grid.network import Conditioned, Context, GatedLayer, GridNetwork, GridTrunk, Head
 from latentpress.grid.quantise import (
     GATE_UNIT,
     INT8_LIMIT,
@@ -28,7 +28,7 @@ from latentpress.grid.quantise import (
     rounded_affine,
 )
 
-__all__ = ["integers_of"]
+__all__ = ["TrunkConverter", "integers_of", "units_of_hidden"]
 
 _HEADROOM = 2.0  # the residual stream may grow this much beyond the calibration set's largest value
 
@@ -42,33 +42,69 @@ def integers_of(network: GridNetwork, symbols: Tensor, context: Context | None =
         symbols: (B, *G, P) int64, typical of what will be coded; a few thousand positions suffice.
         context: what belongs to these symbols.
     """
-    return _Converter(network, symbols, context or Context()).run()
+    context = context or Context()
+    trace = network.trace(symbols, context)
+    converter = TrunkConverter(network, trace.residual, context.map)
+    converter.run()
+    _convert_heads(converter, network, trace.hidden)
+    return {name: value.cpu() for name, value in converter.tensors.items()}
 
 
-class _Converter:
-    def __init__(self, network: GridNetwork, symbols: Tensor, context: Context) -> None:
+def units_of_hidden(hidden: Tensor, linear: nn.Linear, scales: Tensor) -> Tensor:
+    """Units (out,) for rounding rectified outputs to 0..127, such that the weights fill int8.
+
+    Args:
+        hidden: (..., out), typical ones.
+        linear: what makes them.
+        scales: (in,), the real value of one step of each input.
+    """
+    largest = (linear.weight.double() * scales).abs().amax(1).clamp(min=2.0**-30)
+    finest = largest / INT8_LIMIT  # weights then fill int8 exactly
+    exponents = best_exponent(hidden.flatten(0, -2), finest, range(MAX_SHIFT + 1), low=0)
+    return finest * torch.exp2(exponents.double())
+
+
+class TrunkConverter:
+    """Rounds a trunk.
+
+    Args:
+        network: the trunk, or a whole network.
+        residual: its typical residual stream, as `GridTrunk.residual` gives it.
+        map: what belongs to that.
+
+    Attributes:
+        tensors: the integers so far.
+        embedding: after `run`, the real value of one step of each channel of a position's embedding,
+        trunk: and of each channel that it gives.
+    """
+
+    embedding: Tensor
+    trunk: Tensor
+
+    def __init__(self, network: GridTrunk, residual: Sequence[Tensor], map: Tensor | None = None) -> None:
         self.network = network
         self.structure = network.structure
-        self.trace = network.trace(symbols, context)
+        self.residual = residual
         self.tensors: dict[str, Tensor] = {}
-        largest = max(float(h.abs().max()) for h in self.trace.residual)
+        largest = max(float(h.abs().max()) for h in residual)
         self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / RESIDUAL_LIMIT))
-        self.context_scales = self._context_scales(context.map)
+        self.context_scales = self._context_scales(map)
 
-    def run(self) -> dict[str, Tensor]:
+    def run(self) -> None:
+        """Rounds everything up to the heads."""
         self.tensors["structure"] = torch.tensor(self.structure.integers())
-        embedding = self._embeddings("embeddings", self.network.embeddings)
+        self.embedding = torch.cat(self.embeddings("embeddings", self.network.embeddings))
         self._conditioned(
             "input",
             self.network.input.weight,
             self.network.input.bias,
             self.network.input.context,
-            torch.cat(embedding).repeat(self.structure.window_size),
+            self.embedding.repeat(self.structure.window_size),
             self.unit,
         )
         for i, layer in enumerate(self.network.layers):
             assert isinstance(layer, GatedLayer)
-            scales = self._residual_scales(f"layers.{i}.scale", self.trace.residual[i])
+            scales = self._residual_scales(f"layers.{i}.scale", self.residual[i])
             self._conditioned(
                 f"layers.{i}.gates",
                 layer.gates.weight,
@@ -79,21 +115,8 @@ class _Converter:
                 gate_offsets(self.structure.width),
             )
             gated = torch.full_like(scales, 1 / INT8_LIMIT)
-            self._linear(f"layers.{i}.residual", layer.residual, gated, self.unit)
-        self._heads(self._residual_scales("scale", self.trace.residual[-1]))
-        return {name: value.cpu() for name, value in self.tensors.items()}
-
-    def _heads(self, trunk: Tensor) -> None:
-        embedding = self._embeddings("head_embeddings", self.network.head_embeddings)
-        for p, head in enumerate(self.network.heads):
-            assert isinstance(head, Head)
-            scales = torch.cat([trunk, *embedding[:p]])
-            largest = (head.hidden.weight.double() * scales).abs().amax(1).clamp(min=2.0**-30)
-            finest = largest / INT8_LIMIT  # weights then fill int8 exactly
-            hidden = self.trace.hidden[p].flatten(0, -2)
-            units = finest * torch.exp2(best_exponent(hidden, finest, range(MAX_SHIFT + 1), low=0).double())
-            self._linear(f"heads.{p}.hidden", head.hidden, scales, units)
-            self._linear(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)
+            self.linear(f"layers.{i}.residual", layer.residual, gated, self.unit)
+        self.trunk = self._residual_scales("scale", self.residual[-1])
 
     def _context_scales(self, map: Tensor | None) -> Tensor:
         if map is None:
@@ -104,7 +127,8 @@ class _Converter:
         self.tensors["context_exponents"] = exponents.to(torch.int8)
         return torch.exp2(exponents.double())
 
-    def _embeddings(self, name: str, tables: Iterable[nn.Module]) -> list[Tensor]:
+    def embeddings(self, name: str, tables: Iterable[nn.Module]) -> list[Tensor]:
+        """Rounds tables; returns the real value of one step of each one's channels."""
         scales = []
         for p, table in enumerate(tables):
             assert isinstance(table, nn.Embedding)
@@ -136,10 +160,28 @@ class _Converter:
         offsets = None if offsets is None else offsets.to(weight.device)
         self._store(name, rounded_affine(weight, rows, scales, units, offsets))
 
-    def _linear(self, name: str, linear: nn.Linear, scales: Tensor, units: Tensor | float) -> None:
+    def linear(
+        self,
+        name: str,
+        linear: nn.Linear,
+        scales: Tensor,
+        units: Tensor | float,
+        offsets: Tensor | None = None,
+    ) -> None:
+        """Rounds a linear layer; see `rounded_affine`."""
         units = torch.as_tensor(units, dtype=torch.float64, device=scales.device).expand(linear.out_features)
-        self._store(name, rounded_affine(linear.weight, linear.bias[None], scales, units))
+        self._store(name, rounded_affine(linear.weight, linear.bias[None], scales, units, offsets))
 
     def _store(self, name: str, affine: Affine) -> None:
         for part in ("weight", "bias", "shift"):
             self.tensors[f"{name}.{part}"] = getattr(affine, part)
+
+
+def _convert_heads(converter: TrunkConverter, network: GridNetwork, hidden: Sequence[Tensor]) -> None:
+    embedding = converter.embeddings("head_embeddings", network.head_embeddings)
+    for p, head in enumerate(network.heads):
+        assert isinstance(head, Head)
+        scales = torch.cat([converter.trunk, *embedding[:p]])
+        units = units_of_hidden(hidden[p], head.hidden, scales)
+        converter.linear(f"heads.{p}.hidden", head.hidden, scales, units)
+        converter.linear(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)

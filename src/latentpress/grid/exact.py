@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from latentpress.grid import step
-from latentpress.grid.carried import CarriedGrid
+from latentpress.grid.carried import CarriedGrid, all_at_once
 from latentpress.grid.convert import integers_of
 from latentpress.grid.network import Context, GridNetwork
-from latentpress.grid.offsets import Offset, gather
 from latentpress.grid.quantise import INT8_LIMIT
 from latentpress.grid.serial import checked, digest
 from latentpress.grid.step import State
@@ -33,7 +32,7 @@ from latentpress.grid.step import State
 if TYPE_CHECKING:
     from latentpress.grid.engine import Program
 
-__all__ = ["ExactGrid"]
+__all__ = ["ExactGrid", "undisturbed"]
 
 _CHUNK_FLOATS = 1 << 23  # of a layer's taps that are held at once
 _PROGRAMS = 4  # sizes of grid whose programs are kept
@@ -42,7 +41,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _undisturbed(function: Callable[P, R]) -> Callable[P, R]:
+def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
     """Runs without gradients and without autocast, which would round to 16 bits."""
 
     @functools.wraps(function)
@@ -148,7 +147,7 @@ class ExactGrid:
             raise ValueError(f"context map: int8 of shape {expected} needed; see quantize_context")
         return labels, map.clamp(min=-INT8_LIMIT).flatten(2).transpose(1, 2).contiguous()
 
-    @_undisturbed
+    @undisturbed
     def logits(self, symbols: Tensor, context: Context | None = None) -> tuple[Tensor, ...]:
         """Logits of every symbol given those before it, all positions at once.
 
@@ -177,7 +176,7 @@ class ExactGrid:
                 member[run] = found
         return tuple(out)
 
-    @_undisturbed
+    @undisturbed
     def start(self, lanes: int, grid: tuple[int, ...], context: Context | None = None) -> State:
         """The state before the first symbol of `lanes` items on a grid of that size."""
         if len(grid) != self.dims or lanes < 0 or min(grid) < 1:
@@ -185,12 +184,12 @@ class ExactGrid:
         labels, map = self._carried_conditions(context, lanes, tuple(grid))
         return step.start(self._carried.on(grid, labels), tuple(grid), lanes, map)
 
-    @_undisturbed
+    @undisturbed
     def member_logits(self, state: State) -> Tensor:
         """Logits of the next symbol in (raster position, member) order: int32 (lanes, K_p)."""
         return step.member_logits(state)
 
-    @_undisturbed
+    @undisturbed
     def push(self, state: State, symbols: Tensor) -> None:
         """Takes the next symbol of every lane, (lanes,) int64, and moves on."""
         step.push(state, symbols.to(self.device))
@@ -206,11 +205,5 @@ def _parallel(carried: CarriedGrid, symbols: Tensor, map: Tensor | None) -> list
     """Logits of all positions: `symbols` (B, *G, P), `map` (B * positions, Cm)."""
     shape = symbols.shape[:-1]
     members = symbols.flatten(0, -2).unbind(1)
-    embedded = carried.embed(members)
-
-    def taps(number: int, offsets: tuple[Offset, ...], x: Tensor | None) -> Tensor:
-        present = embedded if x is None else x
-        return gather(present.view(*shape, -1), offsets).flatten(0, -2)
-
-    trunk = carried.trunk(taps, map)
+    trunk = carried.trunk(all_at_once(shape, carried.embed(members)), map)
     return [carried.logits(trunk, members[:p]).view(*shape, -1) for p in range(len(members))]

@@ -25,12 +25,11 @@ from torch import Tensor
 
 from latentpress.errors import CheckpointError, ConfigError
 from latentpress.grid.carried import CarriedAffine
+from latentpress.grid.convert import units_of_hidden
 from latentpress.grid.offsets import gather
 from latentpress.grid.quantise import (
     INT8_LIMIT,
-    MAX_SHIFT,
     Affine,
-    best_exponent,
     proven,
     rounded_affine,
 )
@@ -157,10 +156,7 @@ def upsampler_integers(
         tensors[f"embeddings.{p}"] = table
         scales.append(scale)
     taps = torch.cat(scales).repeat(len(structure.offsets))
-    largest = (upsampler.hidden.weight.double() * taps).abs().amax(1).clamp(min=2.0**-30)
-    finest = largest / INT8_LIMIT  # weights then fill int8 exactly
-    units = upsampler.units_of_codes(codes).flatten(0, -2)
-    units = finest * torch.exp2(best_exponent(units, finest, range(MAX_SHIFT + 1), low=0).double())
+    units = units_of_hidden(upsampler.units_of_codes(codes), upsampler.hidden, taps)
     repeated = steps.to(units).repeat(structure.outputs // structure.channels)
     affines = {
         "hidden": rounded_affine(upsampler.hidden.weight, upsampler.hidden.bias[None], taps, units),
