@@ -28,6 +28,7 @@ PriorName = Literal["auxiliary", "ar1"]
 
 _MAX_SYMBOLS = 1 << 22  # an item's: one is drawn after the other
 _DEFAULT_BYTES = 1024
+_LATENTS = int.from_bytes(b"latents")  # keeps the latents' random numbers apart from the samples'
 
 
 def generate_delta(
@@ -99,10 +100,10 @@ def _latents(model: CommittedModel, n: int, extent: int, prior: PriorName, seed:
     steps = -(-extent // model.hop[0])
     if model.config.latents is None or model.exact_prior is None:
         return model.on_grid(_no_codes(n, steps))
-    exact = model.exact_prior.with_step(1)
+    exact = model.exact_prior.at_step(1)
     if prior == "ar1":
         exact = ExactAuxiliary.ar1(model.config.latents.alphas, 1)
-    return model.on_grid(exact.sample(n, steps, seed))
+    return model.on_grid(exact.sample(n, steps, seed ^ _LATENTS))
 
 
 def _no_codes(n: int, steps: int) -> Tensor:
