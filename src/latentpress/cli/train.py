@@ -192,10 +192,9 @@ def _delta_fitted(config: RunConfig, pool: Pool | TextPool, changes: dict[str, s
     from latentpress.data.windows import TextPool
 
     found: dict[str, object] = {"model.labels": pool.label_names if len(pool.label_names) > 1 else ()}
-    if not isinstance(pool, TextPool):
-        found["model.item.size"] = pool.shapes[0, 1:].tolist()
-    elif config.model.item.size is None:
-        found["model.item.size"] = config.codec.crop
+    if config.model.item.size is None:
+        text = isinstance(pool, TextPool)
+        found["model.item.size"] = config.codec.crop if text else pool.shapes[0, 1:].tolist()
     return override(config, {**found, **changes})
 
 

@@ -66,7 +66,7 @@ class AR1Config(Strict):
     def __post_init__(self) -> None:
         _check_channels(self.channels)
         require(
-            isinstance(self.alpha, float) or len(self.alpha) == self.channels,
+            isinstance(self.alpha, float | int) or len(self.alpha) == self.channels,
             f"alpha: one number, or one for each of {self.channels} channels",
         )
         require(all(0 < abs(a) < 1 for a in self.alphas), _COMMITS_NOTHING.format(f"alpha {self.alpha}"))
@@ -74,7 +74,7 @@ class AR1Config(Strict):
     @property
     def alphas(self) -> tuple[float, ...]:
         """The prior's coefficient of each channel."""
-        return (self.alpha,) * self.channels if isinstance(self.alpha, float) else self.alpha
+        return (self.alpha,) * self.channels if isinstance(self.alpha, float | int) else self.alpha
 
 
 _COMMITS_NOTHING = (

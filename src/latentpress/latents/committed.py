@@ -61,7 +61,9 @@ class GaussianLatents(nn.Module, ABC):
         super().__init__()
         self.channels = len(alphas)
         self._exact_alphas = tuple(float(alpha) for alpha in alphas)
-        self.register_buffer("alphas", torch.tensor(self._exact_alphas), persistent=False)
+        # in float64, for 1 - alpha^2 is a small difference; on the CPU even while a checkpoint builds on meta
+        alphas_exactly = torch.tensor(self._exact_alphas, dtype=torch.float64, device="cpu")
+        self.register_buffer("alphas", alphas_exactly, persistent=False)
 
     @abstractmethod
     def posterior(self, raw: Tensor, mask: Tensor | None = None) -> Posterior:
@@ -99,14 +101,15 @@ class GaussianLatents(nn.Module, ABC):
 
     def draw(self, count: int, steps: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws z ~ p(z) on the CPU: (count, steps, d)."""
-        alphas, z = self.alphas.cpu(), torch.randn(count, steps, self.channels, generator=generator)
+        z = torch.randn(count, steps, self.channels, generator=generator)
+        alphas, noise = self.alphas.to(z), (1 - self.alphas**2).sqrt().to(z)
         for step in range(1, steps):
-            z[:, step] = alphas * z[:, step - 1] + (1 - alphas**2).sqrt() * z[:, step]
+            z[:, step] = alphas * z[:, step - 1] + noise * z[:, step]
         return z
 
     def _noise_variance(self, like: Tensor) -> Tensor:
         """Variance of the prior's noise at every step, (n, d): 1 at the first, 1 - alpha^2 later."""
-        noise = (1 - self.alphas.to(like.dtype) ** 2).repeat(like.shape[1], 1)
+        noise = (1 - self.alphas**2).to(like.dtype).repeat(like.shape[1], 1)
         noise[:1] = 1
         return noise
 
@@ -135,14 +138,14 @@ class AR1Latents(GaussianLatents):
 
     def _best_log_variance(self, mean: Tensor, mask: Tensor | None) -> Tensor:
         """Log-variances of the smallest KL, (B or 1, n, d)."""
-        squares = self.alphas.to(mean.dtype) ** 2
+        squares = self.alphas**2
         steps = mean.shape[1]
         ones = torch.ones(1, steps, dtype=torch.bool, device=mean.device) if mask is None else mask
         after = torch.cat([ones[:, 1:], torch.zeros_like(ones[:, :1])], dim=1)  # whether a step follows
         first = torch.arange(steps, device=mean.device) == 0
         inside = (after & ~first)[..., None]
         end = torch.where((first & ~after)[..., None], 0.0, torch.log1p(-squares))  # one step alone: N(0, 1)
-        return torch.where(inside, torch.log1p(-squares) - torch.log1p(squares), end)
+        return torch.where(inside, torch.log1p(-squares) - torch.log1p(squares), end).to(mean.dtype)
 
 
 class PlainLatents(AR1Latents):
@@ -164,5 +167,5 @@ def _before(x: Tensor) -> Tensor:
 def _summed(terms: Tensor, mask: Tensor | None) -> Tensor:
     """(B, n, d) to (B,), without the masked steps."""
     if mask is not None:
-        terms = terms * mask[..., None]
+        terms = terms.where(mask[..., None], 0)
     return terms.flatten(1).sum(1)

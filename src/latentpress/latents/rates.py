@@ -48,7 +48,7 @@ def alpha_for_rate(rate_nats: float, steps: int, channels: int = 1) -> float:
     """
     from scipy.optimize import brentq  # slow to import, so not above
 
-    if steps < 2 or rate_nats <= 0 or channels < 1:
+    if steps < 2 or channels < 1 or not rate_nats > 0:
         raise ConfigError(f"a rate above 0 needs two steps or more; got {rate_nats} nats over {steps} steps")
     most = ar1_rate_nats([_LARGEST_ALPHA] * channels, steps)
     if rate_nats >= most:

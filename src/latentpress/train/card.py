@@ -50,29 +50,31 @@ def delta_card(
     config: CommittedModelConfig, items: int, steps: int, seconds: float, figures: Mapping[str, float]
 ) -> str:
     """As `model_card`, of a delta-VAE trained on so many items."""
-    latents, kind = config.latents, config.item.kind
-    what = "an autoregressive decoder alone" if latents is None else f"latents of kind {latents.kind}"
+    latents, kind, stride = config.latents, config.item.kind, config.encoder.stride
     lines = [
-        f"# A Latentpress delta-VAE for {kind}s",
+        f"# A Latentpress {'decoder' if latents is None else 'delta-VAE'} for {kind}s",
         "",
-        f"Anti-causal encoder, {what}"
-        + ("" if latents is None else f" with {latents.channels} channels for every {config.encoder.stride}")
-        + " places along the first axis; see `config.json`.",
+        "An autoregressive decoder alone, without latents; see `config.json`."
+        if latents is None
+        else f"Anti-causal encoder, latents of kind {latents.kind} with {latents.channels} channels for every "
+        f"{stride} places along the first axis, autoregressive decoder; see `config.json`.",
         "",
         "## Training",
         "",
         f"{items} items; {steps} optimiser steps in {seconds:.0f} s.",
-        *_figures_section(figures),
+        *_figures_section(figures, {"bits_per_dim": "-ELBO per dimension, bits"}),
         *_use_section("items.lpz --lossless"),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _figures_section(figures: Mapping[str, float]) -> list[str]:
+def _figures_section(figures: Mapping[str, float], other: Mapping[str, str] | None = None) -> list[str]:
+    """`other` are meanings that differ from those of a codec."""
     if not figures:
         return []
+    meaning = {**_MEANING, **(other or {})}
     lines = ["", "## Figures on held-out items", "", "| figure | value |", "|---|---|"]
-    return lines + [f"| {_MEANING.get(name, name)} | {value:.4g} |" for name, value in figures.items()]
+    return lines + [f"| {meaning.get(name, name)} | {value:.4g} |" for name, value in figures.items()]
 
 
 def _use_section(archive: str) -> list[str]:

@@ -31,6 +31,7 @@ class CodebookRecipe:
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "prior", "decoder": "pixels"}
         self.fixed = ("item", "encoder", "latents", "decoder", "likelihood")
+        self.settled: Mapping[StageName, tuple[str, ...]] = {"decoder": ("exact_prior",)}
         pixels = self.model_config.pixels
         self.needs_codec = pixels is None or pixels.use_codes
         self.pool, self.held_out = split(setting.pool)

@@ -97,6 +97,7 @@ class CommittedStage:
     def finish(self) -> None:
         """Freezes the model and makes its exact form."""
         self.model.eval().requires_grad_(False)
+        self.model.exact_decoder = None
         make_exact(self.model, list(islice(self.source.stream(0), _CALIBRATION_BATCHES)))
 
     def _asserted_floor(self, elbo: Elbo) -> Tensor:
@@ -170,6 +171,7 @@ def auxiliary_kl(elbo: Elbo, auxiliary_nats: Tensor) -> Tensor:
 def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     """Gives `model` its integer forms, calibrated on some of the batches' items.
 
+    An exact decoder that is there stays: with another one, older archives could no longer be read.
     Codes of archives are the posterior's means in steps of sqrt(12) of its mean standard deviation:
     rounding then errs by as much as a draw from the posterior would, which the decoder is used to.
     """
@@ -179,9 +181,13 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
         return
     posterior, _ = model.posterior(batch.symbols)
     unit = model.unit
-    z = posterior.sample(torch.randn_like(posterior.mean))
-    codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
-    model.exact_decoder = ExactDecoder.convert(model.decoder, batch.symbols, model.on_grid(codes))
+    if model.exact_decoder is None:
+        noise = torch.randn(
+            posterior.mean.shape, generator=torch.Generator().manual_seed(0)
+        )  # resumed or not
+        z = posterior.sample(noise.to(posterior.mean))
+        codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
+        model.exact_decoder = ExactDecoder.convert(model.decoder, batch.symbols, model.on_grid(codes))
     spread = float(torch.exp(posterior.log_variance / 2).mean())
     step = min(CODES // 4, max(1, round(math.sqrt(12) * spread / unit)))
     assert model.config.latents is not None

@@ -45,6 +45,7 @@ class DeltaRecipe:
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "auxiliary"}
         self.fixed = ("item", "encoder", "latents", "decoder")
+        self.settled: Mapping[StageName, tuple[str, ...]] = {"prior": ("exact_decoder",)}
         self.needs_codec = True
         pool = setting.pool
         self.pool, self.held_out = split_texts(pool) if isinstance(pool, TextPool) else split(pool)
@@ -80,7 +81,10 @@ class DeltaRecipe:
     def _held_out_batches(self, pool: Pool | TextPool, config: StageConfig) -> list[SymbolBatch]:
         """Some of the held-out items, each once."""
         if isinstance(pool, TextPool):
-            count = max(1, min(_JUDGED_BYTES, len(pool.memory)) // (config.crop * config.batch_size))
+            windows = Windows(pool, batch_size=1, window=config.crop, seed=0).per_epoch
+            config = replace(config, batch_size=min(config.batch_size, windows))
+            most = max(1, _JUDGED_BYTES // (config.crop * config.batch_size))
+            count = min(windows // config.batch_size, most)
         else:
             config = replace(config, batch_size=min(config.batch_size, len(pool)))
             count = len(pool) // config.batch_size
@@ -132,14 +136,20 @@ def elbo_figures(model: CommittedModel, batches: list[SymbolBatch]) -> dict[str,
             "auxiliary_kl_nats": auxiliary / count,
             "auxiliary_bits_per_dim": (nats + auxiliary) / dims / math.log(2),
         }
-    if all(elbo.step_mask is None or bool(elbo.step_mask.all()) for elbo in parts):
-        joint = Posterior(
-            torch.cat([elbo.posterior.mean for elbo in parts if elbo.posterior is not None]),
-            torch.cat([elbo.posterior.log_variance for elbo in parts if elbo.posterior is not None]),
-        )
-        z = torch.cat([elbo.z for elbo in parts if elbo.z is not None])
-        figures |= {
-            "information_nats": float(mutual_information_nats(joint, z)),
-            "active_units": float(active_units(joint.mean)),
-        }
-    return figures
+    joint = Posterior(
+        torch.cat([elbo.posterior.mean for elbo in parts if elbo.posterior is not None]),
+        torch.cat([elbo.posterior.log_variance for elbo in parts if elbo.posterior is not None]),
+    )
+    z = torch.cat([elbo.z for elbo in parts if elbo.z is not None])
+    mask = torch.cat(
+        [
+            elbo.kl_nats.new_ones(1, z.shape[1]).bool().expand(len(elbo.kl_nats), -1)
+            if elbo.step_mask is None
+            else elbo.step_mask
+            for elbo in parts
+        ]
+    )
+    return figures | {
+        "information_nats": float(mutual_information_nats(joint, z, mask)),
+        "active_units": float(active_units(joint.mean, mask)),
+    }

@@ -34,7 +34,7 @@ def plan_stages(
         raise ConfigError("the limit of a training must be positive")
     names: list[StageName] = [name for name in STAGES if name in stages and name in _possible(config)]
     if not names:
-        raise ConfigError(_missing(stages[0]))
+        raise ConfigError(_missing(config, stages[0]))
     if steps is None and seconds is None:
         return {name: Limit(steps=stage_config(config, name).steps) for name in names}
     ends = _ends(config, names)
@@ -64,7 +64,12 @@ def _possible(config: RunConfig) -> set[StageName]:
     return possible
 
 
-def _missing(stage: StageName) -> str:
+def _missing(config: RunConfig, stage: StageName) -> str:
+    if isinstance(config.model, CommittedModelConfig):
+        return {
+            "prior": "stage prior: the model has no auxiliary prior that could be refitted",
+            "decoder": "stage decoder: a delta-VAE's decoder is trained with its encoder, in the stage codec",
+        }.get(stage, f"there is no stage {stage}")
     if stage == "decoder":
         return (
             "stage decoder: this configuration has no pixels section; take the preset image-lossless, "

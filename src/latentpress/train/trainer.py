@@ -223,9 +223,7 @@ class _Session:
                 if checkpoint is not None:
                     training.restore(checkpoint)
                     self._adopt(model, plan)
-                    if name == "decoder" and model.exact_prior is None and _has_model(self.folder):
-                        before = load(self.folder, self.device)
-                        model.exact_prior = before.exact_prior  # what the stage before this one left
+                    self._recall(model, name)
                 reached = self._fit(training, plan[name], model, runs, save_seconds)
                 position = training.position
                 if not reached:
@@ -272,7 +270,8 @@ class _Session:
             return
         staying = {stage: part for stage, part in self.recipe.fitted.items() if stage not in plan}
         old, new = self.codec.config, model.config
-        old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
+        if new.item.kind == "text" or isinstance(new, ModelConfig):
+            old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
         kept = [*self.recipe.fixed, *staying.values()]
         if type(old) is not type(new):
             raise TrainingError(f"{self.folder} holds a model of another kind")
@@ -280,9 +279,18 @@ class _Session:
             raise TrainingError(f"the codec in {self.folder} has other settings: {', '.join(differing)}")
         trained = set(self.recipe.fitted.values()) - set(staying.values())
         model.load_state_dict(_weights(self.codec, lambda part: part not in trained), strict=False)
-        for name in (f"exact_{part}" for part in staying.values()):
+        settled = self.recipe.settled.get(next(iter(plan)), ())
+        for name in {*settled, *(f"exact_{part}" for part in staying.values())}:
             if (exact := getattr(self.codec, name, None)) is not None:
                 setattr(model, name, exact.to(self.device))
+
+    def _recall(self, model: Any, name: StageName) -> None:
+        """Gives the model of a resumed stage the exact forms that the stages before it left."""
+        settled = [form for form in self.recipe.settled.get(name, ()) if getattr(model, form) is None]
+        if settled and _has_model(self.folder):
+            before = load(self.folder, self.device)
+            for form in settled:
+                setattr(model, form, getattr(before, form))
 
     def _judge(self, model: AnyModel, position: Position, limit: Limit, samples: Path) -> None:
         """Reports figures on held-out items, and writes the picture that comes with them."""
