@@ -63,6 +63,7 @@ def generate_delta(
     """
     if n < 1 or not 0.01 <= temperature <= 100:
         raise ConfigError(f"generate: n at least 1 and temperature 0.01 to 100; got {n} and {temperature}")
+    _ = model.decoder  # which half a model may lack
     if model.exact_decoder is None:
         raise LatentpressError("the model has no exact decoder to draw with: it is made when training ends")
     shape = _size(model, size)
