@@ -11,12 +11,8 @@ them all. Speeds are medians of `--repeats` times, on PyTorch's threads.
 from __future__ import annotations
 
 import io
-import lzma
 import statistics
-import tarfile
-import time
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,8 +20,9 @@ import torch
 
 from latentpress.cli.progress import progress_bar
 from latentpress.data.sources import Source, open_sources
+from latentpress.evaluate.lossless import evaluate_lossless
 from latentpress.model import CommittedModel, load
-from latentpress.press import compress, decode_archive
+from latentpress.press import compress
 from measuring import parser, train_where_missing
 
 _HELD_OUT_EVERY = 10
@@ -48,7 +45,7 @@ def main() -> None:
         assert isinstance(model, CommittedModel)
         with progress_bar() as progress:
             compress(model, [test], io.BytesIO(), verify=False, progress=progress)  # compiles
-        print(table(model, open_sources([test], kind="text"), held_out, chosen.repeats))
+        print(table(model, open_sources([test], kind="text"), chosen.repeats))
 
 
 def write(folder: Path, texts: Mapping[str, bytes]) -> None:
@@ -58,60 +55,31 @@ def write(folder: Path, texts: Mapping[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-def table(model: CommittedModel, source: Source, texts: Mapping[str, bytes], repeats: int) -> str:
-    size = sum(map(len, texts.values()))
-    encoding, decoding, archive = [], [], b""
-    for _ in range(repeats):
-        buffer, start = io.BytesIO(), time.perf_counter()
-        summary = compress(model, source, buffer, verify=False)
-        encoding.append(time.perf_counter() - start)
-        archive, start = buffer.getvalue(), time.perf_counter()
-        restored = {name: data.tobytes() for name, data in decode_archive(archive, model)}
-        decoding.append(time.perf_counter() - start)
-        assert restored == texts, "the archive does not give back its bytes; please report this"
-    assert summary.model_bits is not None
-    tar = packed(texts)
-    rows = [
-        f"{len(texts)} files, {size:,} bytes, {torch.get_num_threads()} threads",
+def table(model: CommittedModel, source: Source, repeats: int) -> str:
+    found = [evaluate_lossless(model, source) for _ in range(repeats)]
+    first = found[0]
+    encoding = statistics.median(one.encode_seconds for one in found)
+    decoding = statistics.median(one.decode_seconds for one in found)
+    lines = [
+        f"{first.num_items} files, {first.num_dims:,} bytes, {torch.get_num_threads()} threads",
         "",
-        "| codec | each file, bits/byte | tar of all, bits/byte |",
-        "|---|---:|---:|",
-        f"| **Latentpress**, one archive | {8 * len(archive) / size:.4f} | |",
+        "| codec | bits/byte | |",
+        "|---|---:|---|",
+        f"| **Latentpress** | {first.bits_per_dim:.4f} | one archive |",
     ]
-    for name, pack in codecs().items():
-        each = sum(len(pack(data)) for data in texts.values())
-        rows.append(f"| {name} | {8 * each / size:.4f} | {8 * len(pack(tar)) / size:.4f} |")
+    lines += [
+        f"| {other.codec} | {8 * other.size_bytes / first.num_dims:.4f} | {other.layout} |"
+        for other in first.others
+    ]
     return "\n".join(
         [
-            *rows,
+            *lines,
             "",
-            f"- archive / ideal length under the model: {8 * len(archive) / summary.model_bits:.4f}; "
-            f"{summary.whole} files stored whole",
-            f"- pressed at {size / statistics.median(encoding) / 1000:.1f} kB/s, "
-            f"restored at {size / statistics.median(decoding) / 1000:.1f} kB/s",
+            f"- {first.num_whole} files stored whole, {first.whole_bytes:,} bytes",
+            f"- pressed at {first.num_dims / encoding / 1000:.1f} kB/s, "
+            f"restored at {first.num_dims / decoding / 1000:.1f} kB/s",
         ]
     )
-
-
-def packed(texts: Mapping[str, bytes]) -> bytes:
-    """A tar archive of the texts."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in texts.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            archive.addfile(about, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def codecs() -> dict[str, Callable[[bytes], bytes]]:
-    """The peers, each at its strongest usual setting."""
-    brotli, zstandard = import_module("brotli"), import_module("zstandard")  # of the extra `bench`
-    return {
-        "xz -9e": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
-        "zstd -19": zstandard.ZstdCompressor(level=19).compress,
-        "brotli 11": lambda data: brotli.compress(data, quality=11, lgwin=24),
-    }
 
 
 if __name__ == "__main__":

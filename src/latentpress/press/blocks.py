@@ -2,16 +2,17 @@
 
 Blocks of one shape, and those of texts, which differ in length alone, are coded side by side, by the step
 engine (`grid.streams`): one step of the exact grid serves the lanes of many blocks, and each block has its
-own range coder. On a GPU encoding takes the
-parallel pass instead, which gives the same bytes. Codes and the pixels of lossless archives go through
-the same two functions, `encode_lanes` and `decode_lanes`.
+own range coder. On a GPU encoding takes the parallel pass instead, which gives the same bytes. Codes and
+the pixels of lossless archives go through the same two functions, `encode_lanes` and `decode_lanes`, and so
+do the quantised latents of a delta-VAE, whose prior is no grid (`latents.exact_auxiliary`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,9 +29,12 @@ from latentpress.errors import ArchiveError
 from latentpress.grid import streams
 from latentpress.grid.network import Context
 from latentpress.grid.streams import Stream
+from latentpress.latents.exact_auxiliary import ExactAuxiliary
 
 if TYPE_CHECKING:
     from latentpress.grid.exact import ExactGrid
+
+    ExactPrior = ExactGrid | ExactAuxiliary
 
 __all__ = [
     "WAVE_LANES",
@@ -51,6 +55,7 @@ _CHUNK = 1 << 22
 
 Integers = NDArray[Any]
 Labels = Sequence[int | None]
+T = TypeVar("T")
 
 
 def gather(codes: Sequence[Integers], block: BlockLayout) -> Integers:
@@ -67,7 +72,7 @@ class BlockEncoder:
     """
 
     sizes: Sequence[int]
-    exact: ExactGrid | None
+    exact: ExactPrior | None
 
     def encode(
         self, symbols: Sequence[Integers], blocks: Sequence[BlockLayout], labels: Labels
@@ -99,17 +104,21 @@ class BlockEncoder:
         return Block(mode, payloads[mode], symbols_crc(symbols))
 
 
-def encode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes streams of lanes under an exact grid's tables, side by side.
+def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+    """Codes streams of lanes under an exact distribution's tables, side by side.
 
     Args:
-        exact: the distribution.
+        exact: the distribution: a grid, or the prior of a delta-VAE's latents.
         coded: streams with their symbols; their grids differ in the first extent alone.
 
     Returns:
         Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
         bits, (lanes,).
     """
+    if isinstance(exact, ExactAuxiliary):
+        return _in_order(
+            (run, exact.encode_lanes([_symbols(coded[n]) for n in run])) for run in _alike(coded)
+        )
     if exact.device.type != "cpu":
         return [_encode_parallel(exact, stream) for stream in coded]
     found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
@@ -147,8 +156,27 @@ def _tables(logits: Integers) -> NDArray[np.int32]:
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def decode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
-    """Decodes streams of lanes under an exact grid's tables, side by side.
+def _alike(coded: Sequence[Stream]) -> list[list[int]]:
+    """The numbers of the streams that have as many positions as one another."""
+    found: dict[int, list[int]] = {}
+    for number, stream in enumerate(coded):
+        found.setdefault(math.prod(stream.grid), []).append(number)
+    return list(found.values())
+
+
+def _in_order(parts: Iterable[tuple[Sequence[int], Sequence[T]]]) -> list[T]:
+    """Puts results in the order of their numbers."""
+    found = {number: result for run, part in parts for number, result in zip(run, part, strict=True)}
+    return [found[number] for number in range(len(found))]
+
+
+def _symbols(stream: Stream) -> Integers:
+    assert stream.symbols is not None
+    return stream.symbols
+
+
+def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
+    """Decodes streams of lanes under an exact distribution's tables, side by side.
 
     Args:
         exact: the distribution.
@@ -163,12 +191,21 @@ def decode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[NDArray[np.i
     """
     if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
+    if isinstance(exact, ExactAuxiliary):
+        return _in_order((run, _decoded(exact, [coded[n] for n in run])) for run in _alike(coded))
     found: dict[int, NDArray[np.int32]] = {}
     for number, symbols in streams.decode(exact, coded):
         if symbols is None:
             raise ArchiveError("a coded stream is damaged: it fits no symbol")
         found[number] = symbols
     return [found[number] for number in range(len(coded))]
+
+
+def _decoded(exact: ExactAuxiliary, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
+    """`decode_lanes` of streams with as many positions as one another."""
+    payloads, lanes = [stream.payload for stream in coded], [stream.lanes for stream in coded]
+    found = exact.decode_lanes(payloads, math.prod(coded[0].grid), lanes)
+    return [symbols.astype(np.int32) for symbols in found]
 
 
 def _stream(block: BlockLayout, labels: Labels, **parts: Any) -> Stream:
@@ -200,7 +237,7 @@ def add_static(
 
 
 def decode_blocks(
-    archive: Archive, exact: ExactGrid | None, numbers: Collection[int]
+    archive: Archive, exact: ExactPrior | None, numbers: Collection[int]
 ) -> Iterator[tuple[int, Integers]]:
     """Decodes blocks and yields each one's number and codes (T, L, P), in any order.
 
@@ -248,7 +285,7 @@ def _cut(layout: Sequence[BlockLayout], numbers: Iterable[int], most: int | None
 
 
 def _decode_wave(
-    archive: Archive, exact: ExactGrid, numbers: Sequence[int]
+    archive: Archive, exact: ExactPrior, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Integers]]:
     labels = [item.label for item in archive.items]
     coded = [_stream(archive.layout[n], labels, payload=archive.payload(n)) for n in numbers]

@@ -56,8 +56,8 @@ def delta_card(
         "",
         "An autoregressive decoder alone, without latents; see `config.json`."
         if latents is None
-        else f"Anti-causal encoder, latents of kind {latents.kind} with {latents.channels} channels for every "
-        f"{stride} places along the first axis, autoregressive decoder; see `config.json`.",
+        else f"Anti-causal encoder, latents of kind {latents.kind} with {latents.channels} channels for "
+        f"every {stride} places along the first axis, autoregressive decoder; see `config.json`.",
         "",
         "## Training",
         "",
