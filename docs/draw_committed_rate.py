@@ -63,16 +63,12 @@ def draw_samples(folder: Path, path: Path) -> None:
 
     model = CommittedModel.from_pretrained(folder, "cpu")
     assert model.exact_prior is not None and model.exact_decoder is not None
-    latents = model.exact_prior.at_step(1).sample(SIDE, -(-_height(model) // model.hop[0]), seed=0)
-    codes = model.on_grid(latents.repeat_interleave(SIDE, 0))
     size = generate_delta(model, 1).shape[1:3]
+    latents = model.exact_prior.at_step(1).sample(SIDE, -(-size[0] // model.hop[0]), seed=0)
+    codes = model.on_grid(latents.repeat_interleave(SIDE, 0))
     items = model.draw(codes, size, numbers=list(range(SIDE)) * SIDE, exact=model.exact_decoder)
     tiles = items.reshape(SIDE, SIDE, *items.shape[1:]).transpose(0, 2, 1, 3, 4)
     path.write_bytes(write_png(tiles.reshape(SIDE * size[0], SIDE * size[1], -1).repeat(2, 0).repeat(2, 1)))
-
-
-def _height(model) -> int:  # noqa: ANN001
-    return model.config.item.size[0]
 
 
 if __name__ == "__main__":
