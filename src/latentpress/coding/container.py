@@ -52,6 +52,7 @@ _CHUNK = 1 << 20
 _MODES = {
     Part.CODES: {Mode.RAW, Mode.STATIC, Mode.ADAPTIVE, Mode.PRIOR},
     Part.PIXELS: {Mode.PIXELS},
+    Part.CHAIN: {Mode.BITS_BACK},
 }
 _WHOLE_MODES = {"image": {Mode.RAW, Mode.WEBP}, "text": {Mode.RAW, Mode.LZMA}}
 
@@ -283,6 +284,7 @@ def _read_header(data: bytes) -> Header:
         pixels_id=columns.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
         differences=columns.get(tree, "differences", int) if "pixels_id" in tree else None,
         seed=columns.get(tree, "seed", int) if "seed" in tree else None,
+        encoder_id=columns.get(tree, "encoder_id", bytes) if "encoder_id" in tree else None,
     )
     fewest = 0 if header.lossless else 1
     for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
@@ -296,8 +298,10 @@ def _read_header(data: bytes) -> Header:
     _check_kind(header)
     if not header.model.isprintable():
         raise ArchiveError("damaged archive: its header is out of range")
-    ids = [header.prior_id, header.codebook_id, *([header.pixels_id] if header.pixels_id is not None else [])]
-    if {len(id) for id in ids} != {_ID_BYTES}:
+    if header.encoder_id is not None and (not header.lossless or header.sizes or header.differences):
+        raise ArchiveError("damaged archive: its header says bits back, and does not fit that")
+    ids = [header.prior_id, header.codebook_id, header.pixels_id, header.encoder_id]
+    if {len(id) for id in ids if id is not None} != {_ID_BYTES}:
         raise ArchiveError(f"damaged archive: an id in its header has not {_ID_BYTES} bytes")
     return header
 

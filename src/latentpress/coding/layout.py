@@ -51,11 +51,15 @@ Grid = tuple[int, ...]
 
 
 class Part(Enum):
-    """What a block holds of its items: codes, pixels coded by a model, or one item's pixels otherwise."""
+    """What a block holds of its items: codes, pixels coded by a model, or one item's pixels otherwise.
+
+    A chain (`latentpress.coding.chains`) holds pixels by bits back.
+    """
 
     CODES = "codes"
     PIXELS = "pixels"
     WHOLE = "whole"
+    CHAIN = "chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """Segments of one shape that are coded together, one a lane."""
+    """Segments of one shape that are coded together, one a lane.
+
+    In a chain they come one after the other, and `shape` is that of all of them, joined along the first axis.
+    """
 
     shape: Grid
     lanes: tuple[Segment, ...]
@@ -77,7 +84,7 @@ class BlockLayout:
 
     @property
     def positions(self) -> int:
-        """Positions of a lane."""
+        """Positions of a lane, or of a chain."""
         return math.prod(self.shape)
 
 

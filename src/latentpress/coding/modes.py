@@ -5,7 +5,8 @@ of member p from 0 to sizes[p] - 1. Every way has an encoder and a decoder that 
 decoders take hostile bytes and raise `ArchiveError` or return symbols in range. Raw, static and
 adaptive go through the members one by one, each with its T x L symbols in that order; the prior
 goes through the positions, each with its members, each with its lanes, as a prior needs it. So do the
-pixels of a lossless archive. The last modes, WebP and LZMA, are for who can read images and texts.
+pixels of a lossless archive. WebP and LZMA are for who can read images and texts, and bits back, the last
+mode, for who has all of a model.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Mode(IntEnum):
     PIXELS = 4
     WEBP = 5
     LZMA = 6
+    BITS_BACK = 7
 
 
 def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:

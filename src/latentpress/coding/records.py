@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from latentpress.coding.chains import lay_out_chains
 from latentpress.coding.layout import (
     PIXEL_BLOCK,
     PIXEL_SEGMENT,
@@ -43,7 +44,8 @@ class Header:
     the codebook's vectors, and `pixels_id` those of the decoder of pixels; None in an archive that is
     not lossless. A lossless archive without codes has no `sizes`; `differences` says whether its pixels
     are coded as differences (1) or as they are (0). An archive of codes alone whose decoder draws the
-    samples says in `seed` with which random numbers.
+    samples says in `seed` with which random numbers. `encoder_id` names the integers of the encoder in a
+    lossless archive whose items are coded by bits back; it is None in others.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Header:
     pixels_id: bytes | None = None
     differences: int | None = None
     seed: int | None = None
+    encoder_id: bytes | None = None
 
     @property
     def lossless(self) -> bool:
@@ -74,7 +77,7 @@ class Header:
     def layout(
         self, shapes: Sequence[Grid], whole: Collection[int] = (), *, max_blocks: int | None = None
     ) -> list[BlockLayout]:
-        """Returns all blocks in their order: of codes, of pixels, of items stored whole.
+        """Returns all blocks in their order: of codes, of pixels (or chains of these), of items stored whole.
 
         Args:
             shapes: the items' extents in samples.
@@ -90,15 +93,19 @@ class Header:
             grids = (self.grid(shape) for shape in shapes)
             blocks += lay_out(grids, len(self.sizes), absent=whole, max_blocks=left())
         if self.lossless:
-            pixels = lay_out(
-                shapes,
-                self.channels,
-                segment=TEXT_SEGMENT if len(self.hop) == 1 else PIXEL_SEGMENT,
-                block=PIXEL_BLOCK,
-                absent=whole,
-                max_blocks=left(),
-            )
-            blocks += [replace(block, part=Part.PIXELS) for block in pixels]
+            segment = TEXT_SEGMENT if len(self.hop) == 1 else PIXEL_SEGMENT
+            if self.encoder_id is not None:
+                blocks += lay_out_chains(shapes, segment, absent=whole, max_blocks=left())
+            else:
+                pixels = lay_out(
+                    shapes,
+                    self.channels,
+                    segment=segment,
+                    block=PIXEL_BLOCK,
+                    absent=whole,
+                    max_blocks=left(),
+                )
+                blocks += [replace(block, part=Part.PIXELS) for block in pixels]
             for item in sorted(whole):
                 lane = Segment(item, 0, shapes[item][0])
                 blocks.append(BlockLayout(shapes[item], (lane,), Part.WHOLE))

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentpress.coding.gaussians import SCALES
 from latentpress.errors import CheckpointError, ConfigError
@@ -139,8 +139,10 @@ class ExactEncoder:
         """The same encoder on another device."""
         return self if torch.device(device) == self.device else ExactEncoder(self._tensors, device)
 
-    def fits(self, encoder: AnticausalEncoder, channels: int) -> bool:
+    def fits(self, encoder: nn.Module | None, channels: int) -> bool:
         """Whether this may be the exact form of `encoder`, of so many latents a step."""
+        if not isinstance(encoder, AnticausalEncoder):
+            return False
         return self.structure == encoder.trunk.structure and self.shape == EncoderShape.of(encoder, channels)
 
     @undisturbed

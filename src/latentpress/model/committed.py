@@ -26,6 +26,7 @@ from latentpress.config import AnticausalConfig, CommittedModelConfig, HalfName,
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError
 from latentpress.grid.anticausal import AnticausalEncoder, RecurrentEncoder
 from latentpress.grid.decoder import ExactDecoder
+from latentpress.grid.exact_encoder import ExactEncoder
 from latentpress.grid.sampling import sample
 from latentpress.grid.sequence import SequenceDecoder
 from latentpress.latents import GaussianLatents, Posterior, build_gaussian
@@ -72,6 +73,7 @@ class CommittedModel(Parts):
         auxiliary: the auxiliary prior, or None.
         exact_decoder: the decoder in integers, made after training, or None.
         exact_prior: the auxiliary prior (or AR(1) where there is none) in integers, or None.
+        exact_encoder: the encoder in integers, if it is anti-causal, or None; what bits back needs.
 
     >>> from latentpress.config import SequenceDecoderConfig
     >>> config = CommittedModelConfig(decoder=SequenceDecoderConfig(width=8, depth=1))
@@ -116,6 +118,7 @@ class CommittedModel(Parts):
             self.auxiliary = AuxiliaryPrior(config.auxiliary, config.latents.alphas)
         self.exact_decoder: ExactDecoder | None = None
         self.exact_prior: ExactAuxiliary | None = None
+        self.exact_encoder: ExactEncoder | None = None
 
     def _build_encoder(self, outputs: int, means: int) -> AnticausalEncoder | RecurrentEncoder:
         config, sizes = self.config.encoder, (256,) * self.config.item.channels
@@ -139,9 +142,13 @@ class CommittedModel(Parts):
 
         save_model(self, Path(folder), card=card)
 
-    def exact_forms(self) -> dict[str, ExactAuxiliary | ExactDecoder]:
+    def exact_forms(self) -> dict[str, ExactAuxiliary | ExactDecoder | ExactEncoder]:
         """The integer forms that there are, by the names of the attributes."""
-        forms = {"exact_prior": self.exact_prior, "exact_decoder": self.exact_decoder}
+        forms = {
+            "exact_prior": self.exact_prior,
+            "exact_decoder": self.exact_decoder,
+            "exact_encoder": self.exact_encoder,
+        }
         return {name: form for name, form in forms.items() if form is not None}
 
     def restore_exact(self, parts: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
@@ -153,6 +160,9 @@ class CommittedModel(Parts):
             elif name == "exact_decoder" and self.has("decoder"):
                 self.exact_decoder = ExactDecoder.from_tensors(tensors, device)
                 fits = self.exact_decoder.fits(self.decoder)
+            elif name == "exact_encoder" and self.latents is not None and self.has("encoder"):
+                self.exact_encoder = ExactEncoder.from_tensors(tensors, device)
+                fits = self.exact_encoder.fits(self.encoder, self.latents.channels)
             else:
                 fits = False
             if not fits:
@@ -203,6 +213,11 @@ class CommittedModel(Parts):
     def pixels_id(self) -> bytes:
         """Hash of the exact decoder's integers, 16 bytes; zeros where there is none."""
         return self.exact_decoder.id if self.exact_decoder is not None else bytes(16)
+
+    @property
+    def encoder_id(self) -> bytes:
+        """Hash of the exact encoder's integers, 16 bytes; zeros where there is none."""
+        return self.exact_encoder.id if self.exact_encoder is not None else bytes(16)
 
     @property
     def codebook_id(self) -> bytes:

@@ -19,7 +19,7 @@ from latentpress.coding.layout import BlockLayout, lay_out
 from latentpress.coding.names import check_name, output_names
 from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef, Skipped, Source, is_lost, open_sources
-from latentpress.errors import ArchiveError, ItemError
+from latentpress.errors import ArchiveError, ItemError, LatentpressError
 from latentpress.grid.streams import prepare
 from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather, waves
 from latentpress.press.files import staged, suffix_of
@@ -43,6 +43,7 @@ def compress(
     out: Path | str | BinaryIO,
     *,
     lossless: bool = False,
+    bits_back: bool = False,
     verify: bool = True,
     overwrite: bool = False,
     model_name: str = "",
@@ -58,6 +59,8 @@ def compress(
         lossless: keep every pixel: code the codes, then the pixels given them, each item in the
             smallest of this form, lossless WebP and plain samples. Texts are kept byte for byte in any
             case, each in the smallest of this form, LZMA and its plain bytes.
+        bits_back: in a lossless archive of a delta-VAE, code chains of items by bits back: smaller where
+            there are many, but a whole chain has to be decoded for one of its items.
         verify: decode the finished archive as `decompress` would and compare, before it gets its name.
         overwrite: replace an archive that is there.
         model_name: what messages call the model.
@@ -88,6 +91,8 @@ def compress(
         item = model.config.item
         sources = open_sources(sources, kind=item.kind, channels=item.channels)
     lossless = lossless or model.config.item.kind == "text"
+    if bits_back and not lossless:
+        raise LatentpressError("bits back is a way to press losslessly; ask for that too")
     header = _header(model, model_name, None if lossless or not model.draws else seed)
     _check_skipped(sources.skipped, header.kind)
     _check_names([item.name for item in sources.items], header.kind)
@@ -96,7 +101,8 @@ def compress(
     start = time.perf_counter()
     with staged(out, overwrite=overwrite) as file:
         if lossless:
-            return compress_lossless(model, sources.items, file, header, report, start=start, verify=verify)
+            how = {"start": start, "verify": verify, "bits_back": bits_back}
+            return compress_lossless(model, sources.items, file, header, report, **how)
         coding = _Coding(header, *read_items(model, sources.items, header, report))
         encoder, everything = BlockEncoder(coding.header.sizes, model.exact_prior), range(len(coding.layout))
         blocks, model_bits = coding.blocks(encoder, everything, report)
@@ -120,12 +126,17 @@ def compress(
 
 
 def encode_archive(
-    model: AnyModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
+    model: AnyModel,
+    images: Mapping[str, Pixels],
+    *,
+    lossless: bool = False,
+    bits_back: bool = False,
+    verify: bool = True,
 ) -> bytes:
     """Presses items in memory, arrays by name, and returns the archive; see `compress`."""
     buffer = io.BytesIO()
     source = Source(tuple(ItemRef(name, None, partial(_same, pixels)) for name, pixels in images.items()))
-    compress(model, source, buffer, lossless=lossless, verify=verify)
+    compress(model, source, buffer, lossless=lossless, bits_back=bits_back, verify=verify)
     return buffer.getvalue()
 
 

@@ -16,13 +16,14 @@ from latentpress.coding.inspection import ArchiveLike, open_archive
 from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
 from latentpress.coding.names import check_name, output_names
+from latentpress.coding.records import Header
 from latentpress.errors import ArchiveError, MissingPartError, WrongModelError
 from latentpress.grid.streams import prepare
 from latentpress.items.image import write_png
 from latentpress.items.text import write_text
 from latentpress.press.blocks import decode_blocks
 from latentpress.press.files import refuse_existing, safe_path, staged, suffix_of
-from latentpress.press.pixels import decode_pixel_blocks, restore_pixels
+from latentpress.press.pixels import bands_of, decode_pixel_blocks, restore_pixels
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
@@ -117,41 +118,46 @@ def verify_archive(archive: ArchiveLike, model: AnyModel, *, progress: Progress 
 
 def _prepare(archive: Archive, progress: Progress | None) -> None:
     """Compiles what decoding will need where somebody is shown that it takes a while."""
-    if progress is not None and {Mode.PRIOR, Mode.PIXELS}.intersection(archive.modes):
+    if progress is not None and {Mode.PRIOR, Mode.PIXELS, Mode.BITS_BACK}.intersection(archive.modes):
         prepare(len(archive.items), progress)
 
 
 def _check_model(archive: Archive, model: AnyModel, chosen: Iterable[int]) -> None:
     """Raises unless the model is one that can decode the chosen items."""
-    header = archive.header
-    needed = f"the model {header.model!r}" if header.model else "a model"
+    header, linked = archive.header, False
     modes = {archive.modes[number] for item in chosen for number in archive.blocks_of[item]}
-    if Mode.PIXELS in modes and model.config.half == "encoder":
-        raise MissingPartError("encoder", "decoder")
-    if Mode.PIXELS in modes and header.pixels_id != model.pixels_id:
-        assert header.pixels_id is not None
-        raise WrongModelError(
-            f"this archive needs {needed} with decoder of pixels {header.pixels_id.hex()}; "
-            f"the one given has {model.pixels_id.hex() if any(model.pixels_id) else 'none'}"
-        )
-    if not header.lossless and header.codebook_id != model.codebook_id:
-        raise WrongModelError(
-            f"this archive needs {needed} with codebook {header.codebook_id.hex()}; "
-            f"the one given has {model.codebook_id.hex()}"
-        )
-    if Mode.PRIOR in modes and header.prior_id != model.prior_id:
-        raise WrongModelError(
-            f"this archive needs {needed} with prior {header.prior_id.hex()}; "
-            f"the one given has {model.prior_id.hex()}"
-        )
-    if header.lossless and Mode.PIXELS not in modes:
+    if modes & {Mode.PIXELS, Mode.BITS_BACK}:
+        linked = Mode.BITS_BACK in modes
+        if model.config.half == "encoder":
+            raise MissingPartError("encoder", "decoder", "the whole model" if linked else "")
+        _check_id(header, "decoder of pixels", header.pixels_id, model.pixels_id)
+    if linked:
+        if model.config.half is not None:
+            raise MissingPartError(model.config.half, "encoder, which bits back needs", "the whole model")
+        _check_id(header, "encoder", header.encoder_id, getattr(model, "encoder_id", bytes(16)))
+    if not header.lossless:
+        _check_id(header, "codebook", header.codebook_id, model.codebook_id)
+    if modes & {Mode.PRIOR, Mode.BITS_BACK}:
+        _check_id(header, "prior", header.prior_id, model.prior_id)
+    if header.lossless and not modes & {Mode.PIXELS, Mode.BITS_BACK}:
         return  # all that was asked for is stored whole: any model will do
     exact = model.exact_pixels if header.lossless else None
-    sizes = () if exact is not None and exact.upsampler is None else model.sizes
+    sizes = () if linked or (exact is not None and exact.upsampler is None) else model.sizes
     shape = (model.config.item.kind, model.config.item.channels, sizes, model.hop)
     fits = shape == (header.kind, header.channels, header.sizes, header.hop)
     if not fits or any(item.label is not None and item.label >= model.num_classes for item in archive.items):
         raise ArchiveError("damaged archive: its header does not fit the model that it names")
+
+
+def _check_id(header: Header, what: str, wanted: bytes | None, given: bytes) -> None:
+    """Raises `WrongModelError` unless a part of the model is the one that the archive names."""
+    if wanted != given:
+        needed = f"the model {header.model!r}" if header.model else "a model"
+        assert wanted is not None
+        raise WrongModelError(
+            f"this archive needs {needed} with {what} {wanted.hex()}; "
+            f"the one given has {given.hex() if any(given) else 'none'}"
+        )
 
 
 def _choose(archive: Archive, only: str | Sequence[str] | None) -> list[int]:
@@ -225,10 +231,9 @@ def _restore_pixels(archive: Archive, model: AnyModel, chosen: Sequence[int]) ->
         needed = {n for n in needed if archive.layout[n].part is not Part.CODES}
         for number, symbols in decode_pixel_blocks(archive, model, sorted(needed)):
             block = archive.layout[number]
-            for index, lane in enumerate(block.lanes):
+            for lane, band in bands_of(block, symbols):
                 if lane.item in bands:
-                    band = symbols[:, index].astype(np.uint8).reshape(*block.shape, -1)
-                    bands[lane.item][lane.start] = band
+                    bands[lane.item][lane.start] = band.astype(np.uint8)
         done |= needed
         for item in group:
             yield item, _pixels_of(archive, item, bands.pop(item))

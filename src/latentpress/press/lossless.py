@@ -1,10 +1,10 @@
 """Items into a lossless archive: every pixel or byte, each item in the smallest form.
 
-All items are coded by the model first: codes under the prior, pixels given the codes. What an item
-cost, its lanes' share of their blocks, is compared with its samples and with lossless WebP, or LZMA of
-texts. Items that are smaller so are stored whole and taken out of their blocks, of which only those are
-coded again. Then the archive is decoded and compared, and items of blocks that fail are stored whole as
-well.
+All items are coded by the model first: codes under the prior, pixels given the codes; or both at once, by
+bits back. What an item cost, its lanes' share of their blocks, is compared with its samples and with
+lossless WebP, or LZMA of texts. Items that are smaller so are stored whole and taken out of their blocks,
+of which only those are coded again. Then the archive is decoded and compared, and items of blocks that
+fail are stored whole as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.records import Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef
 from latentpress.errors import ArchiveError, LatentpressError, MissingPartError
+from latentpress.press.bitsback import ChainCoder, encode_chains
 from latentpress.press.blocks import BlockEncoder, gather, waves
 from latentpress.press.pixels import (
     decode_pixel_blocks,
@@ -43,6 +44,8 @@ __all__ = ["compress_lossless"]
 _VERIFIED_POSITIONS = 1 << 22
 """Positions of blocks verified together: their codes are in memory."""
 
+_LEAST_BITS = 2.0**-20  # of an item: a draw of its latents may give back more than it costs
+
 Integers = NDArray[Any]
 
 
@@ -55,6 +58,7 @@ def compress_lossless(
     *,
     start: float,
     verify: bool,
+    bits_back: bool = False,
 ) -> Summary:
     """Writes the lossless archive of `items` into an empty file; see `latentpress.press.compress`.
 
@@ -66,6 +70,7 @@ def compress_lossless(
         report: called as things go on.
         start: when the work began, by `time.perf_counter`.
         verify: decode the archive as `decompress` would, and compare.
+        bits_back: code by bits back.
     """
     exact = model.exact_pixels
     if exact is None and model.config.half == "encoder":
@@ -77,8 +82,11 @@ def compress_lossless(
     header = replace(header, pixels_id=model.pixels_id, differences=int(model.differences))
     if exact.upsampler is None:
         header = replace(header, sizes=(), prior_id=bytes(16))
-    records, codes = read_items(model, items, header, report, codes=exact.upsampler is not None)
-    coding = _Coding(model, exact, header, records, codes, PixelStore(items, header))
+    chains = ChainCoder(model) if bits_back else None
+    if chains is not None:
+        header = replace(header, sizes=(), encoder_id=chains.encoder.id)
+    records, codes = read_items(model, items, header, report, codes=bool(header.sizes))
+    coding = _Coding(model, exact, header, records, codes, PixelStore(items, header), chains)
     coding.code(report)
     coding.store_whole(report)
     size = coding.write(file)
@@ -111,9 +119,10 @@ class _Coding:
         records: list[ItemRecord],
         codes: list[Integers],
         pixels: PixelStore,
+        chains: ChainCoder | None = None,
     ) -> None:
         self.model, self.exact, self.header, self.records = model, exact, header, records
-        self.codes, self.pixels = codes, pixels
+        self.codes, self.pixels, self.chains = codes, pixels, chains
         self.shapes = [record.shape for record in records]
         self.labels = [record.label for record in records]
         self.whole: dict[int, Block] = {}
@@ -133,13 +142,16 @@ class _Coding:
 
     def code(self, report: Progress) -> None:
         """Codes all items by the model, and notes what each costs."""
+        if self.chains is not None:  # which take items of one width
+            self.take_out([n for n, s in enumerate(self.shapes) if s[0] and not self.chains.fits(s[1:])])
         layout, done = self.layout(), 0
         for numbers, found in self._encoded(layout, range(len(layout))):
             for number, (block, bits) in zip(numbers, found, strict=True):
                 lanes = layout[number].lanes
                 items = [lane.item for lane in lanes]
                 np.add.at(self.ideal, items, bits)
-                np.add.at(self.cost, items, len(block.payload) * bits / bits.sum())
+                shares = np.maximum(bits, _LEAST_BITS)
+                np.add.at(self.cost, items, len(block.payload) * shares / shares.sum())
                 self._coded[layout[number].part, lanes] = block
             done += len(numbers)
             report("code", done, len(layout))
@@ -148,7 +160,7 @@ class _Coding:
         """Stores whole what is smaller so."""
         for number in range(len(self.records)):
             block = pack_whole(self.pixels[number])
-            if len(block.payload) < self.cost[number]:
+            if number not in self.whole and len(block.payload) < self.cost[number]:
                 self.whole[number] = block
             report("compare", number + 1, len(self.records))
 
@@ -201,6 +213,11 @@ class _Coding:
         """Codes blocks, some at a time: their numbers, and each block with its lanes' ideal bits."""
         wanted = list(numbers)
         encoder = BlockEncoder(self.header.sizes, self.model.exact_prior)
+        if self.chains is not None:
+            linked = [n for n in wanted if layout[n].part is Part.CHAIN]
+            for places, found in encode_chains(self.chains, self.pixels, [layout[n] for n in linked]):
+                yield [linked[place] for place in places], found
+            return
         for wave in waves(layout, [n for n in wanted if layout[n].part is not Part.PIXELS]):
             blocks = [layout[number] for number in wave]
             symbols = [gather(self.codes, block) for block in blocks]

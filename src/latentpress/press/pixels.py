@@ -3,7 +3,8 @@
     codes --exact upsampler--> context map --exact network + range coder--> differences --sums--> pixels
 
 A block's lanes are bands of items. The map of a band comes from the codes of its whole item, so codes
-are decoded first. An item stored whole needs neither: its block is its samples, or WebP or LZMA.
+are decoded first. An item stored whole needs neither: its block is its samples, or WebP or LZMA. Chains
+hold pixels and latents by bits back (`latentpress.press.bitsback`).
 
 Here "pixels" are any item's samples: those of an image, (H, W, C), or the bytes of a text, (T, 1).
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from latentpress.coding import modes
 from latentpress.coding.container import Archive
-from latentpress.coding.layout import BlockLayout, Grid, Part
+from latentpress.coding.layout import BlockLayout, Grid, Part, Segment
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.errors import ArchiveError, ItemError
@@ -29,6 +30,7 @@ from latentpress.grid.streams import Stream
 from latentpress.items.differences import from_differences, to_differences
 from latentpress.items.text import pack_text, read_text, unpack_text, write_text
 from latentpress.items.webp import pack_webp, unpack_webp
+from latentpress.press.bitsback import ChainCoder, decode_chains, split_chain
 from latentpress.press.blocks import decode_blocks, decode_lanes, encode_lanes, waves
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TEXT_WAVE_POSITIONS",
     "WAVE_POSITIONS",
+    "bands_of",
     "decode_pixel_blocks",
     "encode_pixels",
     "gather_pixels",
@@ -63,6 +66,9 @@ def gather_pixels(pixels: Any, block: BlockLayout, differences: object) -> Pixel
 
     They are differences if these are asked for, and samples otherwise or if the item is stored whole.
     """
+    if block.part is Part.CHAIN:
+        joined = np.concatenate([pixels[lane.item][lane.start : lane.stop] for lane in block.lanes])
+        return joined.reshape(block.positions, 1, -1)
     lanes = []
     for lane in block.lanes:
         image = pixels[lane.item]
@@ -131,12 +137,15 @@ def decode_pixel_blocks(
         ArchiveError: a block's bytes, or those of the codes that it needs, are damaged; or the model
             has no decoder of pixels.
     """
-    coded = []
+    chains, coded = [], []
     for number in numbers:
-        if archive.layout[number].part is Part.WHOLE:
+        part = archive.layout[number].part
+        if part is Part.WHOLE:
             yield number, _unpack_whole(archive, number)
         else:
-            coded.append(number)
+            (chains if part is Part.CHAIN else coded).append(number)
+    if chains:
+        yield from decode_chains(archive, ChainCoder(model), chains)
     if not coded:
         return
     exact = model.exact_pixels
@@ -161,6 +170,15 @@ def pixel_waves(layout: Sequence[BlockLayout], numbers: Sequence[int]) -> Iterat
     texts = bool(numbers) and len(layout[numbers[0]].shape) == 1
     most = TEXT_WAVE_POSITIONS if texts else WAVE_POSITIONS
     yield from waves(layout, numbers, most_positions=most)
+
+
+def bands_of(block: BlockLayout, symbols: Integers) -> Iterator[tuple[Segment, Integers]]:
+    """Each lane of a block, and what of the block's symbols (T, L, C) is its, (rows, ..., C)."""
+    if block.part is Part.CHAIN:
+        yield from zip(block.lanes, split_chain(block, symbols), strict=True)
+        return
+    for index, lane in enumerate(block.lanes):
+        yield lane, symbols[:, index].reshape(*block.shape, -1)
 
 
 def join_bands(bands: Mapping[int, Integers]) -> Integers:
