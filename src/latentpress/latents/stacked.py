@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.ans import Stacks
-from latentpress.coding.gaussians import interval, symbol_at, symbols_of
+from latentpress.coding.gaussians import bounds, interval, symbols_of
 from latentpress.coding.tables import TOTAL_BITS
 from latentpress.latents.exact_auxiliary import ExactAuxiliary
 
 __all__ = ["Sequences", "pop_posterior", "pop_prior", "push_posterior", "push_prior", "rounded_means"]
+
+_ENTRIES = 1 << 20  # of tables that are held at once
 
 Integers = NDArray[Any]
 
@@ -61,9 +63,13 @@ def pop_posterior(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Pops symbols (L, N, d) at step 1, and returns them with their ideal lengths (L,)."""
     symbols, sizes = np.zeros(mean.shape, np.int64), np.ones(mean.shape, np.int64)
-    for t in range(mean.shape[1]):
-        own = sequences.at(t)
-        _pop(stacks, sequences.rows[own], mean[own, t], scale[own, t], 1, _Rows(symbols, sizes, own, t))
+    together = max(1, _ENTRIES // (symbols_of(1) * max(1, mean[:, 0].size)))
+    for start in range(0, mean.shape[1], together):
+        part = slice(start, start + together)
+        tables = _tables(mean[:, part], scale[:, part], 1)
+        for t in range(start, start + tables.shape[1]):
+            own = sequences.at(t)
+            symbols[own, t], sizes[own, t] = _pop(stacks, sequences.rows[own], tables[own, t - start])
     return symbols, sequences.bits(sizes)
 
 
@@ -99,11 +105,11 @@ def push_prior(
 def pop_prior(stacks: Stacks, sequences: Sequences, prior: ExactAuxiliary, step: int) -> NDArray[np.int64]:
     """Pops symbols (L, N, d) at `step` under the prior: the inverse of `push_prior`."""
     shape = len(sequences.rows), int(sequences.steps.max(initial=0)), prior.channels
-    symbols, sizes = np.zeros(shape, np.int64), np.ones(shape, np.int64)
-    state = prior.start(shape[0])
+    symbols, state = np.zeros(shape, np.int64), prior.start(shape[0])
     for t in range(shape[1]):
-        own, (mean, scale) = sequences.at(t), prior.conditionals(state)
-        _pop(stacks, sequences.rows[own], mean[own], scale[own], step, _Rows(symbols, sizes, own, t))
+        own = sequences.at(t)
+        tables = _tables(*prior.conditionals(state), step)
+        symbols[own, t], _ = _pop(stacks, sequences.rows[own], tables[own])
         state = prior.push(state, finest(symbols[:, t], step))
     return symbols
 
@@ -113,24 +119,22 @@ def finest(symbols: Integers, step: int) -> Integers:
     return (symbols - symbols_of(step) // 2) * step + symbols_of(1) // 2
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Where popped symbols go: step `t` of the sequences `own`."""
-
-    symbols: Integers
-    sizes: Integers
-    own: Integers
-    t: int
+def _tables(mean: Integers, scale: Integers, step: int) -> Integers:
+    """Bounds of all symbols, (..., K + 1)."""
+    return bounds(mean, scale, step, symbols_of(step))
 
 
-def _pop(stacks: Stacks, rows: Integers, mean: Integers, scale: Integers, step: int, out: _Rows) -> None:
-    count = symbols_of(step)
-    for c in range(mean.shape[1]):
-        told = mean[:, c], scale[:, c], step, count
-        found = symbol_at(*told, stacks.points(rows))
-        lows, sizes = interval(*told, found)
-        stacks.drop(lows, sizes, rows)
-        out.symbols[out.own, out.t, c], out.sizes[out.own, out.t, c] = found, sizes
+def _pop(stacks: Stacks, rows: Integers, tables: Integers) -> tuple[Integers, Integers]:
+    """Pops a symbol a channel off each stack, under tables (L, d, K + 1): symbols and their sizes, (L, d)."""
+    found = np.zeros((2, *tables.shape[:2]), np.int64)
+    every = np.arange(len(rows))
+    for c in range(tables.shape[1]):
+        table = tables[:, c]
+        symbol = (table[:, 1:] <= stacks.points(rows)[:, None]).sum(axis=1)
+        low = table[every, symbol]
+        found[:, :, c] = symbol, table[every, symbol + 1] - low
+        stacks.drop(low, found[1, :, c], rows)
+    return found[0], found[1]
 
 
 def _push(stacks: Stacks, sequences: Sequences, lows: Integers, sizes: Integers) -> None:

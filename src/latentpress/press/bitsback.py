@@ -49,6 +49,9 @@ __all__ = ["ChainCoder", "decode_chains", "encode_chains", "split_chain"]
 _WAVE_CHAINS = 128
 """Chains side by side: so many times `coding.chains.CHAIN` samples are in memory."""
 
+_BATCH = 256
+"""Items of one shape that go through the encoder together."""
+
 Integers = NDArray[Any]
 Samples = NDArray[np.uint8]
 
@@ -90,12 +93,15 @@ class ChainCoder:
             Each chain's bytes, and what each of its items costs in bits.
         """
         stacks, bits = Stacks.fresh(len(chains)), [np.zeros(len(chain)) for chain in chains]
+        told = self._posteriors([item for chain in chains for item in chain])
+        ends = np.cumsum([*map(len, chains)])
         for depth in range(max(map(len, chains))):
             rows = _rows(chains, depth)
             items = [chains[row][-1 - depth] for row in rows]
-            cost = self._push(stacks, rows, items, drawn=depth > 0)
-            for row, own in zip(rows, cost, strict=True):
-                bits[row][-1 - depth] = own
+            own = _side_by_side([told[ends[row] - 1 - depth] for row in rows])
+            cost = self._push(stacks, rows, items, own, drawn=depth > 0)
+            for row, spent in zip(rows, cost, strict=True):
+                bits[row][-1 - depth] = spent
         return list(zip(stacks.payloads(), bits, strict=True))
 
     def decode(self, payloads: Sequence[bytes], shapes: Sequence[Sequence[Grid]]) -> list[list[Samples]]:
@@ -119,11 +125,17 @@ class ChainCoder:
         return found
 
     def _push(
-        self, stacks: Stacks, rows: Sequence[int], items: Sequence[Samples], *, drawn: bool
+        self,
+        stacks: Stacks,
+        rows: Sequence[int],
+        items: Sequence[Samples],
+        told: ExactPosterior,
+        *,
+        drawn: bool,
     ) -> NDArray[np.float64]:
         """Codes an item onto each stack, its latents drawn from there, or rounded; returns the bits."""
         extents, step = [item.shape[:-1] for item in items], 1 if drawn else self.step
-        told, own = self._posterior(items), self._sequences(rows, extents)
+        own = self._sequences(rows, extents)
         symbols, given_back = rounded_means(told.mean, step), np.zeros(len(rows))
         if drawn:
             symbols, given_back = pop_posterior(stacks, own, told.mean, told.scale)
@@ -148,7 +160,7 @@ class ChainCoder:
                 raise ArchiveError("a chain is damaged: it ends too early")
             items.append(samples.astype(np.uint8).reshape(*shape, -1))
         if drawn:
-            told = self._posterior(items)
+            told = _side_by_side(self._posteriors(items))
             push_posterior(stacks, own, told.mean, told.scale, symbols)
         return items
 
@@ -156,17 +168,18 @@ class ChainCoder:
         stride = self.encoder.shape.stride
         return Sequences.of(rows, [-(-shape[0] // stride) for shape in extents])
 
-    def _posterior(self, items: Sequence[Samples]) -> ExactPosterior:
-        """Of all items, (L, N, d), zeros filling up the shorter ones."""
-        stride, channels = self.encoder.shape.stride, self.encoder.shape.channels
-        most = max(-(-len(item) // stride) for item in items)
-        told = ExactPosterior(*np.zeros((2, len(items), most, channels), np.int64))
+    def _posteriors(self, items: Sequence[Samples]) -> list[ExactPosterior]:
+        """Of each item, (n, d)."""
+        found: dict[int, ExactPosterior] = {}
         for _, places in _alike([item.shape for item in items]):
-            batch = torch.from_numpy(np.stack([items[place] for place in places]).astype(np.int64))
-            found = self.encoder(batch)
-            steps = found.mean.shape[1]
-            told.mean[places, :steps], told.scale[places, :steps] = found.mean, found.scale
-        return told
+            for start in range(0, len(places), _BATCH):
+                part = places[start : start + _BATCH]
+                batch = torch.from_numpy(np.stack([items[place] for place in part]).astype(np.int64))
+                told = self.encoder(batch)
+                found |= {
+                    p: ExactPosterior(*own) for p, *own in zip(part, told.mean, told.scale, strict=True)
+                }
+        return [found[place] for place in range(len(items))]
 
     def _streams(
         self,
@@ -260,6 +273,15 @@ def _alike(shapes: Sequence[Grid]) -> list[tuple[Grid, list[int]]]:
 def _rows(chains: Sequence[Sequence[Any]], depth: int) -> list[int]:
     """The chains that have more than `depth` items."""
     return [row for row, chain in enumerate(chains) if len(chain) > depth]
+
+
+def _side_by_side(told: Sequence[ExactPosterior]) -> ExactPosterior:
+    """(L, N, d) out of several (n, d), zeros filling up the shorter ones."""
+    most, channels = max(len(own.mean) for own in told), told[0].mean.shape[1]
+    whole = ExactPosterior(*np.zeros((2, len(told), most, channels), np.int64))
+    for row, own in enumerate(told):
+        whole.mean[row, : len(own.mean)], whole.scale[row, : len(own.mean)] = own.mean, own.scale
+    return whole
 
 
 def _as_stream(item: Samples) -> Integers:
