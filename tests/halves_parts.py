@@ -39,7 +39,9 @@ def _expect_dark(network: GridNetwork) -> None:
 def codebook_model(pixels: bool = True) -> LatentModel:
     """A VQ-VAE with a prior and, if wanted, a decoder of pixels."""
     conv = ConvConfig(width=32, depths=(0, 0))
-    lossless = PixelsConfig(width=8, depth=1, reach=1, head_width=8, map_width=8, map_channels=4, differences=False)
+    lossless = PixelsConfig(
+        width=8, depth=1, reach=1, head_width=8, map_width=8, map_channels=4, differences=False
+    )
     torch.manual_seed(1)
     model = LatentModel(
         ModelConfig(
