@@ -47,7 +47,7 @@ def _model(folder: Path) -> dict[str, Any]:
 
     model = load(folder, "cpu")
     return {
-        "half": model.half,
+        "half": model.half_name,
         "bytes": (folder / "model.safetensors").stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "codebook_id": model.codebook_id.hex(),
