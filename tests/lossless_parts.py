@@ -102,6 +102,18 @@ class LosslessCodec:
         )
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        return (CODES,) * self.partitions
+
+    @property
+    def hop(self) -> tuple[int, ...]:
+        return (HOP, HOP)
+
+    @property
+    def num_classes(self) -> int:
+        return 0
+
+    @property
     def prior_id(self) -> bytes:
         return self.exact_prior.id if self.exact_prior else bytes(16)
 

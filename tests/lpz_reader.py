@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import lzma
 import math
 import zlib
 
@@ -85,6 +86,8 @@ def blocks_of(grids, members, segment=4096, block=4096, whole=()):
     closed, still_open = [], {}
     for item, grid in enumerate(grids):
         rows, row = grid[0], math.prod(grid[1:])
+        if rows == 0:
+            continue
         height = rows
         if rows * row > segment:
             if item in whole:
@@ -147,7 +150,8 @@ class Reader:
         self.layout = blocks_of(self.grids, len(self.sizes), whole=self.whole) if self.sizes else []
         self.code_blocks = len(self.layout)
         if "pixels_id" in self.head:
-            self.layout += blocks_of(self.shapes, self.head["channels"], 1 << 17, 1 << 16, self.whole)
+            segment = 1 << 14 if self.head["kind"] == "text" else 1 << 17
+            self.layout += blocks_of(self.shapes, self.head["channels"], segment, 1 << 16, self.whole)
             self.layout += [(self.shapes[i], [(i, 0, self.shapes[i][0])]) for i in sorted(self.whole)]
         self.tables = []
         if b"TABL" in sections:
@@ -208,6 +212,8 @@ class Reader:
             return symbols
         if mode == 5:
             return [[list(pixel)] for pixel in self._webp(payload, shape, len(sizes))]
+        if mode == 6:
+            return [[[byte]] for byte in self._lzma(payload, shape[0])]
         member = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * count, sizes)
         for p in range(len(sizes)):
             for i, symbol in enumerate(next(member)):
@@ -236,6 +242,12 @@ class Reader:
                 symbols.append(coder.decode(table))
                 weights[symbols[-1]] += 4
             yield symbols
+
+    def _lzma(self, payload, length):
+        filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 0}]
+        data = lzma.decompress(payload, format=lzma.FORMAT_RAW, filters=filters)
+        assert len(data) == length
+        return data
 
     def _webp(self, payload, shape, channels):
         height, width = shape

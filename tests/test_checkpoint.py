@@ -156,7 +156,7 @@ def test_an_exact_decoder_of_another_structure_is_refused(tmp_path: Path) -> Non
     model = _with_pixels()
     model.exact_pixels = _with_pixels(width=9).exact_pixels
     model.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="exact decoder of pixels does not fit"):
+    with pytest.raises(CheckpointError, match="exact pixels does not fit"):
         LatentModel.from_pretrained(tmp_path)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.coding import lay_out
-from latentpress.coding.layout import BLOCK, SEGMENT
+from latentpress.coding.layout import BLOCK, PIXEL_BLOCK, SEGMENT, TEXT_SEGMENT
 from latentpress.errors import ArchiveError
 
 READER = runpy.run_path(str(Path(__file__).with_name("lpz_reader.py")))
@@ -65,6 +65,22 @@ def test_the_layout_of_a_lossless_archive_is_the_documented_one(grids, members, 
         for found in lay_out(grids, members, segment=segment, block=block, absent=absent)
     ]
     assert blocks == READER["blocks_of"](grids, members, segment, block, absent)
+
+
+LENGTHS = st.lists(st.integers(0, 60_000).map(lambda n: (n,)), min_size=1, max_size=8)
+
+
+@given(LENGTHS, ABSENT)
+def test_texts_are_laid_out_as_documented(grids, absent):
+    blocks = lay_out(grids, 1, segment=TEXT_SEGMENT, block=PIXEL_BLOCK, absent=absent)
+    found = [(block.shape, [(lane.item, lane.start, lane.stop) for lane in block.lanes]) for block in blocks]
+    assert found == READER["blocks_of"](grids, 1, 1 << 14, 1 << 16, absent)
+    rows = sorted((lane.item, lane.start, lane.stop) for block in blocks for lane in block.lanes)
+    lengths = [0] * len(grids)
+    for item, start, stop in rows:
+        assert start == lengths[item] and 0 < stop - start <= TEXT_SEGMENT
+        lengths[item] = stop
+    assert lengths == [0 if item in absent else length for item, (length,) in enumerate(grids)]
 
 
 def test_absent_items_cost_no_time_and_count_for_no_block():

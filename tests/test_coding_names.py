@@ -1,4 +1,5 @@
 from contextlib import suppress
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -103,3 +104,15 @@ def _is_safe(name):
 def test_outputs_keep_apart_what_case_or_suffix_would_join():
     names = ["a.jpg", "A.png", "a.webp", "b.png/c.jpg", "b.jpg"]
     assert output_names(names, ".png") == ["a.png", "A.png.png", "a.webp.png", "b.png/c.png", "b.jpg.png"]
+
+
+@given(st.lists(NAMES, unique=True, max_size=20))
+def test_outputs_that_keep_their_suffix_never_meet(names):
+    safe = [name for name in names if _is_safe(name)]
+    outputs = output_names(safe, None)
+    folded = {name.casefold() for name in outputs}
+    folders = {str(parent).casefold() for name in outputs for parent in PurePosixPath(name).parents}
+    assert len(folded) == len(outputs) and not folders & folded
+    for name, output in zip(safe, outputs, strict=True):
+        assert PurePosixPath(output).suffix == PurePosixPath(name).suffix
+        assert output == name or name.casefold() in folders

@@ -73,6 +73,18 @@ class BlockMeans:
         )
 
     @property
+    def sizes(self):
+        return (32,) * self.partitions
+
+    @property
+    def hop(self):
+        return (4, 4)
+
+    @property
+    def num_classes(self):
+        return len(self.labels)
+
+    @property
     def prior_id(self):
         return self.exact_prior.id if self.exact_prior else bytes(16)
 
@@ -346,7 +358,7 @@ def test_an_image_is_never_left_out_silently():
 
 @pytest.mark.parametrize("others", [2, 6])
 def test_other_files_are_left_out_aloud(others, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("latentpress.model.LatentModel.from_pretrained", lambda *_: codec(prior=False))
+    monkeypatch.setattr("latentpress.model.load", lambda *_: codec(prior=False))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(write_png(picture(0)))
     for number in range(others):

@@ -18,6 +18,7 @@ from latentpress.coding.records import MAX_SIDE
 from latentpress.config import GridConfig
 from latentpress.errors import ArchiveError, LatentpressError, WrongModelError
 from latentpress.grid import Context, ExactGrid, GridNetwork
+from latentpress.grid.streams import Stream
 from latentpress.items.differences import to_differences
 from latentpress.items.webp import pack_webp
 from latentpress.press import compress, decode_archive, decompress, inspect_archive, pixels, verify_archive
@@ -134,9 +135,9 @@ def test_only_what_was_asked_for_is_decoded(tmp_path, monkeypatch):
     decoded = []
     decode = pixels.decode_lanes
 
-    def noted(exact, shape, payloads, lanes, context):
-        decoded.append(shape)
-        return decode(exact, shape, payloads, lanes, context)
+    def noted(exact, coded):
+        decoded.extend(stream.grid for stream in coded)
+        return decode(exact, coded)
 
     monkeypatch.setattr(pixels, "decode_lanes", noted)
     assert decompress(data, model, tmp_path, only="model/odd.png").items == 1
@@ -172,10 +173,11 @@ def test_what_does_not_decode_again_is_stored_whole(monkeypatch):
     model, images = lossless_codec(), items()
     decode = pixels.decode_lanes
 
-    def broken(exact, shape, payloads, lanes, context):
-        found = decode(exact, shape, payloads, lanes, context)
-        if shape == (7, 10):
-            found[0][3, 0, 0] ^= 1
+    def broken(exact, coded):
+        found = decode(exact, coded)
+        for stream, symbols in zip(coded, found, strict=True):
+            if stream.grid == (7, 10):
+                symbols[3, 0, 0] ^= 1
         return found
 
     monkeypatch.setattr(pixels, "decode_lanes", broken)
@@ -211,11 +213,13 @@ def test_lanes_of_unequal_members_are_inverted():
     network = GridNetwork(config, (5, 9), 2)
     exact = ExactGrid(drawn(ExactGrid.convert(network, torch.zeros(1, 2, 2, 2).long()).tensors(), 3))
     symbols = [np.abs(integers((6, lanes, 2), lanes, 4).numpy()) for lanes in (1, 3)]
-    coded = encode_lanes(exact, (2, 3), symbols, Context())
-    for block, (payload, bits) in zip(symbols, coded, strict=True):  # what a GPU does
-        again, ideal = _encode_parallel(exact, (2, 3), block, Context())
+    plain = [Stream((2, 3), block.shape[1], symbols=block) for block in symbols]
+    coded = encode_lanes(exact, plain)
+    for stream, (payload, bits) in zip(plain, coded, strict=True):  # what a GPU does
+        again, ideal = _encode_parallel(exact, stream)
         assert again == payload and np.allclose(ideal, bits)
-    found = decode_lanes(exact, (2, 3), [payload for payload, _ in coded], [1, 3], Context())
+    pressed = zip(plain, coded, strict=True)
+    found = decode_lanes(exact, [Stream((2, 3), s.lanes, payload=payload) for s, (payload, _) in pressed])
     for block, again, (payload, bits) in zip(symbols, found, coded, strict=True):
         assert np.array_equal(block, again) and bits.shape == (block.shape[1],)
         assert bits.sum() <= 8 * len(payload) <= bits.sum() + 64

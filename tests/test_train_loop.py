@@ -28,15 +28,15 @@ class Line:
         self.model = nn.Linear(1, 1)
         self.steps = 0
 
-    def parameters(self):
-        return list(self.model.parameters())
+    def groups(self):
+        return [list(self.model.parameters())]
 
     def batches(self, start: int) -> Iterator[Tensor]:
         size = self.config.batch_size
         for i in itertools.count(start):
             yield torch.linspace(-1, 1, 64).roll(-i * size)[:size, None]
 
-    def loss(self, batch: Tensor) -> StageLoss:
+    def loss(self, batch: Tensor, progress: float) -> StageLoss:
         noise = 1e-3 * torch.randn(()) if self.config.accumulate == 1 else 0
         total = (self.model(batch) - (2 * batch + 1 + noise)).square().mean()
         return StageLoss(total, {"twice": 2 * total.detach()})
@@ -116,7 +116,9 @@ def test_micro_batches_make_the_step_of_their_union():
         training_of(replace(CONFIG, accumulate=1)),
         training_of(replace(CONFIG, batch_size=4, accumulate=2)),
     )
-    joint.stage.loss = lambda batch: StageLoss((joint.model(batch) - 2 * batch - 1).square().mean(), {})
+    joint.stage.loss = lambda batch, progress: StageLoss(
+        (joint.model(batch) - 2 * batch - 1).square().mean(), {}
+    )
     run(joint, Limit(steps=20))
     run(split, Limit(steps=20))
     for a, b in zip(weights(joint), weights(split), strict=True):
@@ -193,7 +195,7 @@ def test_a_limit_in_seconds_ends_at_the_run_clock():
 
 def test_a_loss_that_is_not_finite_stops_with_advice_before_it_is_saved():
     training, saved = training_of(), []
-    training.stage.loss = lambda batch: StageLoss(training.model(batch).sum() * float("nan"), {})
+    training.stage.loss = lambda batch, progress: StageLoss(training.model(batch).sum() * float("nan"), {})
     with pytest.raises(TrainingError, match=r"lower codec\.learning_rate"):
         run(training, Limit(steps=100), save=lambda: saved.append(1))
     assert not saved

@@ -2,8 +2,8 @@
 
     config.json         the configuration, for people and programs to read
     model.safetensors   every tensor: the networks' by their names in the model, the integers of the
-                        exact forms under `exact_prior.` and `exact_pixels.`; its metadata hold the
-                        configuration too, and a digest of both
+                        exact forms under `exact_prior.`, `exact_pixels.` and the like; its metadata
+                        hold the configuration too, and a digest of both
     README.md           the model card
 
 `model.safetensors` alone is the model and is replaced in one step, so that a kill leaves either the
@@ -27,19 +27,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from latentpress.config import ModelConfig, from_json, to_json
+from latentpress.config import CommittedModelConfig, ModelConfig, from_json, to_json
 from latentpress.errors import CheckpointError, ConfigError
-from latentpress.grid import ExactGrid
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.model import LatentModel, build
+from latentpress.model import AnyModel, build
 
 __all__ = ["load_model", "read_config", "save_model", "write_atomically"]
 
 FORMAT = "latentpress-model 1"
 _MAX_HEADER = 16 << 20
 _MAX_CONFIG = 1 << 20
-_EXACT_PRIOR, _EXACT_PIXELS = "exact_prior.", "exact_pixels."
-_EXACT = (_EXACT_PRIOR, _EXACT_PIXELS)
+_EXACT = "exact_"  # what the names of the exact forms' tensors begin with
 _ABOUT = "latentpress"  # one entry: safetensors writes several in a random order
 
 
@@ -56,13 +53,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_model(model: LatentModel, folder: Path, *, card: str = "") -> None:
+def save_model(model: AnyModel, folder: Path, *, card: str = "") -> None:
     """Writes `model` into `folder`, which is made if it is not there; `card` is Markdown text."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if model.exact_prior is not None:
-        tensors |= {_EXACT_PRIOR + name: value for name, value in model.exact_prior.tensors().items()}
-    if model.exact_pixels is not None:
-        tensors |= {_EXACT_PIXELS + name: value for name, value in model.exact_pixels.tensors().items()}
+    for part, exact in model.exact_forms().items():
+        tensors |= {f"{part}.{name}": value for name, value in exact.tensors().items()}
     config = to_json(model.config)
     about = {"format": FORMAT, "config": config, "digest": _digest(config, tensors)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +66,7 @@ def save_model(model: LatentModel, folder: Path, *, card: str = "") -> None:
     write_atomically(folder / "model.safetensors", dump_tensors(tensors, {_ABOUT: json.dumps(about)}))
 
 
-def load_model(folder: Path, device: torch.device) -> LatentModel:
+def load_model(folder: Path, device: torch.device) -> AnyModel:
     """Reads a model folder; raises `CheckpointError` where it is incomplete, damaged or too new."""
     path = folder / "model.safetensors"
     try:
@@ -85,7 +80,7 @@ def load_model(folder: Path, device: torch.device) -> LatentModel:
         raise CheckpointError(f"{path} has format {about.get('format')!r}; this release reads {FORMAT!r}")
     config_text = about.get("config", "")
     try:
-        config = from_json(ModelConfig, config_text)
+        config = _model_config(config_text)
         with torch.device("meta"):
             model = build(config)
     except (ConfigError, RuntimeError) as error:
@@ -106,7 +101,16 @@ def load_model(folder: Path, device: torch.device) -> LatentModel:
     return _assemble(model, tensors, path, device)
 
 
-def read_config(folder: Path) -> ModelConfig:
+def _model_config(text: str | bytes) -> ModelConfig | CommittedModelConfig:
+    """The configuration of a model, of the kind that it names."""
+    try:
+        kind = json.loads(text).get("kind", "codebook")
+    except (ValueError, AttributeError, RecursionError):
+        kind = "codebook"  # whose reader says what is wrong
+    return from_json(CommittedModelConfig if kind == "committed" else ModelConfig, text)
+
+
+def read_config(folder: Path) -> ModelConfig | CommittedModelConfig:
     """Reads a model folder's `config.json` only, for a look that needs no weights."""
     try:
         with open(folder / "config.json", "rb") as file:
@@ -118,34 +122,27 @@ def read_config(folder: Path) -> ModelConfig:
     if len(text) > _MAX_CONFIG:
         raise CheckpointError(f"{folder / 'config.json'} is too large to be a configuration")
     try:
-        return from_json(ModelConfig, text)
+        return _model_config(text)
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
 
 
-def _assemble(
-    model: LatentModel, tensors: dict[str, Tensor], path: Path, device: torch.device
-) -> LatentModel:
+def _assemble(model: AnyModel, tensors: dict[str, Tensor], path: Path, device: torch.device) -> AnyModel:
     weights = {name: value for name, value in tensors.items() if not name.startswith(_EXACT)}
     for name, value in model.state_dict().items():
         if weights[name].dtype != value.dtype:
             raise CheckpointError(f"{path} does not fit its configuration: see {name}")
     model.load_state_dict(weights, assign=True)
-    if exact := _under(_EXACT_PRIOR, tensors):
-        if model.prior is None:
-            raise CheckpointError(f"{path} has an exact prior, and its configuration none")
-        model.exact_prior = ExactGrid.from_tensors(exact, device)
-        if model.exact_prior.structure != model.prior.structure:
-            raise CheckpointError(f"{path}: the exact prior does not fit the configuration")
-    if exact := _under(_EXACT_PIXELS, tensors):
-        model.exact_pixels = ExactDecoder.from_tensors(exact, device)
-        if model.pixels is None or not model.exact_pixels.fits(model.pixels):
-            raise CheckpointError(f"{path}: the exact decoder of pixels does not fit the configuration")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(_EXACT):
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+    try:
+        model.restore_exact(parts, device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return model.to(device).eval().requires_grad_(False)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _read_header(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
@@ -174,6 +171,6 @@ def _digest(config: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _plain_card(model: LatentModel) -> str:
+def _plain_card(model: AnyModel) -> str:
     kind = model.config.item.kind
     return f"# A Latentpress model for {kind}s\n\nSee `config.json` for what it is made of.\n"

@@ -1,4 +1,4 @@
-"""`latentpress compress`: images into an archive."""
+"""`latentpress compress`: images, or texts, into an archive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["command"]
 _MAX_LINES = 5
 
 
-@click.command(short_help="Press images into an archive.")
+@click.command(short_help="Press images or texts into an archive.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=OLD_PATH)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
@@ -46,11 +46,14 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Press images into one archive.
+    """Press images into one archive, or any files if the model is one of texts.
 
     PATH is an image, a folder, a zip archive, an IDX or .npz file; - is one image on stdin. The archive
     is decoded and compared before it appears under its name. With --lossless each image is kept as it is,
     in the smallest of three forms: coded by the model, as lossless WebP, or plain.
+
+    For a model of texts PATH is any file, a folder or a .zip archive, of which hidden files and those that
+    are no text are left out. Every byte is kept, coded by the model, as LZMA, or plain.
 
     \b
     Examples:
@@ -61,13 +64,15 @@ def command(
     from latentpress.cli.progress import progress_bar, say
     from latentpress.cli.summary import say_pressed
     from latentpress.data.sources import open_sources
-    from latentpress.model import LatentModel
+    from latentpress.model import load
     from latentpress.press import compress
 
     with ExitStack() as stack:
-        inputs = [stack.enter_context(input_file(path, name="stdin.png")) for path in paths]
-        loaded = LatentModel.from_pretrained(model, device)
-        source = open_sources(inputs, channels=loaded.config.item.channels, drop_alpha=drop_alpha)
+        loaded = load(model, device)
+        item = loaded.config.item
+        name = "stdin.txt" if item.kind == "text" else "stdin.png"
+        inputs = [stack.enter_context(input_file(path, name=name)) for path in paths]
+        source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
         summary = compress(
             loaded,
             source,
@@ -79,7 +84,7 @@ def command(
             progress=stack.enter_context(progress_bar()),
         )
     if len(source.skipped) > _MAX_LINES:
-        say(f"left out {len(source.skipped)} files that are not images")
+        say(f"left out {len(source.skipped)} files that are not {item.kind}s")
     else:
         for skipped in source.skipped:
             say(f"left out {skipped.name}: {skipped.reason}")

@@ -1,4 +1,4 @@
-"""`latentpress decompress`: an archive back into images."""
+"""`latentpress decompress`: an archive back into images or texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentpress.cli.options import (
 __all__ = ["command"]
 
 
-@click.command(short_help="Restore the images of an archive.")
+@click.command(short_help="Restore the images or texts of an archive.")
 @click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
@@ -34,7 +34,8 @@ def command(
 ) -> None:
     """Restore the images of an archive as PNG files; `inspect` lists their names.
 
-    Those of a lossless archive come back with every pixel as it was.
+    Those of a lossless archive come back with every pixel as it was, and texts as the files that they
+    were.
 
     \b
     Examples:
@@ -43,11 +44,11 @@ def command(
     """
     from latentpress.cli.progress import progress_bar
     from latentpress.cli.summary import say_pressed
-    from latentpress.model import LatentModel
+    from latentpress.model import load
     from latentpress.press import decompress
 
     with input_file(archive) as source, progress_bar() as progress:
-        loaded = LatentModel.from_pretrained(model, device)
+        loaded = load(model, device)
         target = sys.stdout.buffer if output == STREAM else output
         summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
     say_pressed("restored", summary, whole=not only)

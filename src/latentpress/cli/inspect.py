@@ -82,7 +82,7 @@ def _archive(info: ArchiveInfo) -> dict[str, Any]:
     return {
         "bytes": info.bytes,
         "framing_bytes": info.framing_bytes,
-        "bits_per_dim": 8 * info.bytes / info.dims,
+        "bits_per_dim": info.bits_per_dim,
         "lossless": info.header.lossless,
         "stored_whole": info.whole,
         **header,
@@ -97,7 +97,7 @@ def _archive_text(info: ArchiveInfo) -> str:
     sizes = f"{len(header.sizes)} a position, of {max(header.sizes)} values, " if header.sizes else "none, "
     lines = [
         f"bytes       {info.bytes:,}, of them framing {info.framing_bytes:,}",
-        f"bits/dim    {8 * info.bytes / info.dims:.4f}",
+        f"bits/dim    {info.bits_per_dim:.4f}",
         f"items       {len(info.items):,}, {header.kind} of {header.channels} channel(s)",
         f"lossless    {_lossless(info)}",
         f"codes       {sizes}hop {' x '.join(map(str, header.hop))}",

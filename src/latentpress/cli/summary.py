@@ -14,15 +14,16 @@ __all__ = ["say_pressed"]
 
 def say_pressed(verb: str, summary: Summary, *, whole: bool = True) -> None:
     """Prints the summary of a run over the items of an archive, or over some of them (not `whole`)."""
+    sample = "byte" if summary.kind == "text" else "pixel"
     parts = [
-        f"{verb} {summary.items} {'image' if summary.items == 1 else 'images'}",
-        f"{format_bytes(summary.dims)} of pixels",
+        f"{verb} {summary.items} {summary.kind}{'' if summary.items == 1 else 's'}",
+        f"{format_bytes(summary.dims)} of {summary.kind if summary.kind == 'text' else 'pixels'}",
         f"{format_bytes(summary.archive_bytes)} of archive",
     ]
     if whole:
         parts.append(f"{summary.bits_per_dim:.4f} bits/dim")
     if summary.lossless:
-        parts.append(f"lossless: every pixel {'restored' if verb == 'restored' else 'kept'}")
+        parts.append(f"lossless: every {sample} {'restored' if verb == 'restored' else 'kept'}")
         if summary.whole:
             parts.append(f"{summary.whole} stored whole")
     if summary.model_bits is not None:
@@ -30,5 +31,5 @@ def say_pressed(verb: str, summary: Summary, *, whole: bool = True) -> None:
             f"{summary.model_bits:,.0f} bits by the model, {8 * summary.archive_bytes:,} in the file"
         )
     parts.append(format_seconds(summary.seconds))
-    parts.append(f"{summary.items / max(summary.seconds, 1e-9):.1f} images/s")
+    parts.append(f"{summary.items / max(summary.seconds, 1e-9):.1f} {summary.kind}s/s")
     say(", ".join(parts))

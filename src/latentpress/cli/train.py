@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from latentpress.config import RunConfig
     from latentpress.data.loading import Pool
+    from latentpress.data.windows import TextPool
     from latentpress.train import StageName, TrainResult
 
 __all__ = ["base_config", "command", "fit_to_data", "train_with_progress"]
@@ -37,11 +39,13 @@ _STAGES: dict[str, tuple[StageName, ...]] = {
 }
 
 
-@click.command(short_help="Train a model on images.")
+@click.command(short_help="Train a model on images or texts.")
 @click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The model folder to write.")
 @click.option(
-    "--preset", metavar="NAME", help="images (the default), images-small, image-lossless, photos or tiny."
+    "--preset",
+    metavar="NAME",
+    help="images (the default), images-small, image-lossless, photos, tiny; delta-images; text, delta-text.",
 )
 @click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
 @click.option(
@@ -80,9 +84,10 @@ def command(
 ) -> None:
     """Train a codec and its prior on images, and a decoder of pixels for lossless pressing.
 
-    DATA is an image, a folder, a zip archive, an IDX or .npz file. The same command again continues a
-    run that was stopped: SIGTERM saves a checkpoint and ends with exit code 1, Ctrl-C with 130. Settings
-    are those of the model folder's run/config.json, by their dotted names.
+    Or a delta-VAE of images or texts: presets delta-images and delta-text, and text for the byte decoder
+    alone. DATA is an image or a text, a folder, a zip archive, an IDX or .npz file. The same command
+    again continues a run that was stopped: SIGTERM saves a checkpoint and ends with exit code 1, Ctrl-C
+    with 130. Settings are those of the model folder's run/config.json, by their dotted names.
 
     --stage decoder fits a decoder of pixels to the codec that is in the model folder; with
     --set model.pixels.use_codes=false it models the pixels alone, and needs no codec.
@@ -92,6 +97,7 @@ def command(
       latentpress train photos/ -o model --preset photos --time 20m
       latentpress train cifar10.zip -o model --preset images-small --set model.latents.codebook_size=1024
       latentpress train cifar10.zip -o model --preset image-lossless --time 1h
+      latentpress train notes/ -o model --preset text --time 20m
     """
     if preset is not None and config is not None:
         raise click.UsageError("--preset and --config exclude each other")
@@ -103,22 +109,15 @@ def command(
         raise click.BadParameter(f"{wrong[0]!r} is no KEY=VALUE", param_hint="--set")
     changes = dict(setting.split("=", 1) for setting in settings)
 
-    from latentpress.cli.progress import format_seconds, progress_bar, say
+    from latentpress.cli.progress import format_seconds, say
     from latentpress.config import override
-    from latentpress.data.loading import load_pool
-    from latentpress.data.sources import open_sources
 
     base = override(
         base_config(preset, config), {k: v for k, v in changes.items() if k == "model.item.channels"}
     )
-    channels = base.model.item.channels
-    source = open_sources(data, channels=channels, drop_alpha=drop_alpha, drop_colour=True)
-    with progress_bar() as progress:
-        pool = load_pool(source, progress=lambda done, total: progress("read", done, total))
+    pool = _read_pool(base, data, drop_alpha)
     for skipped in pool.skipped:
         say(f"skipped {skipped.name}: {skipped.reason}")
-    if channels == 1:
-        say("a grey model: images that have colour are trained on as grey")
     run = fit_to_data(base, pool, changes)
     result = train_with_progress(
         run, pool, output, steps, seconds, seed, device, _STAGES[stage], checkpoint_seconds
@@ -141,7 +140,24 @@ def base_config(preset: str | None, config: Path | None) -> RunConfig:
     )
 
 
-def fit_to_data(config: RunConfig, pool: Pool, changes: dict[str, str]) -> RunConfig:
+def _read_pool(config: RunConfig, data: tuple[Path, ...], drop_alpha: bool) -> Pool | TextPool:
+    """The items in memory, of the kind that the model takes."""
+    from latentpress.cli.progress import progress_bar, say
+    from latentpress.data.loading import load_pool
+    from latentpress.data.sources import open_sources
+    from latentpress.data.windows import load_text_pool
+
+    item = config.model.item
+    with progress_bar() as progress:
+        if item.kind == "text":
+            return load_text_pool(open_sources(data, kind="text"), progress=partial(progress, "read"))
+        if item.channels == 1:
+            say("a grey model: images that have colour are trained on as grey")
+        source = open_sources(data, channels=item.channels, drop_alpha=drop_alpha, drop_colour=True)
+        return load_pool(source, progress=partial(progress, "read"))
+
+
+def fit_to_data(config: RunConfig, pool: Pool | TextPool, changes: dict[str, str]) -> RunConfig:
     """Returns `config` with `changes`, and with what the data say where neither does.
 
     That is the labels; the size of new images: the usual one, but no larger than the crops that the
@@ -150,24 +166,41 @@ def fit_to_data(config: RunConfig, pool: Pool, changes: dict[str, str]) -> RunCo
     """
     import numpy as np
 
-    from latentpress.config import override
+    from latentpress.config import ModelConfig, override
+    from latentpress.data.windows import TextPool
     from latentpress.items.differences import simpler
 
+    if config.model.kind == "committed":
+        return _delta_fitted(config, pool, changes)
+    assert not isinstance(pool, TextPool)
     labels = pool.label_names if len(pool.label_names) > 1 else ()  # one class is none to tell apart
     found: dict[str, object] = {"model.labels": labels}
-    if config.model.pixels is not None:
+    if isinstance(config.model, ModelConfig) and config.model.pixels is not None:
         some = range(0, len(pool), max(1, len(pool) // _LOOKED_AT))
         found["model.pixels.differences"] = simpler(pool[i] for i in some)
     config = override(config, {**found, **changes})
+    assert isinstance(config.model, ModelConfig)
     prior = config.model.prior
     crop = (config.codec if prior is not None and prior.training == "joint" else config.prior).crop
     size = np.median(pool.shapes[:, 1:], axis=0).astype(int).clip(max=crop).tolist()
     return override(config, {"model.item.size": config.model.item.size or size})
 
 
+def _delta_fitted(config: RunConfig, pool: Pool | TextPool, changes: dict[str, str]) -> RunConfig:
+    """`fit_to_data` of a delta-VAE: its labels, and the one size that its images have."""
+    from latentpress.config import override
+    from latentpress.data.windows import TextPool
+
+    found: dict[str, object] = {"model.labels": pool.label_names if len(pool.label_names) > 1 else ()}
+    if config.model.item.size is None:
+        text = isinstance(pool, TextPool)
+        found["model.item.size"] = config.codec.crop if text else pool.shapes[0, 1:].tolist()
+    return override(config, {**found, **changes})
+
+
 def train_with_progress(
     config: RunConfig,
-    pool: Pool,
+    pool: Pool | TextPool,
     output: Path,
     steps: int | None,
     seconds: float | None,

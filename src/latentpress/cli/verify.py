@@ -25,9 +25,9 @@ def command(archive: Path, model: Path, device: str) -> None:
     """
     from latentpress.cli.progress import progress_bar
     from latentpress.cli.summary import say_pressed
-    from latentpress.model import LatentModel
+    from latentpress.model import load
     from latentpress.press import verify_archive
 
     with input_file(archive) as source, progress_bar("block") as progress:
-        summary = verify_archive(source, LatentModel.from_pretrained(model, device), progress=progress)
+        summary = verify_archive(source, load(model, device), progress=progress)
     say_pressed("verified", summary)

@@ -44,7 +44,6 @@ MAGIC = b"\x89LPZ\r\n\x1a\n"
 VERSION = 1
 END = b"LPZ\n"
 _MAX_HEAD = 1 << 16
-_MAX_KIND = 32
 _ID_BYTES = 16
 _MAX_INDEX = 1 << 26
 _MAX_SECTIONS = 64
@@ -53,8 +52,8 @@ _CHUNK = 1 << 20
 _MODES = {
     Part.CODES: {Mode.RAW, Mode.STATIC, Mode.ADAPTIVE, Mode.PRIOR},
     Part.PIXELS: {Mode.PIXELS},
-    Part.WHOLE: {Mode.RAW, Mode.WEBP},
 }
+_WHOLE_MODES = {"image": {Mode.RAW, Mode.WEBP}, "text": {Mode.RAW, Mode.LZMA}}
 
 Integers = NDArray[Any]
 
@@ -145,12 +144,15 @@ class Archive:
         index = columns.load(columns.inflate(sections[b"INDX"], _MAX_INDEX))
         self.items = _read_items(index, len(self.header.hop))
         self.whole = _read_whole(index, self.header, len(self.items))
+        if any(not self.items[number].samples for number in self.whole):
+            raise ArchiveError("damaged archive: an item without a sample is stored whole")
         self._read_blocks(index)
         shapes = [item.shape for item in self.items]
         self.layout = self.header.layout(shapes, self.whole, max_blocks=len(self.modes))
         if len(self.layout) != len(self.modes):
             raise ArchiveError("damaged archive: the items need fewer blocks than there are")
-        if any(mode not in _MODES[b.part] for mode, b in zip(self.modes, self.layout, strict=True)):
+        allowed = {**_MODES, Part.WHOLE: _WHOLE_MODES[self.header.kind]}
+        if any(mode not in allowed[b.part] for mode, b in zip(self.modes, self.layout, strict=True)):
             raise ArchiveError("damaged archive: a block has a mode that is not for what it holds")
 
     @cached_property
@@ -171,7 +173,7 @@ class Archive:
         return payload
 
     def stored_codes(self, number: int) -> NDArray[np.int32]:
-        """Returns the symbols (T, L, P) of block `number`, whose mode needs no model and is not WebP."""
+        """Returns the symbols (T, L, P) of block `number`, whose mode needs no model and no other format."""
         block, payload, mode = self.layout[number], self.payload(number), self.modes[number]
         shape = block.positions, len(block.lanes)
         sizes = self.header.sizes if block.part is Part.CODES else self.header.pixel_sizes
@@ -280,21 +282,35 @@ def _read_header(data: bytes) -> Header:
         codebook_id=columns.get(tree, "codebook_id", bytes),
         pixels_id=columns.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
         differences=columns.get(tree, "differences", int) if "pixels_id" in tree else None,
+        seed=columns.get(tree, "seed", int) if "seed" in tree else None,
     )
     fewest = 0 if header.lossless else 1
     for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
         whole = all(type(value) is int and least <= value <= 65536 for value in values)
         if not whole or not few <= len(values) <= many:
             raise ArchiveError("damaged archive: a size in its header is out of range")
+    if header.seed is not None and (header.lossless or not 0 <= header.seed < 1 << 64):
+        raise ArchiveError("damaged archive: its header has a seed that it cannot have")
     if header.differences not in (None, 0, 1):
         raise ArchiveError("damaged archive: its header says neither pixels nor differences")
-    printable = (header.kind + header.model).isprintable() and len(header.kind) <= _MAX_KIND
-    if not 1 <= header.channels <= 64 or not printable:
+    _check_kind(header)
+    if not header.model.isprintable():
         raise ArchiveError("damaged archive: its header is out of range")
     ids = [header.prior_id, header.codebook_id, *([header.pixels_id] if header.pixels_id is not None else [])]
     if {len(id) for id in ids} != {_ID_BYTES}:
         raise ArchiveError(f"damaged archive: an id in its header has not {_ID_BYTES} bytes")
     return header
+
+
+def _check_kind(header: Header) -> None:
+    if header.kind == "image":
+        fits = len(header.hop) == 2 and header.channels in (1, 3)
+    elif header.kind == "text":
+        fits = len(header.hop) == 1 and header.channels == 1 and header.differences == 0
+    else:
+        raise ArchiveError("archive of items of a kind that this release does not know")
+    if not fits:
+        raise ArchiveError(f"damaged archive: its header is not one of {header.kind}s")
 
 
 def _read_tables(data: bytes | None, sizes: Sequence[int]) -> list[Integers]:
@@ -318,6 +334,13 @@ def _read_whole(index: dict[str, Any], header: Header, count: int) -> frozenset[
     return frozenset(number for number, flag in enumerate(flags) if flag)
 
 
+def _fits(shape: tuple[int, ...]) -> bool:
+    """Whether an item may have these extents: texts, which have one, may be long, or empty."""
+    if len(shape) == 1:
+        return shape[0] <= MAX_SAMPLES
+    return 1 <= math.prod(shape) <= MAX_SAMPLES and max(shape) <= MAX_SIDE
+
+
 def _read_items(index: dict[str, Any], dims: int) -> tuple[ItemRecord, ...]:
     steps = columns.unpack(columns.get(index, "steps", bytes))
     count = len(steps)
@@ -331,7 +354,7 @@ def _read_items(index: dict[str, Any], dims: int) -> tuple[ItemRecord, ...]:
     if len(axes) != dims or not all(isinstance(axis, bytes) for axis in axes):
         raise ArchiveError("damaged archive: the items' shapes do not fit its header")
     shapes = list(zip(*(columns.unpack(axis, count).tolist() for axis in axes), strict=True))
-    if not all(1 <= math.prod(shape) <= MAX_SAMPLES and max(shape) <= MAX_SIDE for shape in set(shapes)):
+    if not all(map(_fits, set(shapes))):
         raise ArchiveError("archive with an item that is empty or too large for this release")
     labels: list[int] = [0] * count
     if "labels" in index:

@@ -54,6 +54,11 @@ class ArchiveInfo:
         """Samples of all items, channels counted one by one: what bits per dimension divides by."""
         return sum(item.samples for item in self.items) * self.header.channels
 
+    @property
+    def bits_per_dim(self) -> float:
+        """Archive bits per sample; 0 where the items have none."""
+        return 8 * self.bytes / self.dims if self.dims else 0.0
+
 
 @contextmanager
 def open_archive(source: ArchiveLike) -> Iterator[Archive]:

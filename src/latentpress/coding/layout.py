@@ -11,9 +11,12 @@ The layout follows from the items' grids alone, so that an archive need not stor
 3. Blocks are numbered in the order of closing, the segments (lanes) of a block in that of joining.
 
 Codes are laid out so, and so are the pixels of a lossless archive, whose segments and blocks are larger
-(`PIXEL_SEGMENT`, `PIXEL_BLOCK`): a pixel network looks farther back, and its tables are dearer. An item
-that is stored whole has a block of its own. In the layouts it takes its place all the same, if it is one
-segment, and is then taken out: so the others' blocks stay as they were when it turned out to be dear.
+(`PIXEL_SEGMENT`, `PIXEL_BLOCK`): a pixel network looks farther back, and its tables are dearer. The bytes
+of texts, which have one axis, are cut into shorter segments (`TEXT_SEGMENT`): a page or two is all that
+their network looks back to, and a single text should keep several lanes busy. An empty text has no
+segment. An item that is stored whole has a block of its own. In the layouts it takes its place all the
+same, if it is one segment, and is then taken out: so the others' blocks stay as they were when it turned
+out to be dear.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ __all__ = [
     "PIXEL_BLOCK",
     "PIXEL_SEGMENT",
     "SEGMENT",
+    "TEXT_SEGMENT",
     "BlockLayout",
     "Part",
     "Segment",
@@ -41,6 +45,7 @@ SEGMENT = 4096
 BLOCK = 4096
 PIXEL_SEGMENT = 1 << 17
 PIXEL_BLOCK = 1 << 16
+TEXT_SEGMENT = 1 << 14
 
 Grid = tuple[int, ...]
 
@@ -77,12 +82,14 @@ class BlockLayout:
 
 
 def segments(item: int, grid: Grid, segment: int = SEGMENT) -> Iterator[tuple[Segment, Grid]]:
-    """Cuts one item's grid into bands and yields each with its shape.
+    """Cuts one item's grid into bands and yields each with its shape; none of an empty grid.
 
     >>> [(s.start, s.stop, shape) for s, shape in segments(0, (130, 64))]
     [(0, 44, (44, 64)), (44, 88, (44, 64)), (88, 130, (42, 64))]
     """
     rows, row = grid[0], math.prod(grid[1:])
+    if not rows:
+        return
     most = max(1, segment // row)
     height = math.ceil(rows / math.ceil(rows / most))
     for start in range(0, rows, height):

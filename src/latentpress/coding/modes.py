@@ -5,7 +5,7 @@ of member p from 0 to sizes[p] - 1. Every way has an encoder and a decoder that 
 decoders take hostile bytes and raise `ArchiveError` or return symbols in range. Raw, static and
 adaptive go through the members one by one, each with its T x L symbols in that order; the prior
 goes through the positions, each with its members, each with its lanes, as a prior needs it. So do the
-pixels of a lossless archive. Its last mode, WebP, is for who can read images.
+pixels of a lossless archive. The last modes, WebP and LZMA, are for who can read images and texts.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Mode(IntEnum):
     PRIOR = 3
     PIXELS = 4
     WEBP = 5
+    LZMA = 6
 
 
 def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:

@@ -132,27 +132,31 @@ def check_name(name: str) -> None:
     raise UnsafePathError(f"unsafe name {name[:80]!a}: {reason}")
 
 
-def output_names(names: Sequence[str], suffix: str) -> list[str]:
-    """Returns the name under which each item is written: its own with another suffix.
+def output_names(names: Sequence[str], suffix: str | None) -> list[str]:
+    """Returns the name under which each item is written: its own, with another suffix unless that is None.
 
     Where two would meet (letter case aside, for file systems that ignore it), or a file would stand
     where a folder must, the later one keeps its old suffix too, or gets a number.
 
     >>> output_names(["a.jpg", "a.png", "b/c.webp"], ".png")
     ['a.png', 'a.png.png', 'b/c.png']
+    >>> output_names(["readme.md", "README.md", "a.c"], None)
+    ['readme.md', 'README-2.md', 'a.c']
     """
     folders = {parent for name in names for parent in _parents(name.casefold())}
     taken: set[str] = set(folders)
     numbers: dict[str, int] = {}
     result = []
     for name in names:
-        new = str(PurePosixPath(name).with_suffix(suffix))
+        path = PurePosixPath(name)
+        start, end = (name, suffix) if suffix is not None else (str(path.with_suffix("")), path.suffix)
+        new = name if suffix is None else str(path.with_suffix(suffix))
         if new.casefold() in taken:
-            new = name + suffix
+            new = start + end
         base = new.casefold()
         while new.casefold() in taken:
             numbers[base] = numbers.get(base, 1) + 1
-            new = f"{name}-{numbers[base]}{suffix}"
+            new = f"{start}-{numbers[base]}{end}"
         taken.add(new.casefold())
         result.append(new)
     return result

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latentpress.coding.layout import (
     PIXEL_BLOCK,
     PIXEL_SEGMENT,
+    TEXT_SEGMENT,
     BlockLayout,
     Grid,
     Part,
@@ -25,7 +26,8 @@ __all__ = ["MAX_ITEMS", "MAX_SAMPLES", "MAX_SIDE", "Block", "Header", "ItemRecor
 
 MAX_ITEMS = 1 << 20
 MAX_SAMPLES = 1 << 28  # of one item, in each channel
-MAX_SIDE = 1 << 16  # of one item, along each axis
+MAX_SIDE = 1 << 16  # of one item, along each of several axes
+_CHUNK = 1 << 20
 
 Integers = NDArray[Any]
 
@@ -34,12 +36,14 @@ Integers = NDArray[Any]
 class Header:
     """What an archive says of itself as a whole.
 
+    `kind` is that of its items: "image", of two axes, or "text", of one.
     `sizes` are the numbers of symbols of the tuple members, `hop` the samples a latent position
     spans along each axis of an item. `model` is a name for messages; the ids, of 16 bytes, are what
     counts: `prior_id` names the integers of the prior (zeros if the model has none), `codebook_id`
     the codebook's vectors, and `pixels_id` those of the decoder of pixels; None in an archive that is
     not lossless. A lossless archive without codes has no `sizes`; `differences` says whether its pixels
-    are coded as differences (1) or as they are (0).
+    are coded as differences (1) or as they are (0). An archive of codes alone whose decoder draws the
+    samples says in `seed` with which random numbers.
     """
 
     kind: str
@@ -51,6 +55,7 @@ class Header:
     codebook_id: bytes
     pixels_id: bytes | None = None
     differences: int | None = None
+    seed: int | None = None
 
     @property
     def lossless(self) -> bool:
@@ -88,7 +93,7 @@ class Header:
             pixels = lay_out(
                 shapes,
                 self.channels,
-                segment=PIXEL_SEGMENT,
+                segment=TEXT_SEGMENT if len(self.hop) == 1 else PIXEL_SEGMENT,
                 block=PIXEL_BLOCK,
                 absent=whole,
                 max_blocks=left(),
@@ -102,7 +107,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:
-    """One item: its name, its extents in samples (rows, columns), its class or None."""
+    """One item: its name, its extents in samples (rows, columns; or bytes), its class or None."""
 
     name: str
     shape: Grid
@@ -125,4 +130,7 @@ class Block:
 
 def symbols_crc(codes: Integers) -> int:
     """Returns the CRC-32 of codes (T, L, P) as 16-bit little-endian integers in that order."""
-    return zlib.crc32(codes.astype("<u2").tobytes())
+    flat, crc = codes.reshape(-1), 0
+    for start in range(0, len(flat), _CHUNK):  # a large item's would take twice its memory
+        crc = zlib.crc32(flat[start : start + _CHUNK].astype("<u2").tobytes(), crc)
+    return crc

@@ -43,7 +43,7 @@ class TextConfig(Strict):
         require(self.size is None or 1 <= self.size <= 1 << 28, f"size: 1 to 2^28 bytes, got {self.size}")
 
     @property
-    def channels(self) -> int:
+    def channels(self) -> Literal[1]:
         """Symbols a position: one byte."""
         return 1
 
@@ -66,7 +66,7 @@ class AR1Config(Strict):
     def __post_init__(self) -> None:
         _check_channels(self.channels)
         require(
-            isinstance(self.alpha, float) or len(self.alpha) == self.channels,
+            isinstance(self.alpha, float | int) or len(self.alpha) == self.channels,
             f"alpha: one number, or one for each of {self.channels} channels",
         )
         require(all(0 < abs(a) < 1 for a in self.alphas), _COMMITS_NOTHING.format(f"alpha {self.alpha}"))
@@ -74,7 +74,7 @@ class AR1Config(Strict):
     @property
     def alphas(self) -> tuple[float, ...]:
         """The prior's coefficient of each channel."""
-        return (self.alpha,) * self.channels if isinstance(self.alpha, float) else self.alpha
+        return (self.alpha,) * self.channels if isinstance(self.alpha, float | int) else self.alpha
 
 
 _COMMITS_NOTHING = (
@@ -266,7 +266,7 @@ class ElboObjectiveConfig(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class FreeBitsObjectiveConfig(Strict):
-    """Baseline: -log p(x | z) + max(KL, nats), KL being an item's (Kingma et al., arXiv 1606.04934)."""
+    """Baseline: -log p(x | z) + max(KL, nats), KL being a batch's mean (Kingma et al., arXiv 1606.04934)."""
 
     kind: Literal["free_bits"] = "free_bits"
     nats: float = 3.0

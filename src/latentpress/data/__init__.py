@@ -1,8 +1,10 @@
 """Folders, archives and arrays as batches.
 
     paths --sources--> names, labels, how to read --loading--> one flat memory --batches--> random crops
+    texts --sources--> names, labels, how to read ------------ windows: one flat memory, random windows
 
-`batches` needs torch and is imported by itself, as is `demo`, the photographs for trying things out.
+`batches` and `windows` need torch and are imported by themselves, as is `demo`, the photographs for
+trying things out.
 """
 
 from latentpress.data.loading import Pool, load_pool

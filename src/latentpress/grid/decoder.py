@@ -20,8 +20,10 @@ from latentpress.errors import CheckpointError
 from latentpress.grid.exact import ExactGrid
 from latentpress.grid.exact_upsampler import ExactUpsampler, upsampler_integers
 from latentpress.grid.network import Context, GridNetwork
+from latentpress.grid.ordered import start_ordered
+from latentpress.grid.sequence import SequenceDecoder
 from latentpress.grid.serial import digest
-from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure
+from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure, spread
 
 __all__ = ["ExactDecoder", "GridDecoder"]
 
@@ -60,7 +62,7 @@ class GridDecoder(nn.Module):
             self.upsampler = CodeUpsampler(structure)
         channels = config.map_channels if config.use_codes else 0
         self.network = GridNetwork(config.network, sizes, len(hop), context_channels=channels)
-        _start_ordered(self.network, signed=config.differences)
+        start_ordered(self.network, signed=config.differences)
 
     def context(self, codes: Tensor | None, size: Sequence[int]) -> Context:
         """What the network is told: the map (B, channels, *size) of codes (B, *G, P)."""
@@ -101,9 +103,16 @@ class ExactDecoder:
 
     @classmethod
     @torch.no_grad()
-    def convert(cls, decoder: GridDecoder, samples: Tensor, codes: Tensor | None = None) -> ExactDecoder:
+    def convert(
+        cls, decoder: GridDecoder | SequenceDecoder, samples: Tensor, codes: Tensor | None = None
+    ) -> ExactDecoder:
         """Rounds a trained decoder, calibrated on samples (B, *size, P) and their codes (B, *G, P)."""
-        context = decoder.context(codes, samples.shape[1:-1])
+        size, upsampler = samples.shape[1:-1], decoder.upsampler
+        context = Context()
+        if upsampler is not None:
+            assert codes is not None
+            units = upsampler.units_of_codes(codes)
+            context = Context(spread(upsampler.out(units), upsampler.structure.hop, size))
         network = ExactGrid.convert(decoder.network, samples, context)
         if decoder.upsampler is None:
             return cls(network, None)
@@ -152,32 +161,12 @@ class ExactDecoder:
         assert codes is not None
         return Context(self.upsampler(codes, size, rows))
 
-    def fits(self, decoder: GridDecoder) -> bool:
+    def coarsened(self, step: int) -> ExactDecoder:
+        """The same decoder of coarser codes; see `ExactUpsampler.coarsened`."""
+        return self if self.upsampler is None else ExactDecoder(self.network, self.upsampler.coarsened(step))
+
+    def fits(self, decoder: GridDecoder | SequenceDecoder) -> bool:
         """Whether this may be the exact form of `decoder`."""
         own = None if self.upsampler is None else self.upsampler.structure
         other = None if decoder.upsampler is None else decoder.upsampler.structure
         return own == other and self.network.structure == decoder.network.structure
-
-
-@torch.no_grad()
-def _start_ordered(network: GridNetwork, *, signed: bool) -> None:
-    """Lets training start from knowing that symbols are ordered: near values look alike.
-
-    Embeddings start as smooth steps and bumps, of widths from 1 to a quarter of the alphabet, about 0 for
-    differences, whose upper half of the alphabet is negative, and about the middle for samples.
-    """
-    for tables in (network.embeddings, network.head_embeddings):
-        for table in tables:
-            assert isinstance(table, nn.Embedding)
-            table.weight.copy_(_features(*table.weight.shape, signed=signed))
-
-
-def _features(size: int, channels: int, *, signed: bool) -> Tensor:
-    """(size, channels), each column of mean 0 and variance 1: tanh(v / w) and exp(-|v| / w) by turns."""
-    values = (torch.arange(size) + signed * (size // 2)) % size
-    centre = (values - size // 2).float()[:, None]
-    widths = torch.logspace(0, math.log2(max(2.0, size / 4)), channels, base=2.0)
-    bumps = torch.arange(channels) % 2 == 1
-    features = torch.where(bumps, torch.exp(-centre.abs() / widths), torch.tanh(centre / widths))
-    centred = features - features.mean(0)
-    return centred / centred.square().mean(0).sqrt().clamp(min=1e-3)

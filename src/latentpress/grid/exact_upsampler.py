@@ -18,9 +18,10 @@ what it would see of the whole item's map, and no more of it need be there at on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentpress.errors import CheckpointError, ConfigError
 from latentpress.grid.carried import CarriedAffine
@@ -31,11 +32,10 @@ from latentpress.grid.quantise import (
     Affine,
     best_exponent,
     proven,
-    round_to_int8,
     rounded_affine,
 )
 from latentpress.grid.serial import read_affine
-from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure, spread
+from latentpress.grid.upsampler import CodeUpsampler, LatentUpsampler, UpsamplerStructure, spread
 
 __all__ = ["ExactUpsampler", "upsampler_integers"]
 
@@ -74,6 +74,26 @@ class ExactUpsampler:
         """All integers, on the CPU."""
         return {name: value.clone() for name, value in self._tensors.items()}
 
+    def coarsened(self, step: int) -> ExactUpsampler:
+        """The same map of coarser codes, each standing for every `step`-th of these, from the middle on.
+
+        >>> structure = UpsamplerStructure(sizes=(255,), hop=(4,), embedding=1, width=8, channels=2, past=1)
+        >>> upsampler, steps = LatentUpsampler(structure, unit=1 / 24), torch.full((2,), 2.0**-5)
+        >>> exact = ExactUpsampler(upsampler_integers(upsampler, torch.randint(255, (1, 3, 1)), steps))
+        >>> coarse, fine = torch.tensor([[[12 + 1]]]), torch.tensor([[[127 + 10]]])
+        >>> torch.equal(exact.coarsened(10)(coarse, (4,)), exact(fine, (4,)))
+        True
+        """
+        tensors, sizes = self.tensors(), []
+        for p, size in enumerate(self.structure.sizes):
+            most = size // 2 // step
+            tensors[f"embeddings.{p}"] = tensors[f"embeddings.{p}"][
+                size // 2 + step * torch.arange(-most, most + 1)
+            ]
+            sizes.append(2 * most + 1)
+        tensors["structure"] = torch.tensor(replace(self.structure, sizes=tuple(sizes)).integers())
+        return ExactUpsampler(tensors, self.device)
+
     @torch.no_grad()
     def __call__(self, codes: Tensor, size: Sequence[int], rows: tuple[int, int] | None = None) -> Tensor:
         """The map of codes, on this upsampler's device.
@@ -92,7 +112,9 @@ class ExactUpsampler:
             raise ValueError(f"codes of shape {tuple(codes.shape)} do not fit samples of {tuple(size)}")
         start, stop = rows or (0, size[0])
         first, last = start // hop[0], -(-stop // hop[0])
-        above, below = max(0, first - 1), min(grid[0], last + 1)
+        past = self.structure.past
+        above = max(0, first - (past - 1 if past else 1))
+        below = last if past else min(grid[0], last + 1)
         per_item = (below - above) * codes[0, 0, ..., 0].numel() * self.structure.inputs if len(codes) else 1
         out = torch.empty(
             len(codes), self.structure.channels, stop - start, *size[1:], dtype=torch.int8, device=self.device
@@ -118,7 +140,9 @@ class ExactUpsampler:
 
 
 @torch.no_grad()
-def upsampler_integers(upsampler: CodeUpsampler, codes: Tensor, steps: Tensor) -> dict[str, Tensor]:
+def upsampler_integers(
+    upsampler: CodeUpsampler | LatentUpsampler, codes: Tensor, steps: Tensor
+) -> dict[str, Tensor]:
     """The integer tensors of `upsampler`'s exact form.
 
     Args:
@@ -129,14 +153,13 @@ def upsampler_integers(upsampler: CodeUpsampler, codes: Tensor, steps: Tensor) -
     structure = upsampler.structure
     tensors = {"structure": torch.tensor(structure.integers())}
     scales = []
-    for p, table in enumerate(upsampler.embeddings):
-        assert isinstance(table, nn.Embedding)
-        tensors[f"embeddings.{p}"], scale = round_to_int8(table.weight)
+    for p, (table, scale) in enumerate(upsampler.integer_tables()):
+        tensors[f"embeddings.{p}"] = table
         scales.append(scale)
     taps = torch.cat(scales).repeat(len(structure.offsets))
     largest = (upsampler.hidden.weight.double() * taps).abs().amax(1).clamp(min=2.0**-30)
     finest = largest / INT8_LIMIT  # weights then fill int8 exactly
-    units = upsampler.units(codes).flatten(0, -2)
+    units = upsampler.units_of_codes(codes).flatten(0, -2)
     units = finest * torch.exp2(best_exponent(units, finest, range(MAX_SHIFT + 1), low=0).double())
     repeated = steps.to(units).repeat(structure.outputs // structure.channels)
     affines = {

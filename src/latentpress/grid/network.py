@@ -26,7 +26,7 @@ from latentpress.config import GridConfig
 from latentpress.grid.offsets import Offset, gather
 from latentpress.grid.structure import GridStructure
 
-__all__ = ["Conditioned", "Context", "GatedLayer", "GridNetwork", "Head", "InputLayer", "Trace"]
+__all__ = ["Conditioned", "Context", "GatedLayer", "GridNetwork", "GridTrunk", "Head", "InputLayer", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,37 @@ class Head(nn.Module):
         return hidden, self.logits(hidden)
 
 
-class GridNetwork(nn.Module):
+class GridTrunk(nn.Module):
+    """Everything up to the heads: the residual stream at a position, from the symbols before it.
+
+    Attributes:
+        structure: what it is made of.
+    """
+
+    def __init__(self, structure: GridStructure) -> None:
+        super().__init__()
+        self.structure = structure
+        self.embeddings = nn.ModuleList(nn.Embedding(k, structure.member_embedding) for k in structure.sizes)
+        self.input = InputLayer(structure)
+        self.layers = nn.ModuleList(GatedLayer(structure, offsets) for offsets in structure.layers)
+
+    def embedded(self, symbols: Tensor) -> Tensor:
+        """What the input layer sees of the symbols: (B, *G, position_embedding) from (B, *G, P)."""
+        return _embed(self.embeddings, symbols.unbind(-1))
+
+    def residual(self, embedded: Tensor, context: Context, mask: Tensor | None = None) -> list[Tensor]:
+        """The residual stream before every layer and after the last, each (B, *G, width).
+
+        Where `mask` (B, *G) is false, a position counts as outside the grid; see to it that `embedded` is
+        zero there.
+        """
+        stream = [_masked(self.input(embedded, context), mask)]
+        for layer in self.layers:
+            stream.append(_masked(layer(stream[-1], context), mask))
+        return stream
+
+
+class GridNetwork(GridTrunk):
     """The distribution of a grid of symbol tuples, computed for all positions at once.
 
     Args:
@@ -175,12 +205,8 @@ class GridNetwork(nn.Module):
         context_channels: int = 0,
         num_classes: int = 0,
     ) -> None:
-        super().__init__()
         structure = GridStructure.of(config, sizes, dims, context_channels, num_classes)
-        self.structure = structure
-        self.embeddings = nn.ModuleList(nn.Embedding(k, structure.member_embedding) for k in sizes)
-        self.input = InputLayer(structure)
-        self.layers = nn.ModuleList(GatedLayer(structure, offsets) for offsets in structure.layers)
+        super().__init__(structure)
         self.head_embeddings = nn.ModuleList(nn.Embedding(k, structure.embedding) for k in sizes[:-1])
         self.heads = nn.ModuleList(Head(structure, p) for p in range(len(sizes)))
 
@@ -202,12 +228,8 @@ class GridNetwork(nn.Module):
         """As `forward`, with the activations on the way."""
         context = self._checked(symbols, context)
         members = symbols.unbind(-1)
-        h = self.input(_embed(self.embeddings, members), context)
-        residual = [h]
-        for layer in self.layers:
-            h = layer(h, context)
-            residual.append(h)
-        hidden, logits = [], []
+        residual = self.residual(self.embedded(symbols), context)
+        h, hidden, logits = residual[-1], [], []
         for p, head in enumerate(self.heads):
             y = head(_embed(self.head_embeddings[:p], members[:p], h))
             hidden.append(y[0])
@@ -236,6 +258,10 @@ class GridNetwork(nn.Module):
         if channels != structure.context_channels:
             raise ValueError(f"context map: {structure.context_channels} channels needed, got {channels}")
         return context
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask[..., None]
 
 
 def _embed(tables: Iterable[nn.Module], members: Sequence[Tensor], *before: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ drawn with it. Each symbol takes one number of 24 bits and is looked up in its c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     prefix: Tensor | None = None,
+    numbers: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Draws `lanes` items symbol by symbol.
@@ -51,6 +52,7 @@ def sample(
         top_p: draw only from the fewest likeliest symbols that have this probability together, up to 1;
             used in steps of 2^-24. Of equally likely symbols the first is kept.
         prefix: (lanes, n, P), the symbols of the first n positions in raster order, kept as they are.
+        numbers: which items of the seed these are; by default 0, 1, ..., lanes - 1.
         progress: called on the way with how many symbols were done since the last call.
 
     Returns:
@@ -76,12 +78,12 @@ def sample(
     items = torch.empty(lanes, positions, members, dtype=torch.int64)
     together = max(1, _SYMBOLS // (positions * members))
     for first in range(0, lanes, together):
-        numbers = range(first, min(first + together, lanes))
-        streams = [Stream(grid, 1, _own(context, item)) for item in numbers]
+        run = range(first, min(first + together, lanes))
+        streams = [Stream(grid, 1, _own(context, lane)) for lane in run]
         jobs = []
-        for item, stream in zip(numbers, streams, strict=True):
-            given = None if prefix is None else prefix[item : item + 1].cpu().numpy()
-            points = draws(seed, item, (1, positions, members))
+        for lane, stream in zip(run, streams, strict=True):
+            given = None if prefix is None else prefix[lane : lane + 1].cpu().numpy()
+            points = draws(seed, lane if numbers is None else numbers[lane], (1, positions, members))
             known = 0 if given is None else given.shape[1]
             jobs.append(job_of(exact, stream, symbols=given, known=known, draws=points))
         for number, job in jobs_done(exact, streams, jobs, Action.DRAW, choice, progress=progress):

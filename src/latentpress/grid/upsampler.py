@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from latentpress.errors import ConfigError
 from latentpress.grid.offsets import Offset, gather
+from latentpress.grid.quantise import round_to_int8
 
-__all__ = ["CodeUpsampler", "UpsamplerStructure", "spread"]
+__all__ = ["CodeUpsampler", "LatentUpsampler", "UpsamplerStructure", "spread"]
 
-_VERSION = 1
+_AROUND, _RELEASED = 1, 2  # versions of the integers: codes around a position, or those released so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class UpsamplerStructure:
         embedding: channels that describe one code.
         width: hidden units.
         channels: channels of the map.
+        past: 0 for the 3^dims codes around a position; else so many codes along the first axis, the
+            position's own and those before it: the latents that a causal decoder may have seen.
 
     >>> structure = UpsamplerStructure(sizes=(512,), hop=(4, 4), embedding=16, width=32, channels=8)
     >>> UpsamplerStructure.from_integers(structure.integers()) == structure
@@ -49,18 +52,22 @@ class UpsamplerStructure:
     embedding: int
     width: int
     channels: int
+    past: int = 0
 
     def __post_init__(self) -> None:
         fits = 1 <= len(self.sizes) <= 64 and all(2 <= size <= 65536 for size in self.sizes)
         fits = fits and 1 <= len(self.hop) <= 3 and all(1 <= hop <= 65536 for hop in self.hop)
         fits = fits and all(1 <= number <= 4096 for number in (self.embedding, self.width, self.channels))
+        fits = fits and 0 <= self.past <= 64
         if not fits or self.outputs > 1 << 20:
             raise ConfigError(f"an upsampler cannot have this structure: {self}")
 
     @property
     def offsets(self) -> tuple[Offset, ...]:
         """Offsets of the codes that a position sees, in raster order."""
-        return tuple(itertools.product((-1, 0, 1), repeat=len(self.hop)))
+        if not self.past:
+            return tuple(itertools.product((-1, 0, 1), repeat=len(self.hop)))
+        return tuple((back, *(0,) * (len(self.hop) - 1)) for back in range(1 - self.past, 1))
 
     @property
     def inputs(self) -> int:
@@ -75,16 +82,27 @@ class UpsamplerStructure:
     def integers(self) -> list[int]:
         """The structure as a list of integers, for serialisation."""
         scalars = [self.embedding, self.width, self.channels]
-        return [_VERSION, *scalars, len(self.hop), *self.hop, *self.sizes]
+        shape = [*scalars, len(self.hop), *self.hop, *self.sizes]
+        return [_RELEASED, self.past, *shape] if self.past else [_AROUND, *shape]
 
     @classmethod
     def from_integers(cls, integers: Sequence[int]) -> UpsamplerStructure:
         """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
-        if len(integers) < 5 or integers[0] != _VERSION or not 1 <= integers[4] <= 3:
+        past, integers = _past(integers)
+        if len(integers) < 5 or not 1 <= integers[4] <= 3:
             raise ConfigError("an upsampler's structure is damaged, or of another version")
         embedding, width, channels, dims = integers[1:5]
         hop, sizes = tuple(integers[5 : 5 + dims]), tuple(integers[5 + dims :])
-        return cls(sizes=sizes, hop=hop, embedding=embedding, width=width, channels=channels)
+        return cls(sizes=sizes, hop=hop, embedding=embedding, width=width, channels=channels, past=past)
+
+
+def _past(integers: Sequence[int]) -> tuple[int, Sequence[int]]:
+    """`UpsamplerStructure.past`, and the integers without it."""
+    if integers and integers[0] == _AROUND:
+        return 0, integers
+    if len(integers) > 1 and integers[0] == _RELEASED and integers[1] >= 1:
+        return integers[1], integers[1:]
+    raise ConfigError("an upsampler's structure is damaged, or of another version")
 
 
 class CodeUpsampler(nn.Module):
@@ -115,6 +133,61 @@ class CodeUpsampler(nn.Module):
         members = zip(self.embeddings, codes.unbind(-1), strict=True)
         embedded = torch.cat([table(symbols) for table, symbols in members], dim=-1)
         return F.relu(self.hidden(gather(embedded, self.structure.offsets)))
+
+    def integer_tables(self) -> list[tuple[Tensor, Tensor]]:
+        """What the codes of each member stand for: int8 (K, embedding), and each column's scale."""
+        return [round_to_int8(table.weight) for table in self.embeddings if isinstance(table, nn.Embedding)]
+
+    def units_of_codes(self, codes: Tensor) -> Tensor:
+        """As `units`."""
+        return self.units(codes)
+
+
+class LatentUpsampler(nn.Module):
+    """Real latents to a context map that follows the release rule: row t of the map sees z_1 .. z_(t // hop).
+
+    Latents need no embedding: they are numbers already. In the exact form they are integers in steps of
+    `unit`, as the codes 0, 1, ..., K - 1 whose middle one stands for 0.
+
+    Args:
+        structure: with `past` at least 1 and `embedding` 1; `sizes` are the alphabets of the codes.
+        unit: the real value from one code to the next.
+
+    >>> structure = UpsamplerStructure(sizes=(255,) * 2, hop=(4,), embedding=1, width=16, channels=5, past=2)
+    >>> upsampler = LatentUpsampler(structure, unit=1 / 24)
+    >>> upsampler(torch.zeros(2, 3, 2), (10,)).shape
+    torch.Size([2, 5, 10])
+    """
+
+    def __init__(self, structure: UpsamplerStructure, unit: float) -> None:
+        super().__init__()
+        assert structure.past >= 1 and structure.embedding == 1 and max(structure.sizes) <= 255
+        self.structure, self.unit = structure, unit
+        self.hidden = nn.Linear(structure.inputs, structure.width)
+        self.out = nn.Linear(structure.width, structure.outputs)
+        for layer in (self.hidden, self.out):
+            nn.init.normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, z: Tensor, size: Sequence[int]) -> Tensor:
+        """The map (B, channels, *size) of latents (B, *ceil(size / hop), d)."""
+        return spread(self.out(self.units(z)), self.structure.hop, size)
+
+    def units(self, z: Tensor) -> Tensor:
+        """The hidden units (B, *G, width)."""
+        return F.relu(self.hidden(gather(z, self.structure.offsets)))
+
+    def integer_tables(self) -> list[tuple[Tensor, Tensor]]:
+        """See `CodeUpsampler.integer_tables`: here the integers are the codes' own."""
+        device = self.out.bias.device
+        scale = torch.tensor([self.unit], dtype=torch.float64, device=device)
+        tables = ((torch.arange(k, device=device) - k // 2)[:, None] for k in self.structure.sizes)
+        return [(table.to(torch.int8), scale) for table in tables]
+
+    def units_of_codes(self, codes: Tensor) -> Tensor:
+        """The hidden units of codes (B, *G, d), int64."""
+        middle = torch.tensor([k // 2 for k in self.structure.sizes], device=codes.device)
+        return self.units((codes - middle).float() * self.unit)
 
 
 def spread(values: Tensor, hop: Sequence[int], size: Sequence[int]) -> Tensor:

@@ -5,11 +5,27 @@ parts are `search.py` (which is nearest), `selection.py` (the gradient through t
 `memory.py` (how the memory learns), `sampling.py` (which vectors of a batch start or revive a code)
 and `usage.py` (how well the memory is used).
 
-`auxiliary.py` is the second prior of a delta-VAE's latents, fitted beside the model.
+`committed.py` is the delta-VAE's: Gaussians whose posterior cannot match an AR(1) prior; `independent.py`
+has those that cannot match N(0, 1), `rates.py` how much they commit, `information.py` how much they say.
+`auxiliary.py` is the second prior of a delta-VAE's latents, fitted beside the model; `exact_auxiliary.py` is
+that in integers (`auxiliary_integers.py`), which codes them.
 """
 
 from latentpress.latents.auxiliary import AuxiliaryPrior, Conditionals
+from latentpress.latents.building import build_gaussian
 from latentpress.latents.codebook import Codebook, Quantized
+from latentpress.latents.committed import GaussianLatents, Posterior
+from latentpress.latents.exact_auxiliary import ExactAuxiliary
 from latentpress.latents.usage import CodeUsage
 
-__all__ = ["AuxiliaryPrior", "CodeUsage", "Codebook", "Conditionals", "Quantized"]
+__all__ = [
+    "AuxiliaryPrior",
+    "CodeUsage",
+    "Codebook",
+    "Conditionals",
+    "ExactAuxiliary",
+    "GaussianLatents",
+    "Posterior",
+    "Quantized",
+    "build_gaussian",
+]

@@ -71,7 +71,8 @@ class AuxiliaryPrior(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.lstm = nn.LSTM(channels, config.width, batch_first=True)
             self.correction = nn.Linear(config.width, 2 * channels)
-        self.register_buffer("coefficients", torch.tensor(self.alphas), persistent=False)
+        coefficients = torch.tensor(self.alphas, device="cpu")  # even while a checkpoint builds on meta
+        self.register_buffer("coefficients", coefficients, persistent=False)
         with torch.no_grad():
             for parameter in self.correction.parameters():
                 parameter.zero_()

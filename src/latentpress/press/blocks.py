@@ -1,9 +1,11 @@
 """Codes of items to coded blocks and back, with a model's exact prior.
 
-Blocks of one shape are coded side by side, by the step engine (`grid.streams`): one step of the exact
-grid serves the lanes of many blocks, and each block has its own range coder. On a GPU encoding takes the
+Blocks of one shape, and those of texts, which differ in length alone, are coded side by side, by the step
+engine (`grid.streams`): one step of the exact grid serves the lanes of many blocks, and each block has its
+own range coder. On a GPU encoding takes the
 parallel pass instead, which gives the same bytes. Codes and the pixels of lossless archives go through
-the same two functions, `encode_lanes` and `decode_lanes`.
+the same two functions, `encode_lanes` and `decode_lanes`. The latents of a delta-VAE have a prior of another
+kind (`latents.exact_auxiliary`), which knows no classes.
 """
 
 from __future__ import annotations
@@ -28,9 +30,12 @@ from latentpress.errors import ArchiveError
 from latentpress.grid import streams
 from latentpress.grid.network import Context
 from latentpress.grid.streams import Stream
+from latentpress.latents.exact_auxiliary import ExactAuxiliary
 
 if TYPE_CHECKING:
     from latentpress.grid.exact import ExactGrid
+
+    ExactPrior = ExactGrid | ExactAuxiliary
 
 __all__ = [
     "WAVE_LANES",
@@ -67,22 +72,23 @@ class BlockEncoder:
     """
 
     sizes: Sequence[int]
-    exact: ExactGrid | None
+    exact: ExactPrior | None
 
     def encode(
         self, symbols: Sequence[Integers], blocks: Sequence[BlockLayout], labels: Labels
     ) -> list[tuple[Block, NDArray[np.float64]]]:
-        """Codes blocks of one shape, their symbols (T, L, P); `labels` are the classes of all items.
+        """Codes blocks of one wave, their symbols (T, L, P); `labels` are the classes of all items.
 
         Returns:
             Each block, and the ideal length of each of its lanes in bits, (L,): the prior's
             cross-entropy, or the raw codes' bits where there is no prior.
         """
-        plain = float(np.log2(self.sizes).sum() * blocks[0].positions)
+        plain = float(np.log2(self.sizes).sum())
         coded: list[tuple[bytes | None, Integers]]
-        coded = [(None, np.full(len(block.lanes), plain)) for block in blocks]
+        coded = [(None, np.full(len(block.lanes), plain * block.positions)) for block in blocks]
         if self.exact is not None:
-            coded = [*encode_lanes(self.exact, blocks[0].shape, symbols, _context(blocks, labels))]
+            streams_of = zip(blocks, symbols, strict=True)
+            coded = [*encode_lanes(self.exact, [_stream(b, labels, symbols=s) for b, s in streams_of])]
         return [
             (self._smallest(own, payload), bits) for own, (payload, bits) in zip(symbols, coded, strict=True)
         ]
@@ -98,39 +104,32 @@ class BlockEncoder:
         return Block(mode, payloads[mode], symbols_crc(symbols))
 
 
-def encode_lanes(
-    exact: ExactGrid, shape: Grid, symbols: Sequence[Integers], context: Context
-) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes lanes of a grid of that shape in several streams, under an exact grid's tables.
+def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+    """Codes streams of lanes under an exact prior's tables, side by side.
 
     Args:
         exact: the distribution.
-        shape: of every lane.
-        symbols: of each stream, (T, lanes, P).
-        context: of all lanes, in the streams' order.
+        coded: streams with their symbols; their grids differ in the first extent alone.
 
     Returns:
         Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
         bits, (lanes,).
     """
-    parts = _parts([stream.shape[1] for stream in symbols])
-    own = [_own(context, part) for part in parts]
+    if isinstance(exact, ExactAuxiliary):
+        return exact.encode_lanes([_known(stream) for stream in coded])
     if exact.device.type != "cpu":
-        return [_encode_parallel(exact, shape, *stream) for stream in zip(symbols, own, strict=True)]
-    coded = streams.encode(
-        exact,
-        [Stream(shape, s.shape[1], told, symbols=s) for s, told in zip(symbols, own, strict=True)],
-    )
-    found = {number: (payload, bits) for number, payload, bits in coded}
-    return [found[number] for number in range(len(symbols))]
+        return [_encode_parallel(exact, stream) for stream in coded]
+    found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
+    return [found[number] for number in range(len(coded))]
 
 
-def _encode_parallel(
-    exact: ExactGrid, shape: Grid, symbols: Integers, context: Context
-) -> tuple[bytes, NDArray[np.float64]]:
+def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
+    symbols = _known(stream)
     positions, lanes, members = symbols.shape
-    items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *shape, members)
-    logits = [member.flatten(1, -2).transpose(0, 1).cpu().numpy() for member in exact.logits(items, context)]
+    items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *stream.grid, members)
+    logits = [
+        member.flatten(1, -2).transpose(0, 1).cpu().numpy() for member in exact.logits(items, stream.context)
+    ]
     encoder, bits = RangeEncoder(), np.zeros(lanes)
     chunk = max(1, _CHUNK // (lanes * sum(member.shape[-1] for member in logits)))
     for start in range(0, positions, chunk):
@@ -149,15 +148,9 @@ def _encode_parallel(
     return encoder.to_bytes(), bits
 
 
-def _parts(lanes: Sequence[int]) -> list[slice]:
-    """Where each stream's lanes are among all."""
-    stops = np.cumsum(lanes).tolist()
-    return [slice(stop - count, stop) for stop, count in zip(stops, lanes, strict=True)]
-
-
-def _own(context: Context, lanes: slice) -> Context:
-    """The part of a context that belongs to some lanes."""
-    return Context(*(None if part is None else part[lanes] for part in (context.map, context.labels)))
+def _known(stream: Stream) -> Integers:
+    assert stream.symbols is not None
+    return stream.symbols
 
 
 def _tables(logits: Integers) -> NDArray[np.int32]:
@@ -165,18 +158,13 @@ def _tables(logits: Integers) -> NDArray[np.int32]:
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def decode_lanes(
-    exact: ExactGrid, shape: Grid, payloads: Sequence[bytes], lanes: Sequence[int], context: Context
-) -> list[NDArray[np.int32]]:
-    """Decodes lanes of a grid of that shape, side by side, under an exact grid's tables.
+def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[Integers]:
+    """Decodes streams of lanes under an exact prior's tables, side by side.
 
     Args:
         exact: the distribution.
-        shape: of every lane.
-        payloads: streams, each with the symbols of some lanes: position by position, member by member,
-            lane by lane.
-        lanes: how many lanes each stream has.
-        context: of all lanes, in the streams' order.
+        coded: streams with their payloads, each the symbols of some lanes: position by position, member
+            by member, lane by lane. Their grids differ in the first extent alone.
 
     Returns:
         The symbols of each stream, (T, lanes, P).
@@ -184,21 +172,23 @@ def decode_lanes(
     Raises:
         ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
     """
-    if any(len(payload) % 4 for payload in payloads):
+    if isinstance(exact, ExactAuxiliary):
+        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
+        return exact.decode_lanes([stream.payload for stream in coded], shapes)
+    if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
-    parts = zip(payloads, lanes, _parts(lanes), strict=True)
-    coded = [Stream(shape, count, _own(context, part), payload) for payload, count, part in parts]
-    found: dict[int, NDArray[np.int32]] = {}
+    found: dict[int, Integers] = {}
     for number, symbols in streams.decode(exact, coded):
         if symbols is None:
             raise ArchiveError("a coded stream is damaged: it fits no symbol")
         found[number] = symbols
-    return [found[number] for number in range(len(payloads))]
+    return [found[number] for number in range(len(coded))]
 
 
-def _context(blocks: Iterable[BlockLayout], labels: Labels) -> Context:
-    lanes = [labels[lane.item] for block in blocks for lane in block.lanes]
-    return Context(labels=torch.tensor([-1 if label is None else label for label in lanes]))
+def _stream(block: BlockLayout, labels: Labels, **parts: Any) -> Stream:
+    classes = [labels[lane.item] for lane in block.lanes]
+    told = Context(labels=torch.tensor([-1 if label is None else label for label in classes]))
+    return Stream(block.shape, len(block.lanes), told, **parts)
 
 
 def add_static(
@@ -224,7 +214,7 @@ def add_static(
 
 
 def decode_blocks(
-    archive: Archive, exact: ExactGrid | None, numbers: Collection[int]
+    archive: Archive, exact: ExactPrior | None, numbers: Collection[int]
 ) -> Iterator[tuple[int, Integers]]:
     """Decodes blocks and yields each one's number and codes (T, L, P), in any order.
 
@@ -246,34 +236,36 @@ def decode_blocks(
 def waves(
     layout: Sequence[BlockLayout], numbers: Iterable[int], *, most_positions: int | None = None
 ) -> Iterator[list[int]]:
-    """Gathers blocks that are coded side by side: of one shape, and not too many at once."""
-    by_shape: dict[Grid, list[int]] = {}
+    """Gathers blocks that are coded side by side: of one shape, or of texts, and not too many at once."""
+    alike: dict[Grid, list[int]] = {}
     for number in numbers:
-        by_shape.setdefault(layout[number].shape, []).append(number)
-    for shape, same in by_shape.items():
-        most = WAVE_LANES if most_positions is None else most_positions // math.prod(shape)
-        yield from _cut(layout, same, min(WAVE_LANES, most))
+        shape = layout[number].shape
+        alike.setdefault(shape if len(shape) > 1 else (), []).append(number)
+    for same in alike.values():
+        yield from _cut(layout, same, most_positions)
 
 
-def _cut(layout: Sequence[BlockLayout], numbers: Iterable[int], most: int) -> Iterator[list[int]]:
-    wave, lanes = [], 0
+def _cut(layout: Sequence[BlockLayout], numbers: Iterable[int], most: int | None) -> Iterator[list[int]]:
+    wave: list[int] = []
+    lanes = positions = 0
     for number in numbers:
-        more = len(layout[number].lanes)
-        if wave and lanes + more > most:
+        block = layout[number]
+        more = len(block.lanes)
+        full = lanes + more > WAVE_LANES
+        if wave and (full or (most is not None and positions + more * block.positions > most)):
             yield wave
-            wave, lanes = [], 0
+            wave, lanes, positions = [], 0, 0
         wave.append(number)
         lanes += more
+        positions += more * block.positions
     yield wave
 
 
 def _decode_wave(
-    archive: Archive, exact: ExactGrid, numbers: Sequence[int]
+    archive: Archive, exact: ExactPrior, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Integers]]:
-    blocks = [archive.layout[number] for number in numbers]
-    payloads, lanes = [archive.payload(number) for number in numbers], [len(b.lanes) for b in blocks]
     labels = [item.label for item in archive.items]
-    found = decode_lanes(exact, blocks[0].shape, payloads, lanes, _context(blocks, labels))
-    for number, symbols in zip(numbers, found, strict=True):
+    coded = [_stream(archive.layout[n], labels, payload=archive.payload(n)) for n in numbers]
+    for number, symbols in zip(numbers, decode_lanes(exact, coded), strict=True):
         archive.check(number, symbols)
         yield number, symbols

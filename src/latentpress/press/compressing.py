@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import posixpath
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -19,19 +18,18 @@ from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.layout import BlockLayout, lay_out
 from latentpress.coding.names import check_name, output_names
 from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
-from latentpress.data.sources import ItemRef, Skipped, Source, open_sources
+from latentpress.data.sources import ItemRef, Skipped, Source, is_lost, open_sources
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.grid.streams import prepare
-from latentpress.items.image import IMAGE_SUFFIXES
 from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather, waves
-from latentpress.press.files import staged
+from latentpress.press.files import staged, suffix_of
 from latentpress.press.lossless import compress_lossless
 from latentpress.press.reading import read_items
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
-    from latentpress.grid.exact import ExactGrid
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
+    from latentpress.press.blocks import ExactPrior
 
 __all__ = ["compress", "encode_archive"]
 
@@ -40,7 +38,7 @@ Pixels = NDArray[np.uint8]
 
 
 def compress(
-    model: LatentModel,
+    model: AnyModel,
     sources: Source | Sequence[Path | str],
     out: Path | str | BinaryIO,
     *,
@@ -48,23 +46,27 @@ def compress(
     verify: bool = True,
     overwrite: bool = False,
     model_name: str = "",
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> Summary:
-    """Presses images into one archive.
+    """Presses images, or texts, into one archive.
 
     Args:
         model: the codec, in evaluation mode.
         sources: files, folders, zip, IDX or .npz files, or a `Source` of items already opened.
         out: the archive's path, or a binary stream.
         lossless: keep every pixel: code the codes, then the pixels given them, each item in the
-            smallest of this form, lossless WebP and plain samples.
+            smallest of this form, lossless WebP and plain samples. Texts are kept byte for byte in any
+            case, each in the smallest of this form, LZMA and its plain bytes.
         verify: decode the finished archive as `decompress` would and compare, before it gets its name.
         overwrite: replace an archive that is there.
         model_name: what messages call the model.
+        seed: with which a delta-VAE's decoder draws what the latents do not say, in an archive that is
+            not lossless.
         progress: called as things go on.
 
     Raises:
-        ItemError: an item is damaged, or an image was left out of the source; nothing is written.
+        ItemError: an item is damaged, or one was left out of the source; nothing is written.
         UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
         ArchiveError: verification failed; nothing is written.
         LatentpressError: `out` exists and `overwrite` is False, or `lossless` with a model that has no
@@ -83,17 +85,19 @@ def compress(
     """
     report = progress or _silent
     if not isinstance(sources, Source):
-        sources = open_sources(sources, channels=model.config.item.channels)
-    _check_skipped(sources.skipped)
-    _check_names([item.name for item in sources.items])
-    header = _header(model, model_name)
+        item = model.config.item
+        sources = open_sources(sources, kind=item.kind, channels=item.channels)
+    lossless = lossless or model.config.item.kind == "text"
+    header = _header(model, model_name, None if lossless or not model.draws else seed)
+    _check_skipped(sources.skipped, header.kind)
+    _check_names([item.name for item in sources.items], header.kind)
     if lossless or model.exact_prior is not None:
         prepare(len(sources.items), report)
     start = time.perf_counter()
     with staged(out, overwrite=overwrite) as file:
         if lossless:
             return compress_lossless(model, sources.items, file, header, report, start=start, verify=verify)
-        coding = _Coding(header, *read_items(model, sources.items, report))
+        coding = _Coding(header, *read_items(model, sources.items, header, report))
         encoder, everything = BlockEncoder(coding.header.sizes, model.exact_prior), range(len(coding.layout))
         blocks, model_bits = coding.blocks(encoder, everything, report)
         size = coding.write(file, blocks)
@@ -111,13 +115,14 @@ def compress(
         symbols=sum(item.size for item in coding.codes),
         seconds=time.perf_counter() - start,
         model_bits=model_bits,
+        kind=header.kind,
     )
 
 
 def encode_archive(
-    model: LatentModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
+    model: AnyModel, images: Mapping[str, Pixels], *, lossless: bool = False, verify: bool = True
 ) -> bytes:
-    """Presses images in memory, uint8 (H, W, C) by name, and returns the archive; see `compress`."""
+    """Presses items in memory, arrays by name, and returns the archive; see `compress`."""
     buffer = io.BytesIO()
     source = Source(tuple(ItemRef(name, None, partial(_same, pixels)) for name, pixels in images.items()))
     compress(model, source, buffer, lossless=lossless, verify=verify)
@@ -164,7 +169,7 @@ class _Coding:
         file.truncate()
         return write_archive(file, self.header, self.records, chosen, counts)
 
-    def failing(self, file: BinaryIO, exact: ExactGrid | None, report: Progress) -> set[int]:
+    def failing(self, file: BinaryIO, exact: ExactPrior | None, report: Progress) -> set[int]:
         """Returns the blocks of the archive in `file` that do not decode to these codes."""
         archive = Archive(file)
         if archive.header != self.header or list(archive.items) != self.records:
@@ -173,7 +178,7 @@ class _Coding:
         return {number for number in failing if self._failing_of(archive, exact, [number], _silent)}
 
     def _failing_of(
-        self, archive: Archive, exact: ExactGrid | None, numbers: Collection[int], report: Progress
+        self, archive: Archive, exact: ExactPrior | None, numbers: Collection[int], report: Progress
     ) -> set[int]:
         failing = set(numbers)  # one failing block ends the decoding of those beside it
         with suppress(ArchiveError):
@@ -192,31 +197,32 @@ def _same(pixels: Pixels) -> Pixels:
     return pixels
 
 
-def _check_skipped(skipped: Sequence[Skipped]) -> None:
-    for name, reason in skipped:
-        if posixpath.splitext(name.strip("'\""))[1].lower() in IMAGE_SUFFIXES:
-            raise ItemError(f"{name} would be left out ({reason}); rename it or take it away")
+def _check_skipped(skipped: Sequence[Skipped], kind: str) -> None:
+    for one in skipped:
+        if is_lost(one, kind):
+            raise ItemError(f"{one.name} would be left out ({one.reason}); rename it or take it away")
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], kind: str) -> None:
     if not 1 <= len(names) <= MAX_ITEMS:
         raise ItemError(f"an archive holds 1 to {MAX_ITEMS} items, got {len(names)}")
     if len(set(names)) != len(names):
         raise ItemError("two items have the same name; compress them into two archives")
     for name in names:
         check_name(name)
-    for name in output_names(names, ".png"):
+    for name in output_names(names, suffix_of(kind)):
         check_name(name)
 
 
-def _header(model: LatentModel, name: str) -> Header:
-    config = model.config
+def _header(model: AnyModel, name: str, seed: int | None) -> Header:
+    item = model.config.item
     return Header(
-        kind=config.item.kind,
-        channels=config.item.channels,
-        sizes=(config.latents.codebook_size,) * config.latents.num_partitions,
-        hop=(config.encoder.hop_length,) * 2,
+        kind=item.kind,
+        channels=item.channels,
+        sizes=model.sizes,
+        hop=model.hop,
         model="".join(char for char in name if char.isprintable()),
         prior_id=model.prior_id,
         codebook_id=model.codebook_id,
+        seed=seed,
     )

@@ -19,13 +19,14 @@ from latentpress.coding.names import check_name, output_names
 from latentpress.errors import ArchiveError, WrongModelError
 from latentpress.grid.streams import prepare
 from latentpress.items.image import write_png
+from latentpress.items.text import write_text
 from latentpress.press.blocks import decode_blocks
-from latentpress.press.files import refuse_existing, safe_path, staged
+from latentpress.press.files import refuse_existing, safe_path, staged, suffix_of
 from latentpress.press.pixels import decode_pixel_blocks, restore_pixels
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["decode_archive", "decompress", "verify_archive"]
 
@@ -38,22 +39,22 @@ Pixels = NDArray[np.uint8]
 
 def decompress(
     archive: ArchiveLike,
-    model: LatentModel,
+    model: AnyModel,
     out: Path | str | BinaryIO,
     *,
     only: str | Sequence[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
-    """Restores the items of an archive as PNG files below a folder.
+    """Restores the items of an archive below a folder: images as PNG files, texts as the files they were.
 
-    An item `a/b.jpg` becomes `a/b.png`; `latentpress.coding.names.output_names` says what happens
-    where two items would meet.
+    An image `a/b.jpg` becomes `a/b.png`, a text keeps its name;
+    `latentpress.coding.names.output_names` says what happens where two items would meet.
 
     Args:
         archive: a path, a binary stream, or the archive's bytes.
         model: the codec that made it, in evaluation mode.
-        out: a folder, made if need be; or a binary stream, for one item's PNG.
+        out: a folder, made if need be; or a binary stream, for one item.
         only: names of items or of folders of items; the other items are not even decoded.
         overwrite: replace files that are there.
         progress: called as things go on.
@@ -75,16 +76,19 @@ def decompress(
             if isinstance(target, Path):
                 target.parent.mkdir(parents=True, exist_ok=True)
             with staged(target, overwrite=overwrite) as file:
-                file.write(write_png(pixels))
+                file.write(write_text(pixels) if opened.header.kind == "text" else write_png(pixels))
             if progress is not None:
                 progress("decode", done, len(chosen))
         return _summary(opened, chosen, start)
 
 
 def decode_archive(
-    archive: ArchiveLike, model: LatentModel, *, only: str | Sequence[str] | None = None
+    archive: ArchiveLike, model: AnyModel, *, only: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, Pixels]]:
-    """Yields the name and the pixels, uint8 (H, W, C), of each item; raises as `decompress` does."""
+    """Yields the name and the array of each item, uint8: an image's pixels (H, W, C), a text's bytes (T, 1).
+
+    Raises as `decompress` does.
+    """
     with open_archive(archive) as opened:
         chosen = _choose(opened, only)
         _check_model(opened, model, chosen)
@@ -92,7 +96,7 @@ def decode_archive(
             yield opened.items[item].name, pixels
 
 
-def verify_archive(archive: ArchiveLike, model: LatentModel, *, progress: Progress | None = None) -> Summary:
+def verify_archive(archive: ArchiveLike, model: AnyModel, *, progress: Progress | None = None) -> Summary:
     """Decodes every block and checks its bytes and its symbols; raises as `decompress` does."""
     with open_archive(archive) as opened:
         items = range(len(opened.items))
@@ -117,9 +121,9 @@ def _prepare(archive: Archive, progress: Progress | None) -> None:
         prepare(len(archive.items), progress)
 
 
-def _check_model(archive: Archive, model: LatentModel, chosen: Iterable[int]) -> None:
+def _check_model(archive: Archive, model: AnyModel, chosen: Iterable[int]) -> None:
     """Raises unless the model is one that can decode the chosen items."""
-    header, config = archive.header, model.config
+    header = archive.header
     needed = f"the model {header.model!r}" if header.model else "a model"
     modes = {archive.modes[number] for item in chosen for number in archive.blocks_of[item]}
     if Mode.PIXELS in modes and header.pixels_id != model.pixels_id:
@@ -140,13 +144,11 @@ def _check_model(archive: Archive, model: LatentModel, chosen: Iterable[int]) ->
         )
     if header.lossless and Mode.PIXELS not in modes:
         return  # all that was asked for is stored whole: any model will do
-    sizes = (config.latents.codebook_size,) * config.latents.num_partitions
-    if config.pixels is not None and header.lossless and not config.pixels.use_codes:
-        sizes = ()
-    shape = (config.item.kind, config.item.channels, sizes, (config.encoder.hop_length,) * 2)
-    classes = len(config.labels) if config.prior is not None and config.prior.class_conditional else 0
+    exact = model.exact_pixels if header.lossless else None
+    sizes = () if exact is not None and exact.upsampler is None else model.sizes
+    shape = (model.config.item.kind, model.config.item.channels, sizes, model.hop)
     fits = shape == (header.kind, header.channels, header.sizes, header.hop)
-    if not fits or any(item.label is not None and item.label >= classes for item in archive.items):
+    if not fits or any(item.label is not None and item.label >= model.num_classes for item in archive.items):
         raise ArchiveError("damaged archive: its header does not fit the model that it names")
 
 
@@ -186,7 +188,7 @@ def _targets(
     names = [item.name for item in archive.items]
     for item in chosen:
         check_name(names[item])
-    outputs = output_names(names, ".png")
+    outputs = output_names(names, suffix_of(archive.header.kind))
     targets: dict[int, Path | BinaryIO] = {}
     for item in chosen:
         targets[item] = path = safe_path(Path(out), outputs[item])
@@ -194,7 +196,7 @@ def _targets(
     return targets
 
 
-def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
+def _restore(archive: Archive, model: AnyModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
     """Yields the number and the pixels of each item."""
     if archive.header.lossless:
         yield from _restore_pixels(archive, model, chosen)
@@ -212,9 +214,7 @@ def _restore(archive: Archive, model: LatentModel, chosen: Sequence[int]) -> Ite
         yield from _decode_group(archive, model, group, lanes)
 
 
-def _restore_pixels(
-    archive: Archive, model: LatentModel, chosen: Sequence[int]
-) -> Iterator[tuple[int, Pixels]]:
+def _restore_pixels(archive: Archive, model: AnyModel, chosen: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
     """As `_restore`, of a lossless archive: the very pixels that were pressed."""
     bands: dict[int, dict[int, Pixels]] = {item: {} for item in chosen}
     done: set[int] = set()
@@ -233,6 +233,8 @@ def _restore_pixels(
 
 
 def _pixels_of(archive: Archive, item: int, bands: dict[int, Pixels]) -> Pixels:
+    if not bands:  # an empty text
+        return np.zeros((0, archive.header.channels), np.uint8)
     differences = archive.header.differences and item not in archive.whole
     return restore_pixels(bands, differences=differences)
 
@@ -250,14 +252,21 @@ def _groups(archive: Archive, chosen: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _decode_group(
-    archive: Archive, model: LatentModel, group: Sequence[int], lanes: dict[int, dict[int, Integers]]
+    archive: Archive, model: AnyModel, group: Sequence[int], lanes: dict[int, dict[int, Integers]]
 ) -> Iterator[tuple[int, Pixels]]:
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for item in group:
         by_shape.setdefault(archive.items[item].shape, []).append(item)
+    from latentpress.model import CommittedModel  # imports torch
+
     for (height, width), items in by_shape.items():
         codes = np.stack([np.concatenate([part for _, part in sorted(lanes.pop(i).items())]) for i in items])
-        yield from zip(items, model.decode(codes.astype(np.int64), size=(height, width)), strict=True)
+        found, seed = codes.astype(np.int64), archive.header.seed
+        if isinstance(model, CommittedModel):
+            pixels = model.draw(found, (height, width), seed=seed or 0, numbers=items)
+        else:
+            pixels = model.decode(found, size=(height, width))
+        yield from zip(items, pixels, strict=True)
 
 
 def _summary(archive: Archive, chosen: Sequence[int], start: float) -> Summary:
@@ -272,4 +281,5 @@ def _summary(archive: Archive, chosen: Sequence[int], start: float) -> Summary:
         seconds=time.perf_counter() - start,
         lossless=header.lossless,
         whole=len(archive.whole.intersection(chosen)),
+        kind=header.kind,
     )

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from latentpress.coding.names import check_name
 from latentpress.errors import LatentpressError, UnsafePathError
 
-__all__ = ["refuse_existing", "safe_path", "staged"]
+__all__ = ["refuse_existing", "safe_path", "staged", "suffix_of"]
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -63,3 +63,12 @@ def safe_path(folder: Path, name: str) -> Path:
         if path.exists() and not path.is_dir():
             raise LatentpressError(f"{path} is in the way: a folder must stand there")
     return folder / name
+
+
+def suffix_of(kind: str) -> str | None:
+    """The suffix of the files that items of a kind become; None where they keep their own.
+
+    >>> suffix_of("image"), suffix_of("text")
+    ('.png', None)
+    """
+    return None if kind == "text" else ".png"

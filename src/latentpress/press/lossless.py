@@ -1,9 +1,10 @@
-"""Items into a lossless archive: every pixel, each item in the smallest form.
+"""Items into a lossless archive: every pixel or byte, each item in the smallest form.
 
 All items are coded by the model first: codes under the prior, pixels given the codes. What an item
-cost, its lanes' share of their blocks, is compared with its samples and with lossless WebP. Items that
-are smaller so are stored whole and taken out of their blocks, of which only those are coded again.
-Then the archive is decoded and compared, and items of blocks that fail are stored whole as well.
+cost, its lanes' share of their blocks, is compared with its samples and with lossless WebP, or LZMA of
+texts. Items that are smaller so are stored whole and taken out of their blocks, of which only those are
+coded again. Then the archive is decoded and compared, and items of blocks that fail are stored whole as
+well.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ from latentpress.data.sources import ItemRef
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.press.blocks import BlockEncoder, gather, waves
 from latentpress.press.pixels import (
-    WAVE_POSITIONS,
     decode_pixel_blocks,
     encode_pixels,
     gather_pixels,
     pack_whole,
+    pixel_waves,
 )
 from latentpress.press.reading import PixelStore, read_items
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
     from latentpress.grid.decoder import ExactDecoder
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["compress_lossless"]
 
-_VERIFIED_BLOCKS = 64
-"""Blocks verified together: their codes are in memory."""
+_VERIFIED_POSITIONS = 1 << 22
+"""Positions of blocks verified together: their codes are in memory."""
 
 Integers = NDArray[Any]
 
 
 def compress_lossless(
-    model: LatentModel,
+    model: AnyModel,
     items: Sequence[ItemRef],
     file: BinaryIO,
     header: Header,
@@ -71,13 +72,11 @@ def compress_lossless(
         raise LatentpressError(
             "the model has no decoder of pixels to press losslessly with; train one with --stage decoder"
         )
-    assert model.config.pixels is not None
-    differences = int(model.config.pixels.differences)
-    header = replace(header, pixels_id=model.pixels_id, differences=differences)
+    header = replace(header, pixels_id=model.pixels_id, differences=int(model.differences))
     if exact.upsampler is None:
         header = replace(header, sizes=(), prior_id=bytes(16))
-    records, codes = read_items(model, items, report, codes=exact.upsampler is not None)
-    coding = _Coding(model, exact, header, records, codes, PixelStore(items, header.channels))
+    records, codes = read_items(model, items, header, report, codes=exact.upsampler is not None)
+    coding = _Coding(model, exact, header, records, codes, PixelStore(items, header))
     coding.code(report)
     coding.store_whole(report)
     size = coding.write(file)
@@ -93,6 +92,7 @@ def compress_lossless(
         symbols=sum(item.size for number, item in enumerate(codes) if number not in coding.whole),
         seconds=time.perf_counter() - start,
         model_bits=coding.bits,
+        kind=header.kind,
         lossless=True,
         whole=len(coding.whole),
     )
@@ -103,7 +103,7 @@ class _Coding:
 
     def __init__(
         self,
-        model: LatentModel,
+        model: AnyModel,
         exact: ExactDecoder,
         header: Header,
         records: list[ItemRecord],
@@ -178,8 +178,7 @@ class _Coding:
             raise ArchiveError("the archive's index does not read as it was written; please report this")
         numbers = [n for n, block in enumerate(archive.layout) if block.part is not Part.CODES]
         done, failing = 0, set()
-        for start in range(0, len(numbers), _VERIFIED_BLOCKS):
-            group = numbers[start : start + _VERIFIED_BLOCKS]
+        for group in _groups(archive.layout, numbers):
             failing |= {n for n in self._failing_of(archive, group) if self._failing_of(archive, [n])}
             done += len(group)
             report("verify", done, len(numbers))
@@ -206,6 +205,21 @@ class _Coding:
             yield wave, encoder.encode(symbols, blocks, self.labels)
         codes = dict(enumerate(self.codes))
         pixels = [n for n in wanted if layout[n].part is Part.PIXELS]
-        for wave in waves(layout, pixels, most_positions=WAVE_POSITIONS):
+        for wave in pixel_waves(layout, pixels):
             given = (self.exact, self.pixels, [layout[number] for number in wave], self.shapes, codes)
             yield wave, encode_pixels(*given, differences=self.header.differences)
+
+
+def _groups(layout: Sequence[BlockLayout], numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Cuts blocks into runs that are verified together."""
+    group: list[int] = []
+    held = 0
+    for number in numbers:
+        positions = layout[number].positions * len(layout[number].lanes)
+        if group and held + positions > _VERIFIED_POSITIONS:
+            yield group
+            group, held = [], 0
+        group.append(number)
+        held += positions
+    if group:
+        yield group

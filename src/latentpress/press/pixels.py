@@ -1,9 +1,11 @@
-"""Pixels of lossless items to coded blocks and back.
+"""Pixels of lossless items, or the bytes of texts, to coded blocks and back.
 
     codes --exact upsampler--> context map --exact network + range coder--> differences --sums--> pixels
 
 A block's lanes are bands of items. The map of a band comes from the codes of its whole item, so codes
-are decoded first. An item stored whole needs neither: its block is its samples, or WebP.
+are decoded first. An item stored whole needs neither: its block is its samples, or WebP or LZMA.
+
+Here "pixels" are any item's samples: those of an image, (H, W, C), or the bytes of a text, (T, 1).
 """
 
 from __future__ import annotations
@@ -23,26 +25,33 @@ from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.grid.network import Context
+from latentpress.grid.streams import Stream
 from latentpress.items.differences import from_differences, to_differences
+from latentpress.items.text import pack_text, read_text, unpack_text, write_text
 from latentpress.items.webp import pack_webp, unpack_webp
 from latentpress.press.blocks import decode_blocks, decode_lanes, encode_lanes, waves
 
 if TYPE_CHECKING:
     from latentpress.grid.decoder import ExactDecoder
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = [
+    "TEXT_WAVE_POSITIONS",
     "WAVE_POSITIONS",
     "decode_pixel_blocks",
     "encode_pixels",
     "gather_pixels",
     "join_bands",
     "pack_whole",
+    "pixel_waves",
     "restore_pixels",
 ]
 
 WAVE_POSITIONS = 1 << 20
-"""Positions of the lanes coded side by side: their context map is in memory."""
+"""Positions of the lanes of images coded side by side: their context map is in memory."""
+
+TEXT_WAVE_POSITIONS = 1 << 22
+"""The same of texts: enough lanes for all processors."""
 
 Integers = NDArray[Any]
 Pixels = NDArray[np.uint8]
@@ -50,7 +59,7 @@ Codes = Mapping[int, Integers]
 
 
 def gather_pixels(pixels: Any, block: BlockLayout, differences: object) -> Pixels:
-    """Returns a block's symbols (T, L, C) out of the items' pixels, (H, W, C) by number.
+    """Returns a block's symbols (T, L, C) out of the items' pixels by number.
 
     They are differences if these are asked for, and samples otherwise or if the item is stored whole.
     """
@@ -72,11 +81,11 @@ def encode_pixels(
     codes: Codes,
     differences: object,
 ) -> list[tuple[Block, NDArray[np.float64]]]:
-    """Codes blocks of one shape.
+    """Codes blocks of one wave.
 
     Args:
         exact: the distribution of pixels.
-        pixels: (H, W, C) by the number of the item.
+        pixels: by the number of the item.
         blocks: what to code.
         shapes: the items' extents.
         codes: (*G, P) by the number of the item, if the decoder sees codes.
@@ -86,7 +95,14 @@ def encode_pixels(
         Each block, and the ideal length of each of its lanes in bits.
     """
     symbols = [gather_pixels(pixels, block, differences) for block in blocks]
-    coded = encode_lanes(exact.network, blocks[0].shape, symbols, _context(exact, blocks, shapes, codes))
+    told = _contexts(exact, blocks, shapes, codes)
+    coded = encode_lanes(
+        exact.network,
+        [
+            Stream(block.shape, len(block.lanes), context, symbols=own)
+            for block, context, own in zip(blocks, told, symbols, strict=True)
+        ],
+    )
     return [
         (Block(Mode.PIXELS, payload, symbols_crc(own)), bits)
         for own, (payload, bits) in zip(symbols, coded, strict=True)
@@ -94,20 +110,20 @@ def encode_pixels(
 
 
 def pack_whole(pixels: Pixels) -> Block:
-    """An item's own block: WebP where that is smaller than its samples, and is proven to restore them."""
+    """An item's own block: WebP or LZMA if smaller than its samples, and proven to restore them."""
     symbols = pixels.reshape(-1, 1, pixels.shape[-1])
     crc = symbols_crc(symbols)
     raw = Block(Mode.RAW, modes.encode_raw(symbols, (256,) * pixels.shape[-1]), crc)
-    packed = pack_webp(pixels)
+    mode = Mode.WEBP if pixels.ndim == 3 else Mode.LZMA
+    packed = pack_webp(pixels) if mode is Mode.WEBP else pack_text(write_text(pixels))
     if packed is None or len(packed) >= len(raw.payload):
         return raw
-    height, width, channels = pixels.shape
-    same = np.array_equal(unpack_webp(packed, (height, width), channels), pixels)
-    return Block(Mode.WEBP, packed, crc) if same else raw
+    same = np.array_equal(_unpacked(mode, packed, pixels.shape), pixels)
+    return Block(mode, packed, crc) if same else raw
 
 
 def decode_pixel_blocks(
-    archive: Archive, model: LatentModel, numbers: Collection[int]
+    archive: Archive, model: AnyModel, numbers: Collection[int]
 ) -> Iterator[tuple[int, Integers]]:
     """Decodes blocks of pixels and yields each one's number and symbols (T, L, C), in any order.
 
@@ -128,15 +144,23 @@ def decode_pixel_blocks(
         raise ArchiveError("this archive needs a decoder of pixels, and the model has none")
     shapes = [item.shape for item in archive.items]
     codes = _decode_codes(archive, model, {lane.item for n in coded for lane in archive.layout[n].lanes})
-    for wave in waves(archive.layout, coded, most_positions=WAVE_POSITIONS):
+    for wave in pixel_waves(archive.layout, coded):
         blocks = [archive.layout[number] for number in wave]
-        payloads = [archive.payload(number) for number in wave]
-        lanes = [len(block.lanes) for block in blocks]
-        context = _context(exact, blocks, shapes, codes)
-        found = decode_lanes(exact.network, blocks[0].shape, payloads, lanes, context)
-        for number, symbols in zip(wave, found, strict=True):
+        told = _contexts(exact, blocks, shapes, codes)
+        streams = [
+            Stream(block.shape, len(block.lanes), context, archive.payload(number))
+            for number, block, context in zip(wave, blocks, told, strict=True)
+        ]
+        for number, symbols in zip(wave, decode_lanes(exact.network, streams), strict=True):
             archive.check(number, symbols)
             yield number, symbols
+
+
+def pixel_waves(layout: Sequence[BlockLayout], numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Gathers blocks of pixels that are coded side by side."""
+    texts = bool(numbers) and len(layout[numbers[0]].shape) == 1
+    most = TEXT_WAVE_POSITIONS if texts else WAVE_POSITIONS
+    yield from waves(layout, numbers, most_positions=most)
 
 
 def join_bands(bands: Mapping[int, Integers]) -> Integers:
@@ -150,7 +174,7 @@ def restore_pixels(bands: Mapping[int, Pixels], *, differences: object) -> Pixel
     return from_differences(symbols) if differences else symbols
 
 
-def _decode_codes(archive: Archive, model: LatentModel, items: Collection[int]) -> dict[int, Integers]:
+def _decode_codes(archive: Archive, model: AnyModel, items: Collection[int]) -> dict[int, Integers]:
     """The codes (*G, P) of items, by number; none in an archive without codes."""
     if not archive.header.sizes:
         return {}
@@ -165,35 +189,44 @@ def _decode_codes(archive: Archive, model: LatentModel, items: Collection[int]) 
 
 
 def _unpack_whole(archive: Archive, number: int) -> Integers:
-    if archive.modes[number] is not Mode.WEBP:
+    if archive.modes[number] is Mode.RAW:
         return archive.stored_codes(number)
-    height, width = archive.layout[number].shape
-    channels = archive.header.channels
+    shape = (*archive.layout[number].shape, archive.header.channels)
     try:
-        pixels = unpack_webp(archive.payload(number), (height, width), channels)
+        pixels = _unpacked(archive.modes[number], archive.payload(number), shape)
     except ItemError as error:
         raise ArchiveError(f"damaged archive: block {number}: {error}") from None
-    symbols = pixels.reshape(-1, 1, channels)
+    symbols = pixels.reshape(-1, 1, shape[-1])
     archive.check(number, symbols)
     return symbols
 
 
-def _context(
+def _unpacked(mode: Mode, packed: bytes, shape: tuple[int, ...]) -> Pixels:
+    """An item of that shape out of WebP or LZMA; raises `ItemError` where it is damaged."""
+    if mode is Mode.LZMA:
+        return read_text(unpack_text(packed, shape[0]))
+    height, width, channels = shape
+    return unpack_webp(packed, (height, width), channels)
+
+
+def _contexts(
     exact: ExactDecoder, blocks: Sequence[BlockLayout], shapes: Sequence[Grid], codes: Codes
-) -> Context:
-    """The context maps of all lanes of blocks of one shape, in order."""
+) -> list[Context]:
+    """The context maps of the lanes of each block; those of bands that are alike are made together."""
     if exact.upsampler is None:
-        return Context()
-    lanes = [lane for block in blocks for lane in block.lanes]
-    alike: dict[tuple[Grid, int, int], list[int]] = {}
-    for place, lane in enumerate(lanes):
-        alike.setdefault((shapes[lane.item], lane.start, lane.stop), []).append(place)
-    maps: Tensor | None = None
+        return [Context()] * len(blocks)
+    alike: dict[tuple[Grid, int, int], list[tuple[int, int]]] = {}
+    for number, block in enumerate(blocks):
+        for place, lane in enumerate(block.lanes):
+            alike.setdefault((shapes[lane.item], lane.start, lane.stop), []).append((number, place))
+    maps: dict[int, Tensor] = {}
     for (shape, start, stop), places in alike.items():
-        stacked = np.stack([codes[lanes[place].item] for place in places]).astype(np.int64)
+        items = [blocks[number].lanes[place].item for number, place in places]
+        stacked = np.stack([codes[item] for item in items]).astype(np.int64)
         found = exact.context(torch.from_numpy(stacked), shape, (start, stop)).map
         assert found is not None
-        if maps is None:
-            maps = found.new_empty(len(lanes), *found.shape[1:])
-        maps[torch.tensor(places, device=maps.device)] = found
-    return Context(maps)
+        for own, (number, place) in zip(found, places, strict=True):
+            if number not in maps:
+                maps[number] = found.new_empty(len(blocks[number].lanes), *own.shape)
+            maps[number][place] = own
+    return [Context(maps[number]) for number in range(len(blocks))]

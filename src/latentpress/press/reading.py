@@ -1,4 +1,7 @@
-"""Items on their way into an archive: their pixels, records and codes, few at a time."""
+"""Items on their way into an archive: their pixels, records and codes, few at a time.
+
+Here "pixels" are any item's samples: those of an image, (H, W, C), or the bytes of a text, (T, 1).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.records import MAX_SAMPLES, MAX_SIDE, ItemRecord
+from latentpress.coding.records import MAX_SAMPLES, MAX_SIDE, Header, ItemRecord
 from latentpress.data.sources import ItemRef
 from latentpress.errors import ItemError
 from latentpress.press.summary import Progress
 
 if TYPE_CHECKING:
-    from latentpress.model import LatentModel
+    from latentpress.model import AnyModel
 
 __all__ = ["PixelStore", "read_items"]
 
@@ -29,20 +32,20 @@ Pixels = NDArray[np.uint8]
 class PixelStore:
     """The pixels of items by their numbers; those asked for last are kept, the others read again."""
 
-    def __init__(self, items: Sequence[ItemRef], channels: int) -> None:
-        self._items, self._channels = items, channels
+    def __init__(self, items: Sequence[ItemRef], header: Header) -> None:
+        self._items, self._header = items, header
         self._kept: OrderedDict[int, Pixels] = OrderedDict()
         self._held = 0
         self._shapes: dict[int, tuple[int, ...]] = {}
 
     def __getitem__(self, number: int) -> Pixels:
-        """The pixels of an item, uint8 (H, W, C)."""
+        """The pixels of an item, uint8."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
         item = self._items[number]
         pixels = item.read()
-        _check_pixels(item.name, pixels, self._channels)
+        _check_pixels(item.name, pixels, self._header)
         if self._shapes.setdefault(number, pixels.shape) != pixels.shape:
             raise ItemError(f"{item.name}: the file changed while it was being pressed")
         self._kept[number] = pixels
@@ -53,25 +56,25 @@ class PixelStore:
 
 
 def read_items(
-    model: LatentModel, items: Sequence[ItemRef], report: Progress, *, codes: bool = True
+    model: AnyModel, items: Sequence[ItemRef], header: Header, report: Progress, *, codes: bool = True
 ) -> tuple[list[ItemRecord], list[Integers]]:
     """Returns each item's record and, if wanted, codes (*G, P), uint16, holding few pixels at a time."""
     records: list[ItemRecord] = []
     found: list[Integers] = []
-    for group in _groups(model, items):
-        records += [ItemRecord(item.name, pixels.shape[:2], _label(model, item)) for item, pixels in group]
+    for group in _groups(items, header):
+        records += [ItemRecord(item.name, pixels.shape[:-1], _label(model, item)) for item, pixels in group]
         if codes:
             found += _encode_group(model, [pixels for _, pixels in group])
         report("encode", len(records), len(items))
     return records, found
 
 
-def _groups(model: LatentModel, items: Iterable[ItemRef]) -> Iterator[list[tuple[ItemRef, Pixels]]]:
+def _groups(items: Iterable[ItemRef], header: Header) -> Iterator[list[tuple[ItemRef, Pixels]]]:
     group: list[tuple[ItemRef, Pixels]] = []
     held = 0
     for item in items:
         pixels = item.read()
-        _check_pixels(item.name, pixels, model.config.item.channels)
+        _check_pixels(item.name, pixels, header)
         if group and held + pixels.size > _GROUP_SAMPLES:
             yield group
             group, held = [], 0
@@ -80,7 +83,12 @@ def _groups(model: LatentModel, items: Iterable[ItemRef]) -> Iterator[list[tuple
     yield group
 
 
-def _check_pixels(name: str, pixels: Pixels, channels: int) -> None:
+def _check_pixels(name: str, pixels: Pixels, header: Header) -> None:
+    channels = header.channels
+    if header.kind == "text":
+        if pixels.ndim != 2 or pixels.shape[1] != channels or len(pixels) > MAX_SAMPLES:
+            raise ItemError(f"{name}: a text is an array (T, 1) of at most {MAX_SAMPLES} bytes")
+        return
     if pixels.ndim != 3 or pixels.shape[2] != channels:
         raise ItemError(f"{name}: the model takes {channels} channels a pixel")
     if not 1 <= pixels.shape[0] * pixels.shape[1] <= MAX_SAMPLES:
@@ -89,19 +97,22 @@ def _check_pixels(name: str, pixels: Pixels, channels: int) -> None:
         raise ItemError(f"{name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
 
 
-def _encode_group(model: LatentModel, images: Sequence[Pixels]) -> list[Integers]:
+def _encode_group(model: AnyModel, images: Sequence[Pixels]) -> list[Integers]:
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, pixels in enumerate(images):
         by_shape.setdefault(pixels.shape, []).append(index)
     codes: dict[int, Integers] = {}
-    for indices in by_shape.values():
+    for shape, indices in by_shape.items():
+        if not shape[0]:  # an empty text
+            codes.update(dict.fromkeys(indices, np.zeros((0, len(model.sizes)), np.uint16)))
+            continue
         batch = model.encode(np.stack([images[index] for index in indices]))
         codes.update(zip(indices, batch.numpy().astype(np.uint16), strict=True))
     return [codes[index] for index in range(len(images))]
 
 
-def _label(model: LatentModel, item: ItemRef) -> int | None:
-    prior, labels = model.config.prior, model.config.labels
-    if prior is None or not prior.class_conditional or item.label not in labels:
+def _label(model: AnyModel, item: ItemRef) -> int | None:
+    labels = model.config.labels
+    if not model.num_classes or item.label not in labels:
         return None
     return labels.index(item.label)

@@ -17,7 +17,7 @@ class Summary:
 
     Attributes:
         items: how many were handled.
-        dims: their samples (pixels times channels), each a byte before compression.
+        dims: their samples (pixels times channels, or bytes), each a byte before compression.
         archive_bytes: the whole archive.
         symbols: codes of these items.
         seconds: wall time.
@@ -26,6 +26,7 @@ class Summary:
             In a lossless archive that of the pixels too, and the bytes of items that are stored whole.
         lossless: whether the archive gives back every pixel.
         whole: in a lossless archive, how many of the items are stored whole: dearer under the model.
+        kind: of the items, "image" or "text".
     """
 
     items: int
@@ -36,8 +37,9 @@ class Summary:
     model_bits: float | None = None
     lossless: bool = False
     whole: int = 0
+    kind: str = "image"
 
     @property
     def bits_per_dim(self) -> float:
-        """Archive bits per sample of these items."""
-        return 8 * self.archive_bytes / self.dims
+        """Archive bits per sample of these items; 0 where they have none."""
+        return 8 * self.archive_bytes / self.dims if self.dims else 0.0

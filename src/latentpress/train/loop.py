@@ -54,16 +54,16 @@ class Stage(Protocol[B]):
     name: str
     config: StageConfig
 
-    def parameters(self) -> list[Parameter]:
-        """What the optimiser moves."""
+    def groups(self) -> list[list[Parameter]]:
+        """What the optimiser moves, in groups whose gradients are clipped apart from one another."""
         ...
 
     def batches(self, start: int) -> Iterator[B]:
         """Endless batches from number `start` on; batch i is a pure function of i."""
         ...
 
-    def loss(self, batch: B) -> StageLoss:
-        """The loss of one batch, in training mode."""
+    def loss(self, batch: B, progress: float) -> StageLoss:
+        """The loss of one batch, in training mode, at `progress` of the stage, 0 to 1."""
         ...
 
     def stepped(self) -> None:
@@ -150,7 +150,8 @@ class Training:
     ) -> None:
         self.stage, self.model, self.position = stage, model, position
         self.device, self.replicas, self.seed = device, replicas, seed
-        self.parameters = stage.parameters()
+        self.groups = stage.groups()
+        self.parameters = [parameter for group in self.groups for parameter in group]
         self.optimizer = build_optimizer(stage.config, self.parameters)
         self.average = WeightAverage(self.parameters, stage.config.average_decay)
 
@@ -163,13 +164,14 @@ class Training:
         figures: dict[str, Tensor] = {}
         for _ in range(config.accumulate):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = self.stage.loss(next(batches))
+                loss = self.stage.loss(next(batches), progress)
             (loss.total / config.accumulate).backward()
             for name, value in {"loss": loss.total, **loss.figures}.items():
                 share = value.detach() / config.accumulate
                 figures[name] = figures[name] + share if name in figures else share
         self.replicas.average_gradients(self.parameters)
-        figures["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+        norms = [nn.utils.clip_grad_norm_(group, config.clip_norm) for group in self.groups]
+        figures["gradient_norm"] = norms[0]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(position.stage_step + 1)

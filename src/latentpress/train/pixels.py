@@ -46,15 +46,15 @@ class PixelStage:
         model.eval().requires_grad_(False)
         self.pixels.train().requires_grad_(True)
 
-    def parameters(self) -> list[Parameter]:
+    def groups(self) -> list[list[Parameter]]:
         """What the optimiser moves."""
-        return list(self.pixels.parameters())
+        return [list(self.pixels.parameters())]
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Batches of pixels from number `start` on."""
         return self.source.stream(start)
 
-    def loss(self, batch: Batch) -> StageLoss:
+    def loss(self, batch: Batch, progress: float) -> StageLoss:
         """The loss of `batch`, in nats per dimension."""
         nats = pixel_nats(self.model, batch.pixels).mean() / batch.pixels[0].numel()
         return StageLoss(nats, {"pixel_bits_per_dim": nats.detach() / math.log(2)})

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import RunConfig, StageConfig
+from latentpress.config import CommittedModelConfig, RunConfig, StageConfig
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
@@ -34,7 +34,7 @@ def plan_stages(
         raise ConfigError("the limit of a training must be positive")
     names: list[StageName] = [name for name in STAGES if name in stages and name in _possible(config)]
     if not names:
-        raise ConfigError(_missing(stages[0]))
+        raise ConfigError(_missing(config, stages[0]))
     if steps is None and seconds is None:
         return {name: Limit(steps=stage_config(config, name).steps) for name in names}
     ends = _ends(config, names)
@@ -52,8 +52,11 @@ def stage_config(config: RunConfig, name: StageName) -> StageConfig:
 
 
 def _possible(config: RunConfig) -> set[StageName]:
-    prior = config.model.prior
     possible: set[StageName] = {"codec"}
+    if isinstance(config.model, CommittedModelConfig):
+        fitted = config.model.latents is not None and config.model.auxiliary is not None
+        return possible | ({"prior"} if fitted else set())
+    prior = config.model.prior
     if prior is not None and prior.training == "after":
         possible.add("prior")
     if config.model.pixels is not None:
@@ -61,7 +64,12 @@ def _possible(config: RunConfig) -> set[StageName]:
     return possible
 
 
-def _missing(stage: StageName) -> str:
+def _missing(config: RunConfig, stage: StageName) -> str:
+    if isinstance(config.model, CommittedModelConfig):
+        return {
+            "prior": "stage prior: the model has no auxiliary prior that could be refitted",
+            "decoder": "stage decoder: a delta-VAE's decoder is trained with its encoder, in the stage codec",
+        }.get(stage, f"there is no stage {stage}")
     if stage == "decoder":
         return (
             "stage decoder: this configuration has no pixels section; take the preset image-lossless, "

@@ -7,9 +7,11 @@ import hashlib
 
 import numpy as np
 
-from latentpress.config import ModelConfig
+from latentpress.config import CommittedModelConfig, ImageConfig, ModelConfig
 from latentpress.data.loading import Pool
+from latentpress.data.windows import TextPool
 from latentpress.errors import TrainingError
+from latentpress.train.texts import check_text_pool, text_pool_digest
 
 __all__ = ["check_pool", "pool_digest", "split"]
 
@@ -30,8 +32,13 @@ def split(pool: Pool) -> tuple[Pool, Pool | None]:
     return _subset(pool, np.delete(np.arange(len(pool)), held)), _subset(pool, held)
 
 
-def check_pool(pool: Pool, config: ModelConfig) -> None:
+def check_pool(pool: Pool | TextPool, config: ModelConfig | CommittedModelConfig) -> None:
     """Raises `TrainingError` where the items do not fit the model."""
+    if isinstance(pool, TextPool) != (config.item.kind == "text"):
+        raise TrainingError(f"the model is one of {config.item.kind}s, and the items are others")
+    if isinstance(pool, TextPool):
+        check_text_pool(pool)
+        return
     if not len(pool):
         raise TrainingError("there is no item to train on: the sources hold no readable image")
     if pool.channels != config.item.channels:
@@ -39,13 +46,21 @@ def check_pool(pool: Pool, config: ModelConfig) -> None:
             f"the items have {pool.channels} channels and the model {config.item.channels}; "
             f"set model.item.channels={pool.channels}, or read them with channels={config.item.channels}"
         )
+    if isinstance(config, CommittedModelConfig):
+        if isinstance(config.item, ImageConfig) and (pool.shapes[:, 1:] != config.item.size).any():
+            raise TrainingError(
+                f"a delta-VAE of images knows one size, here {config.item.size}, and some items have another"
+            )
+        return
     conditional = config.prior is not None and config.prior.class_conditional
     if conditional and config.labels != pool.label_names:
         raise TrainingError("model.labels are not the labels of the items; give those, in sorted order")
 
 
-def pool_digest(pool: Pool) -> str:
+def pool_digest(pool: Pool | TextPool) -> str:
     """Hash of the items' names, labels and shapes: it tells one data set from another."""
+    if isinstance(pool, TextPool):
+        return text_pool_digest(pool)
     digest = hashlib.blake2b("\0".join(pool.names).encode(), digest_size=16)
     digest.update(pool.labels.astype("<i8").tobytes() + pool.shapes.astype("<i8").tobytes())
     return digest.hexdigest()

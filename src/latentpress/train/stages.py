@@ -63,15 +63,15 @@ class CodecStage:
         if model.pixels is not None:
             model.pixels.requires_grad_(False)
 
-    def parameters(self) -> list[Parameter]:
+    def groups(self) -> list[list[Parameter]]:
         """What the optimiser moves."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return [[parameter for parameter in self.model.parameters() if parameter.requires_grad]]
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Batches of pixels from number `start` on."""
         return self.source.stream(start)
 
-    def loss(self, batch: Batch) -> StageLoss:
+    def loss(self, batch: Batch, progress: float) -> StageLoss:
         """The loss of `batch`, in nats per dimension."""
         model = self.model
         signal = to_signal(batch.pixels.to(model.device, non_blocking=True))
@@ -119,15 +119,15 @@ class PriorStage:
         model.eval().requires_grad_(False)
         self.prior.train().requires_grad_(True)
 
-    def parameters(self) -> list[Parameter]:
+    def groups(self) -> list[list[Parameter]]:
         """What the optimiser moves."""
-        return list(self.prior.parameters())
+        return [list(self.prior.parameters())]
 
     def batches(self, start: int) -> Iterator[CodeBatch]:
         """Batches of codes from number `start` on."""
         return self.source.stream(start)
 
-    def loss(self, batch: CodeBatch) -> StageLoss:
+    def loss(self, batch: CodeBatch, progress: float) -> StageLoss:
         """The loss of `batch`, in nats per code."""
         return _prior_loss(self.model, batch)
 

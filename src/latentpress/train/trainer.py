@@ -15,24 +15,25 @@ import torch
 from torch import Tensor
 
 from latentpress.checkpoint import write_atomically
-from latentpress.config import ModelConfig, RunConfig, StageConfig, to_json
-from latentpress.data.batches import Batch, Batches
+from latentpress.config import ModelConfig, RunConfig, to_json
 from latentpress.data.loading import Pool
+from latentpress.data.windows import TextPool
 from latentpress.errors import TrainingError
-from latentpress.model import LatentModel, build, resolve_device
-from latentpress.train.card import model_card
-from latentpress.train.codes import code_source
-from latentpress.train.loop import Limit, Stage, StopSignals, Training, fit
+from latentpress.model import AnyModel, build, load, resolve_device
+from latentpress.train.codebook import CodebookRecipe
+from latentpress.train.delta import DeltaRecipe
+from latentpress.train.loop import Limit, StopSignals, Training, fit
 from latentpress.train.metrics import MetricsSink, open_sinks
-from latentpress.train.pixels import PixelStage
-from latentpress.train.plan import STAGES, StageName, plan_stages, stage_config
-from latentpress.train.pools import check_pool, pool_digest, split
-from latentpress.train.replicas import Replicas, join_replicas
+from latentpress.train.plan import STAGES, StageName, plan_stages
+from latentpress.train.pools import check_pool, pool_digest
+from latentpress.train.recipes import Recipe, Setting
+from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder
-from latentpress.train.stages import CodecStage, PriorStage
-from latentpress.train.validation import codec_figures, pixel_figures, prior_figures, sample_sheet
 
 __all__ = ["Progress", "StageName", "TrainResult", "run"]
+
+_FITTED = ("prior", "pixels", "auxiliary")
+"""Parts of models that are fitted after the codec."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class TrainResult:
         figures: the last figures on held-out items; empty where there are none.
     """
 
-    model: LatentModel
+    model: Any
     folder: Path
     steps: int
     seconds: float
@@ -79,7 +80,7 @@ class TrainResult:
 
 def run(
     config: RunConfig,
-    pool: Pool,
+    pool: Pool | TextPool,
     folder: Path | str,
     *,
     steps: int | None = None,
@@ -123,9 +124,9 @@ def run(
     plan = plan_stages(config, stages, steps, seconds)
     check_pool(pool, config.model)
     folder = Path(folder)
-    alone = list(plan) == ["decoder"] and not _needs_codec(config.model)
+    alone = list(plan) == ["decoder"] and not _needs_codec(config)
     fresh = "codec" in plan or (alone and not _has_model(folder))
-    codec = None if fresh else LatentModel.from_pretrained(folder, "cpu")
+    codec = None if fresh else load(folder, "cpu")
     identity = {
         **json.loads(to_json(config)),
         "stages": list(plan),
@@ -135,7 +136,7 @@ def run(
         "data": pool_digest(pool),
     }
     if codec is not None and not alone:
-        identity["codec_weights"] = _digest(_codec_weights(codec))
+        identity["codec_weights"] = _digest(_weights(codec, lambda part: part not in _FITTED))
     with ExitStack() as stack:
         replicas, place = stack.enter_context(join_replicas(resolve_device(device)))
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
@@ -147,7 +148,8 @@ def run(
                 )
             runs.claim(identity)
         replicas.wait()
-        session = _Session(config, pool, folder, codec, seed, place, replicas, progress or (lambda _: None))
+        setting = Setting(config, pool, seed, place, replicas)
+        session = _Session(setting, folder, codec, progress or (lambda _: None))
         return session.run(plan, runs, checkpoint_seconds)
 
 
@@ -155,17 +157,21 @@ def _has_model(folder: Path) -> bool:
     return (folder / "model.safetensors").exists()
 
 
-def _needs_codec(config: ModelConfig) -> bool:
-    """Whether the decoder of pixels looks at codes."""
-    return config.pixels is None or config.pixels.use_codes
+def _needs_codec(config: RunConfig) -> bool:
+    """Whether a stage "decoder" looks at codes."""
+    return (
+        not isinstance(config.model, ModelConfig)
+        or config.model.pixels is None
+        or config.model.pixels.use_codes
+    )
 
 
-def _codec_weights(model: LatentModel) -> dict[str, Tensor]:
-    """What a model holds besides its prior and its decoder of pixels."""
-    return _weights(model, lambda part: part not in ("prior", "pixels"))
+def _recipe(setting: Setting) -> Recipe:
+    kind = CodebookRecipe if isinstance(setting.config.model, ModelConfig) else DeltaRecipe
+    return kind(setting)
 
 
-def _weights(model: LatentModel, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+def _weights(model: AnyModel, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     """The weights of the parts whose names are `wanted`."""
     return {name: value for name, value in model.state_dict().items() if wanted(name.partition(".")[0])}
 
@@ -184,18 +190,14 @@ class _Session:
 
     def __init__(
         self,
-        config: RunConfig,
-        pool: Pool,
+        setting: Setting,
         folder: Path,
-        codec: LatentModel | None,
-        seed: int,
-        device: torch.device,
-        replicas: Replicas,
+        codec: AnyModel | None,
         progress: Callable[[Progress], None],
     ) -> None:
-        self.config, self.folder, self.codec, self.seed = config, folder, codec, seed
-        self.device, self.replicas, self.progress = device, replicas, progress
-        self.pool, self.held_out = split(pool)
+        self.config, self.device, self.replicas = setting.config, setting.device, setting.replicas
+        self.seed, self.folder, self.codec, self.progress = setting.seed, folder, codec, progress
+        self.recipe = _recipe(setting)
         self.signals = StopSignals()
         self.figures: dict[str, float] = {}
         self.sinks: list[MetricsSink] = []
@@ -214,16 +216,14 @@ class _Session:
                 if name != position.stage:
                     checkpoint = None
                     position = Position(name, 0, position.step, position.elapsed, position.elapsed)
-                stage = self._stage(name, model, plan[name])
+                stage = self.recipe.stage(name, model, plan[name])
                 training = Training(
                     stage, model, position, device=self.device, replicas=self.replicas, seed=self.seed
                 )
                 if checkpoint is not None:
                     training.restore(checkpoint)
                     self._adopt(model, plan)
-                    if name == "decoder" and model.exact_prior is None and _has_model(self.folder):
-                        before = LatentModel.from_pretrained(self.folder, self.device)
-                        model.exact_prior = before.exact_prior  # what the stage before this one left
+                    self._recall(model, name)
                 reached = self._fit(training, plan[name], model, runs, save_seconds)
                 position = training.position
                 if not reached:
@@ -232,7 +232,7 @@ class _Session:
                     training.finish()
                     self._save_model(model, position)
             if over:
-                model = LatentModel.from_pretrained(self.folder, self.device)
+                model = load(self.folder, self.device)
             elif reached and self.replicas.first:
                 runs.finish()
         finally:
@@ -243,112 +243,64 @@ class _Session:
         return TrainResult(model.eval(), self.folder, position.step, position.elapsed, reached, self.figures)
 
     def _fit(
-        self, training: Training, limit: Limit, model: LatentModel, runs: RunFolder, save_seconds: float
+        self, training: Training, limit: Limit, model: AnyModel, runs: RunFolder, save_seconds: float
     ) -> bool:
-        config, decoder = training.stage.config, training.stage.name == "decoder"
-        held_out = self._held_out_batches(config, model.hop_length)
-        whole = self._held_out_batches(config, 1) if decoder else []
-
         def save() -> None:
             if self.replicas.first:
                 runs.save(training.checkpoint())
                 with training.average.applied():
-                    self._judge(model, training.position, limit, held_out, whole, runs.path / "samples")
+                    self._judge(model, training.position, limit, runs.path / "samples")
 
         def report(position: Position, figures: dict[str, float]) -> None:
-            warning = None
-            if position.stage == "codec":
-                usage = model.latents.usage()
-                figures, warning = {**figures, "perplexity": usage.perplexity}, usage.warning
-            self._report(position, limit, figures, warning)
+            live, warning = self.recipe.live(position.stage, model)
+            self._report(position, limit, {**figures, **live}, warning)
 
         return fit(training, limit, signals=self.signals, report=report, save=save, save_seconds=save_seconds)
 
-    def _model(self, plan: Mapping[StageName, Limit]) -> LatentModel:
+    def _model(self, plan: Mapping[StageName, Limit]) -> Any:
         """A new model, with what the folder's model has of the parts that are not trained."""
         torch.manual_seed(self.seed)
         model = build(self.config.model).to(self.device)
         self._adopt(model, plan)
         return model
 
-    def _adopt(self, model: LatentModel, plan: Mapping[StageName, Limit]) -> None:
-        """Gives `model` the folder's codec, and its prior and decoder of pixels where they stay."""
+    def _adopt(self, model: Any, plan: Mapping[StageName, Limit]) -> None:
+        """Gives `model` the folder's codec, and the parts fitted after it where they stay."""
         if self.codec is None:
             return
-        kept = ["item", "encoder", "latents", "decoder", "likelihood"]
-        kept += [part for part, stage in (("prior", "prior"), ("pixels", "decoder")) if stage not in plan]
+        staying = {stage: part for stage, part in self.recipe.fitted.items() if stage not in plan}
         old, new = self.codec.config, model.config
-        old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
+        if new.item.kind == "text" or isinstance(new, ModelConfig):
+            old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
+        kept = [*self.recipe.fixed, *staying.values()]
+        if type(old) is not type(new):
+            raise TrainingError(f"{self.folder} holds a model of another kind")
         if differing := [part for part in kept if getattr(old, part) != getattr(new, part)]:
             raise TrainingError(f"the codec in {self.folder} has other settings: {', '.join(differing)}")
-        trained = {"prior" if stage == "prior" else "pixels" for stage in plan}
+        trained = set(self.recipe.fitted.values()) - set(staying.values())
         model.load_state_dict(_weights(self.codec, lambda part: part not in trained), strict=False)
-        if "prior" in kept and self.codec.exact_prior is not None:
-            model.exact_prior = self.codec.exact_prior.to(self.device)
-        if "pixels" in kept and self.codec.exact_pixels is not None:
-            model.exact_pixels = self.codec.exact_pixels.to(self.device)
+        settled = self.recipe.settled.get(next(iter(plan)), ())
+        for name in {*settled, *(f"exact_{part}" for part in staying.values())}:
+            if (exact := getattr(self.codec, name, None)) is not None:
+                setattr(model, name, exact.to(self.device))
 
-    def _stage(self, name: StageName, model: LatentModel, limit: Limit) -> Stage[Any]:
-        config, hop = stage_config(self.config, name), model.hop_length
-        batches = Batches(
-            self.pool,
-            batch_size=config.batch_size,
-            crop=config.crop,
-            flip=config.flip,
-            seed=len(STAGES) * self.seed + STAGES.index(name),
-            multiple_of=1 if name == "decoder" else hop,
-            corner_step=hop if name == "decoder" and _needs_codec(model.config) else 1,
-            rank=self.replicas.rank,
-            world=self.replicas.world,
-        )
-        if name == "codec":
-            return CodecStage(model, config, batches)
-        if name == "decoder":
-            return PixelStage(model, config, batches)
-        expected = None if limit.steps is None else limit.steps * config.accumulate
-        return PriorStage(model, config, code_source(model, batches, expected))
+    def _recall(self, model: Any, name: StageName) -> None:
+        """Gives the model of a resumed stage the exact forms that the stages before it left."""
+        settled = [form for form in self.recipe.settled.get(name, ()) if getattr(model, form) is None]
+        if settled and _has_model(self.folder):
+            before = load(self.folder, self.device)
+            for form in settled:
+                setattr(model, form, getattr(before, form))
 
-    def _held_out_batches(self, config: StageConfig, multiple_of: int) -> list[Batch]:
-        if self.held_out is None or not self.replicas.first:
-            return []
-        size = min(config.batch_size, len(self.held_out))
-        batches = Batches(
-            self.held_out,
-            batch_size=size,
-            crop=config.crop,
-            flip=False,
-            seed=self.seed,
-            multiple_of=multiple_of,
-        )
-        return [batches.batch(step) for step in range(len(self.held_out) // size)]
-
-    def _judge(
-        self,
-        model: LatentModel,
-        position: Position,
-        limit: Limit,
-        batches: list[Batch],
-        whole: list[Batch],
-        samples: Path,
-    ) -> None:
-        """Reports figures on held-out items, and writes a picture of some while the codec changes.
-
-        `batches` are cut to the hop; `whole`, for the decoder of pixels, are not.
-        """
-        if not batches:
-            return
-        figures = codec_figures(model, batches)
-        prior = self.config.model.prior
-        joint = prior is not None and prior.training == "joint"
-        if joint or position.stage == "prior" or model.exact_prior is not None:
-            figures |= prior_figures(model, batches)
-        if whole:
-            figures |= pixel_figures(model, whole)
-        if position.stage == "codec":
+    def _judge(self, model: AnyModel, position: Position, limit: Limit, samples: Path) -> None:
+        """Reports figures on held-out items, and writes the picture that comes with them."""
+        judged = self.recipe.judge(model, position)
+        if judged.picture is not None:
             samples.mkdir(exist_ok=True)
-            write_atomically(samples / f"step-{position.step}.png", sample_sheet(model, batches[0]))
-        self.figures = figures
-        self._report(position, limit, {f"held_out_{name}": value for name, value in figures.items()})
+            write_atomically(samples / f"step-{position.step}.png", judged.picture)
+        if judged.figures:
+            self.figures = dict(judged.figures)
+            self._report(position, limit, {f"held_out_{name}": value for name, value in self.figures.items()})
 
     def _report(
         self, position: Position, limit: Limit, figures: dict[str, float], warning: str | None = None
@@ -360,7 +312,6 @@ class _Session:
         fraction = min(1.0, limit.progress(position))
         self.progress(Progress(position.stage, position.step, fraction, position.elapsed, figures, warning))
 
-    def _save_model(self, model: LatentModel, position: Position) -> None:
+    def _save_model(self, model: AnyModel, position: Position) -> None:
         if self.replicas.first:
-            card = model_card(model.config, self.pool, position.step, position.elapsed, self.figures)
-            model.save_pretrained(self.folder, card=card)
+            model.save_pretrained(self.folder, card=self.recipe.card(model, position, self.figures))

@@ -1,18 +1,17 @@
-"""One model: encoder, latent space, decoders and prior, and the way from pixels to codes and back.
+"""The VQ-VAE: encoder, codebook, decoders and prior, and the way from pixels to codes and back.
 
     pixels --encoder--> vectors --latents--> codes        `LatentModel.encode`
     pixels <--decoder-- vectors <--latents-- codes        `LatentModel.decode`
 
 The prior is an autoregressive network over the codes (`latentpress.grid`); its exact form is what
 archives are coded with. Where the model can press losslessly it has a second, autoregressive decoder,
-`pixels`: the distribution of the pixels given the codes, and that one's exact form. `build` makes an
-untrained model from its configuration.
+`pixels`: the distribution of the pixels given the codes, and that one's exact form.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from latentpress.config import ModelConfig
+from latentpress.errors import CheckpointError
 from latentpress.grid import ExactGrid, GridNetwork
 from latentpress.grid.decoder import ExactDecoder, GridDecoder
 from latentpress.latents import Codebook
+from latentpress.model.device import resolve_device
 from latentpress.nn import ConvDecoder, ConvEncoder, build_likelihood, pad_to_hop, tiled
 
-__all__ = ["LatentModel", "build", "resolve_device", "to_pixels", "to_signal"]
+__all__ = ["LatentModel", "to_pixels", "to_signal"]
 
 _TILE_PIXELS = 512  # side of a tile at inference, before its margins
 _BATCH_PIXELS = 1 << 19  # pixels that go through the networks at once
-
-
-def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Returns the device that `device` names; "auto" is the GPU where there is one, else the CPU."""
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def to_signal(pixels: Tensor) -> Tensor:
@@ -55,11 +49,6 @@ def to_pixels(signal: Tensor) -> Tensor:
     tensor([  0, 128, 255], dtype=torch.uint8)
     """
     return signal.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def build(config: ModelConfig) -> LatentModel:
-    """Builds an untrained model; its weights follow torch's global generator."""
-    return LatentModel(config)
 
 
 class LatentModel(nn.Module):
@@ -81,7 +70,7 @@ class LatentModel(nn.Module):
     >>> import numpy as np
     >>> from latentpress.config import ConvConfig, ModelConfig
     >>> small = ConvConfig(width=32, depths=(0, 1))
-    >>> model = build(ModelConfig(encoder=small, decoder=small, prior=None)).eval()
+    >>> model = LatentModel(ModelConfig(encoder=small, decoder=small, prior=None)).eval()
     >>> codes = model.encode(np.zeros((1, 10, 13, 3), np.uint8))
     >>> codes.shape
     torch.Size([1, 3, 4, 1])
@@ -128,13 +117,35 @@ class LatentModel(nn.Module):
         """Loads a model folder; raises `CheckpointError` where it is incomplete or damaged."""
         from latentpress.checkpoint import load_model
 
-        return load_model(Path(folder), resolve_device(device))
+        model = load_model(Path(folder), resolve_device(device))
+        if not isinstance(model, LatentModel):
+            raise CheckpointError(f"{folder} holds a model of another kind: see `latentpress.model.load`")
+        return model
 
     def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
         """Writes the model folder; `card` is the model card's Markdown."""
         from latentpress.checkpoint import save_model
 
         save_model(self, Path(folder), card=card)
+
+    def exact_forms(self) -> dict[str, ExactGrid | ExactDecoder]:
+        """The integer forms that there are, by the names of the attributes."""
+        forms = {"exact_prior": self.exact_prior, "exact_pixels": self.exact_pixels}
+        return {name: form for name, form in forms.items() if form is not None}
+
+    def restore_exact(self, parts: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
+        """Takes the tensors of `exact_forms`; raises `CheckpointError` where they do not fit the model."""
+        for name, tensors in parts.items():
+            if name == "exact_prior" and self.prior is not None:
+                self.exact_prior = ExactGrid.from_tensors(tensors, device)
+                fits = self.exact_prior.structure == self.prior.structure
+            elif name == "exact_pixels" and self.pixels is not None:
+                self.exact_pixels = ExactDecoder.from_tensors(tensors, device)
+                fits = self.exact_pixels.fits(self.pixels)
+            else:
+                fits = False
+            if not fits:
+                raise CheckpointError(f"the {name.replace('_', ' ')} does not fit the configuration")
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +156,32 @@ class LatentModel(nn.Module):
     def hop_length(self) -> int:
         """Pixels a side per latent position."""
         return self.config.encoder.hop_length
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The alphabets of a latent position's codes."""
+        return (self.config.latents.codebook_size,) * self.config.latents.num_partitions
+
+    @property
+    def hop(self) -> tuple[int, int]:
+        """Pixels that a latent position spans along each axis."""
+        return self.hop_length, self.hop_length
+
+    @property
+    def differences(self) -> bool:
+        """Whether the decoder of pixels sees their differences instead of themselves."""
+        return self.config.pixels is not None and self.config.pixels.differences
+
+    @property
+    def draws(self) -> bool:
+        """Codes alone decode without random numbers."""
+        return False
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the prior tells apart, 0 for none."""
+        prior = self.config.prior
+        return len(self.config.labels) if prior is not None and prior.class_conditional else 0
 
     @property
     def prior_id(self) -> bytes:

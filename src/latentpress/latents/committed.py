@@ -1,0 +1,171 @@
+"""Gaussian latents in a sequence, whose posterior cannot match the prior: the delta-VAE's latent space.
+
+    p(z):     z_1 ~ N(0, 1),   z_t = alpha z_(t-1) + e_t,   e_t ~ N(0, 1 - alpha^2)
+    q(z | x): z_t ~ N(mu_t, s_t^2), independent over steps and channels
+
+A posterior that is independent over t cannot be an AR(1) process: KL(q || p) stays above a rate delta
+that alpha sets, with the objective untouched (Razavi et al., arXiv 1901.03416). `GaussianLatents` holds
+what the families share, all with exact KL, without sampling; `AR1Latents` and the plain VAE are here,
+those with alpha = 0 and a constrained posterior in `independent.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from latentpress.latents.rates import ar1_rate_nats
+
+__all__ = ["AR1Latents", "GaussianLatents", "PlainLatents", "Posterior"]
+
+_LOG_VARIANCE_ROOM = 6.0  # how far a posterior's log-variance may go from the best one, either way
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z | x): `mean` and `log_variance`, both (B, n, d)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Z = mu + s * noise, (B, n, d), differentiable in both parameters; `noise` ~ N(0, 1)."""
+        return self.mean + torch.exp(self.log_variance / 2) * noise
+
+    def log_density(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Ln q(z | x) of each item, (B,)."""
+        squared = (z - self.mean).square() * torch.exp(-self.log_variance)
+        return _summed(-(squared + self.log_variance + math.log(2 * math.pi)) / 2, mask)
+
+
+class GaussianLatents(nn.Module, ABC):
+    """n steps of d Gaussian latents with an AR(1) prior of variance 1.
+
+    Args:
+        alphas: the prior's coefficient of each of the d channels.
+
+    Attributes:
+        channels: d.
+        params: numbers that the encoder gives for a latent.
+    """
+
+    alphas: Tensor
+    params = 2
+
+    def __init__(self, alphas: Sequence[float]) -> None:
+        super().__init__()
+        self.channels = len(alphas)
+        self._exact_alphas = tuple(float(alpha) for alpha in alphas)
+        # in float64, for 1 - alpha^2 is a small difference; on the CPU even while a checkpoint builds on meta
+        alphas_exactly = torch.tensor(self._exact_alphas, dtype=torch.float64, device="cpu")
+        self.register_buffer("alphas", alphas_exactly, persistent=False)
+
+    @abstractmethod
+    def posterior(self, raw: Tensor, mask: Tensor | None = None) -> Posterior:
+        """The posterior that the encoder's numbers stand for.
+
+        Args:
+            raw: (B, n, params * d): all means, then all that sets the variances.
+            mask: (B, n) bool, false at padding, which stands at the end.
+        """
+        ...
+
+    @abstractmethod
+    def committed_rate_nats(self, steps: int) -> float:
+        """The smallest KL(q || p) of an item of so many steps, in nats."""
+        ...
+
+    def kl_nats(self, posterior: Posterior, mask: Tensor | None = None) -> Tensor:
+        """KL(q || p) of each item in nats, exactly, (B,); masked steps add 0.
+
+        (s_1^2 + mu_1^2 - 1 - ln s_1^2) / 2
+        + sum_(t >= 2) [(s_t^2 + alpha^2 s_(t-1)^2 + (mu_t - alpha mu_(t-1))^2) / (1 - alpha^2)
+                        - 1 - ln s_t^2 + ln(1 - alpha^2)] / 2
+        """
+        mean, log_variance = posterior.mean, posterior.log_variance
+        alphas = self.alphas.to(mean.dtype)
+        variance, noise = log_variance.exp(), self._noise_variance(mean)
+        squares = (mean - alphas * _before(mean)).square() + variance + alphas**2 * _before(variance)
+        return _summed((squares / noise - 1 - log_variance + noise.log()) / 2, mask)
+
+    def log_prior(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Ln p(z) of each item, (B,), from (B, n, d)."""
+        noise = self._noise_variance(z)
+        squares = (z - self.alphas.to(z.dtype) * _before(z)).square() / noise
+        return _summed(-(squares + noise.log() + math.log(2 * math.pi)) / 2, mask)
+
+    def draw(self, count: int, steps: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws z ~ p(z) on the CPU: (count, steps, d)."""
+        z = torch.randn(count, steps, self.channels, generator=generator)
+        alphas, noise = self.alphas.to(z), (1 - self.alphas**2).sqrt().to(z)
+        for step in range(1, steps):
+            z[:, step] = alphas * z[:, step - 1] + noise * z[:, step]
+        return z
+
+    def _noise_variance(self, like: Tensor) -> Tensor:
+        """Variance of the prior's noise at every step, (n, d): 1 at the first, 1 - alpha^2 later."""
+        noise = (1 - self.alphas**2).to(like.dtype).repeat(like.shape[1], 1)
+        noise[:1] = 1
+        return noise
+
+
+class AR1Latents(GaussianLatents):
+    """The delta-VAE's own family: mean and variance free, an AR(1) prior (section 2.3 of the paper).
+
+    The variances start at those of the smallest KL, 1 - alpha^2 at both ends and
+    (1 - alpha^2) / (1 + alpha^2) inside, and may leave them by a factor of e^6 either way.
+
+    >>> latents = AR1Latents([0.9, 0.9])
+    >>> posterior = latents.posterior(torch.zeros(1, 28, 4))
+    >>> bool((latents.kl_nats(posterior) - latents.committed_rate_nats(28)).abs() < 1e-4)
+    True
+    """
+
+    def posterior(self, raw: Tensor, mask: Tensor | None = None) -> Posterior:
+        """See `GaussianLatents.posterior`."""
+        mean, width = raw.chunk(2, dim=-1)
+        room = _LOG_VARIANCE_ROOM * torch.tanh(width / _LOG_VARIANCE_ROOM)
+        return Posterior(mean, self._best_log_variance(mean, mask) + room)
+
+    def committed_rate_nats(self, steps: int) -> float:
+        """See `latentpress.latents.rates.ar1_rate_nats`."""
+        return ar1_rate_nats(self._exact_alphas, steps)
+
+    def _best_log_variance(self, mean: Tensor, mask: Tensor | None) -> Tensor:
+        """Log-variances of the smallest KL, (B or 1, n, d)."""
+        squares = self.alphas**2
+        steps = mean.shape[1]
+        ones = torch.ones(1, steps, dtype=torch.bool, device=mean.device) if mask is None else mask
+        after = torch.cat([ones[:, 1:], torch.zeros_like(ones[:, :1])], dim=1)  # whether a step follows
+        first = torch.arange(steps, device=mean.device) == 0
+        inside = (after & ~first)[..., None]
+        end = torch.where((first & ~after)[..., None], 0.0, torch.log1p(-squares))  # one step alone: N(0, 1)
+        return torch.where(inside, torch.log1p(-squares) - torch.log1p(squares), end).to(mean.dtype)
+
+
+class PlainLatents(AR1Latents):
+    """The plain VAE, alpha = 0: it commits nothing, and is the control of experiments.
+
+    >>> PlainLatents(2).committed_rate_nats(28)
+    0.0
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__((0.0,) * channels)
+
+
+def _before(x: Tensor) -> Tensor:
+    """The values of the step before, (B, n, d); zeros before the first."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
+
+
+def _summed(terms: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, n, d) to (B,), without the masked steps."""
+    if mask is not None:
+        terms = terms.where(mask[..., None], 0)
+    return terms.flatten(1).sum(1)
