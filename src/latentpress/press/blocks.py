@@ -2,9 +2,10 @@
 
 Blocks of one shape, and those of texts, which differ in length alone, are coded side by side, by the step
 engine (`grid.streams`): one step of the exact grid serves the lanes of many blocks, and each block has its
-own range coder. On a GPU encoding takes the parallel pass instead, which gives the same bytes. Codes and
-the pixels of lossless archives go through the same two functions, `encode_lanes` and `decode_lanes`, and so
-do the quantised latents of a delta-VAE, whose prior is no grid (`latents.exact_auxiliary`).
+own range coder. On a GPU encoding takes the
+parallel pass instead, which gives the same bytes. Codes and the pixels of lossless archives go through
+the same two functions, `encode_lanes` and `decode_lanes`. The latents of a delta-VAE have a prior of another
+kind (`latents.exact_auxiliary`), which knows no classes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -55,7 +56,6 @@ _CHUNK = 1 << 22
 
 Integers = NDArray[Any]
 Labels = Sequence[int | None]
-T = TypeVar("T")
 
 
 def gather(codes: Sequence[Integers], block: BlockLayout) -> Integers:
@@ -105,10 +105,10 @@ class BlockEncoder:
 
 
 def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes streams of lanes under an exact distribution's tables, side by side.
+    """Codes streams of lanes under an exact prior's tables, side by side.
 
     Args:
-        exact: the distribution: a grid, or the prior of a delta-VAE's latents.
+        exact: the distribution.
         coded: streams with their symbols; their grids differ in the first extent alone.
 
     Returns:
@@ -116,9 +116,7 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
         bits, (lanes,).
     """
     if isinstance(exact, ExactAuxiliary):
-        return _in_order(
-            (run, exact.encode_lanes([_symbols(coded[n]) for n in run])) for run in _alike(coded)
-        )
+        return exact.encode_lanes([_known(stream) for stream in coded])
     if exact.device.type != "cpu":
         return [_encode_parallel(exact, stream) for stream in coded]
     found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
@@ -126,8 +124,7 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
 
 
 def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
-    symbols = stream.symbols
-    assert symbols is not None
+    symbols = _known(stream)
     positions, lanes, members = symbols.shape
     items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *stream.grid, members)
     logits = [
@@ -151,32 +148,18 @@ def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[n
     return encoder.to_bytes(), bits
 
 
+def _known(stream: Stream) -> Integers:
+    assert stream.symbols is not None
+    return stream.symbols
+
+
 def _tables(logits: Integers) -> NDArray[np.int32]:
     """Frequency tables of integer logits, both (t, L, K)."""
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def _alike(coded: Sequence[Stream]) -> list[list[int]]:
-    """The numbers of the streams that have as many positions as one another."""
-    found: dict[int, list[int]] = {}
-    for number, stream in enumerate(coded):
-        found.setdefault(math.prod(stream.grid), []).append(number)
-    return list(found.values())
-
-
-def _in_order(parts: Iterable[tuple[Sequence[int], Sequence[T]]]) -> list[T]:
-    """Puts results in the order of their numbers."""
-    found = {number: result for run, part in parts for number, result in zip(run, part, strict=True)}
-    return [found[number] for number in range(len(found))]
-
-
-def _symbols(stream: Stream) -> Integers:
-    assert stream.symbols is not None
-    return stream.symbols
-
-
-def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
-    """Decodes streams of lanes under an exact distribution's tables, side by side.
+def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[Integers]:
+    """Decodes streams of lanes under an exact prior's tables, side by side.
 
     Args:
         exact: the distribution.
@@ -189,23 +172,17 @@ def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.
     Raises:
         ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
     """
+    if isinstance(exact, ExactAuxiliary):
+        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
+        return exact.decode_lanes([stream.payload for stream in coded], shapes)
     if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
-    if isinstance(exact, ExactAuxiliary):
-        return _in_order((run, _decoded(exact, [coded[n] for n in run])) for run in _alike(coded))
-    found: dict[int, NDArray[np.int32]] = {}
+    found: dict[int, Integers] = {}
     for number, symbols in streams.decode(exact, coded):
         if symbols is None:
             raise ArchiveError("a coded stream is damaged: it fits no symbol")
         found[number] = symbols
     return [found[number] for number in range(len(coded))]
-
-
-def _decoded(exact: ExactAuxiliary, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
-    """`decode_lanes` of streams with as many positions as one another."""
-    payloads, lanes = [stream.payload for stream in coded], [stream.lanes for stream in coded]
-    found = exact.decode_lanes(payloads, math.prod(coded[0].grid), lanes)
-    return [symbols.astype(np.int32) for symbols in found]
 
 
 def _stream(block: BlockLayout, labels: Labels, **parts: Any) -> Stream:
