@@ -28,6 +28,7 @@ PriorName = Literal["auxiliary", "ar1"]
 
 _MAX_SYMBOLS = 1 << 22  # an item's: one is drawn after the other
 _DEFAULT_BYTES = 1024
+_LATENTS = int.from_bytes(b"latents")  # keeps the latents' random numbers apart from the samples'
 
 
 def generate_delta(
@@ -62,6 +63,7 @@ def generate_delta(
     """
     if n < 1 or not 0.01 <= temperature <= 100:
         raise ConfigError(f"generate: n at least 1 and temperature 0.01 to 100; got {n} and {temperature}")
+    _ = model.decoder  # which half a model may lack
     if model.exact_decoder is None:
         raise LatentpressError("the model has no exact decoder to draw with: it is made when training ends")
     shape = _size(model, size)
@@ -99,10 +101,10 @@ def _latents(model: CommittedModel, n: int, extent: int, prior: PriorName, seed:
     steps = -(-extent // model.hop[0])
     if model.config.latents is None or model.exact_prior is None:
         return model.on_grid(_no_codes(n, steps))
-    exact = model.exact_prior.with_step(1)
+    exact = model.exact_prior.at_step(1)
     if prior == "ar1":
         exact = ExactAuxiliary.ar1(model.config.latents.alphas, 1)
-    return model.on_grid(exact.sample(n, steps, seed))
+    return model.on_grid(exact.sample(n, steps, seed ^ _LATENTS))
 
 
 def _no_codes(n: int, steps: int) -> Tensor:

@@ -182,9 +182,8 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     posterior, _ = model.posterior(batch.symbols)
     unit = model.unit
     if model.exact_decoder is None:
-        noise = torch.randn(
-            posterior.mean.shape, generator=torch.Generator().manual_seed(0)
-        )  # resumed or not
+        generator = torch.Generator().manual_seed(0)  # the same draw in a run that was resumed
+        noise = torch.randn(posterior.mean.shape, generator=generator)
         z = posterior.sample(noise.to(posterior.mean))
         codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
         model.exact_decoder = ExactDecoder.convert(model.decoder, batch.symbols, model.on_grid(codes))
