@@ -14,6 +14,8 @@ from latentpress.coding.gaussians import LATENT_UNIT, MEAN_BITS
 from latentpress.config import AuxiliaryConfig
 from latentpress.errors import ArchiveError, CheckpointError, TrainingError
 from latentpress.latents import AuxiliaryPrior, ExactAuxiliary
+from lpz_latents import LatentPrior
+from lpz_reader import RangeDecoder
 
 ALPHAS = (0.9, -0.5)
 
@@ -61,7 +63,7 @@ def float_bits(prior, exact, codes):
     low = np.where(latents == -half, -np.inf, latents - exact.step / 2)
     high = np.where(latents == half, np.inf, latents + exact.step / 2)
     ends = (low - mean) / std, (high - mean) / std
-    ends = [np.where(ends[0] > 0, -end, end) for end in (*ends,)]  # the side that has the digits
+    ends = [np.where(ends[0] > 0, -end, end) for end in ends]  # the side that has the digits
     return -np.log2(np.abs(norm.cdf(ends[1]) - norm.cdf(ends[0]))).sum((1, 2))
 
 
@@ -259,3 +261,13 @@ def test_hostile_bytes_give_symbols_or_one_error(data):
     with suppress(ArchiveError):
         found = exact.decode(data, 6, 4)
         assert found.min() >= 0 and found.max() < exact.size
+
+
+@pytest.mark.parametrize("exact", [fixed(), ExactAuxiliary.ar1(ALPHAS, 5)])
+def test_the_prior_is_the_documented_one(exact):
+    symbols = exact.sample(1, 30, seed=8)[0].tolist()
+    reader = LatentPrior({name: tensor.tolist() for name, tensor in exact.tensors().items()})
+    decoder = RangeDecoder(exact.encode(np.array(symbols)[:, None])[0])
+    for step in symbols:
+        assert [decoder.decode(table) for table in reader.tables()] == step
+        reader.push(step)

@@ -2,10 +2,9 @@
 
 Blocks of one shape, and those of texts, which differ in length alone, are coded side by side, by the step
 engine (`grid.streams`): one step of the exact grid serves the lanes of many blocks, and each block has its
-own range coder. On a GPU encoding takes the
-parallel pass instead, which gives the same bytes. Codes and the pixels of lossless archives go through
-the same two functions, `encode_lanes` and `decode_lanes`. The latents of a delta-VAE have a prior of another
-kind (`latents.exact_auxiliary`), which knows no classes.
+own range coder. On a GPU encoding takes the parallel pass instead, which gives the same bytes. Codes and
+the pixels of lossless archives go through the same two functions, `encode_lanes` and `decode_lanes`, and so
+do the quantised latents of a delta-VAE, whose prior is no grid (`latents.exact_auxiliary`).
 """
 
 from __future__ import annotations
@@ -105,10 +104,10 @@ class BlockEncoder:
 
 
 def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes streams of lanes under an exact prior's tables, side by side.
+    """Codes streams of lanes under an exact distribution's tables, side by side.
 
     Args:
-        exact: the distribution.
+        exact: the distribution: a grid, or the prior of a delta-VAE's latents.
         coded: streams with their symbols; their grids differ in the first extent alone.
 
     Returns:
@@ -116,7 +115,7 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
         bits, (lanes,).
     """
     if isinstance(exact, ExactAuxiliary):
-        return exact.encode_lanes([_known(stream) for stream in coded])
+        return exact.encode_lanes([_symbols(stream) for stream in coded])
     if exact.device.type != "cpu":
         return [_encode_parallel(exact, stream) for stream in coded]
     found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
@@ -124,7 +123,8 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
 
 
 def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
-    symbols = _known(stream)
+    symbols = stream.symbols
+    assert symbols is not None
     positions, lanes, members = symbols.shape
     items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *stream.grid, members)
     logits = [
@@ -148,18 +148,18 @@ def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[n
     return encoder.to_bytes(), bits
 
 
-def _known(stream: Stream) -> Integers:
-    assert stream.symbols is not None
-    return stream.symbols
-
-
 def _tables(logits: Integers) -> NDArray[np.int32]:
     """Frequency tables of integer logits, both (t, L, K)."""
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[Integers]:
-    """Decodes streams of lanes under an exact prior's tables, side by side.
+def _symbols(stream: Stream) -> Integers:
+    assert stream.symbols is not None
+    return stream.symbols
+
+
+def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
+    """Decodes streams of lanes under an exact distribution's tables, side by side.
 
     Args:
         exact: the distribution.
@@ -172,12 +172,13 @@ def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[Integers]:
     Raises:
         ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
     """
-    if isinstance(exact, ExactAuxiliary):
-        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
-        return exact.decode_lanes([stream.payload for stream in coded], shapes)
     if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
-    found: dict[int, Integers] = {}
+    if isinstance(exact, ExactAuxiliary):
+        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
+        decoded = exact.decode_lanes([stream.payload for stream in coded], shapes)
+        return [symbols.astype(np.int32) for symbols in decoded]
+    found: dict[int, NDArray[np.int32]] = {}
     for number, symbols in streams.decode(exact, coded):
         if symbols is None:
             raise ArchiveError("a coded stream is damaged: it fits no symbol")
