@@ -131,7 +131,8 @@ def diagnose(
     if len(symbols) < 2:
         raise LatentpressError("a diagnosis compares items with one another: give it two or more")
     with torch.inference_mode():
-        return _Items(model, torch.from_numpy(symbols), seed).diagnosed(labels, alone)
+        own = torch.from_numpy(np.require(symbols, requirements="W"))  # a copy of what torch cannot take
+        return _Items(model, own, seed).diagnosed(labels, alone)
 
 
 class _Items:
