@@ -40,7 +40,7 @@ def test_images_of_one_size_are_compared_as_a_mosaic_too():
 
 
 def test_nothing_to_evaluate_on_is_an_error():
-    with pytest.raises(ItemError, match="no image"):
+    with pytest.raises(ItemError, match="nothing to evaluate on"):
         evaluate_lossless(lossless_codec(), Source(()))
 
 

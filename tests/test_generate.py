@@ -49,7 +49,7 @@ def test_progress_counts_codes_to_the_end_and_changes_nothing(model: LatentModel
 
 def test_many_images_are_decoded_in_order(model: LatentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     together = generate(model, 5, seed=3)
-    monkeypatch.setattr("latentpress.generate._DECODED_PIXELS", 2 * 12 * 9)
+    monkeypatch.setattr("latentpress.generate.codebook._DECODED_PIXELS", 2 * 12 * 9)
     assert np.array_equal(together, generate(model, 5, seed=3))
 
 

@@ -9,6 +9,7 @@ __all__ = [
     "ConfigError",
     "ItemError",
     "LatentpressError",
+    "MissingPartError",
     "TrainingError",
     "UnsafePathError",
     "WrongModelError",
@@ -41,6 +42,24 @@ class WrongModelError(ArchiveError):
 
 class CheckpointError(LatentpressError, ValueError):
     """A model folder or a training checkpoint is incomplete, damaged, or does not fit its configuration."""
+
+
+class MissingPartError(LatentpressError):
+    """Half a model was asked for what the other half has.
+
+    Args:
+        half: which half it is, "encoder" or "decoder".
+        part: what it lacks.
+        use: what to use instead; by default the other half.
+
+    >>> print(MissingPartError("encoder", "decoder"))
+    this is the encoder half of a model: it has no decoder; use the decoder half or the whole model
+    """
+
+    def __init__(self, half: str, part: str, use: str = "") -> None:
+        other = "decoder" if half == "encoder" else "encoder"
+        use = use or f"the {other} half or the whole model"
+        super().__init__(f"this is the {half} half of a model: it has no {part}; use {use}")
 
 
 class TrainingError(LatentpressError, RuntimeError):

@@ -20,7 +20,8 @@ from latentpress.cli.options import Session
 
 __all__ = ["VERBS", "cli", "main"]
 
-VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "generate", "demo")
+VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "diagnose", "generate", "split")
+VERBS += ("demo",)
 
 
 class _Verbs(click.Group):

@@ -24,6 +24,7 @@ from latentpress.cli.options import (
     json_option,
     refuse_overwrite,
 )
+from latentpress.cli.tables import aligned
 
 if TYPE_CHECKING:
     from latentpress.data.sources import Source
@@ -69,13 +70,14 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Measure a model on images that it has not seen, through a real archive, beside other codecs.
+    """Measure a model on items that it has not seen, through a real archive, beside other codecs.
 
     What the file takes over the prior's cross-entropy is said too: 1 is ideal. That is the float
     prior's, in the bands into which the archive cuts large images.
 
     With --lossless the images are pressed without losing a pixel; the other codecs get each as a file of
-    its own and, where all have one size, all of them as one mosaic.
+    its own and, where all have one size, all of them as one mosaic. Texts are always pressed so; the
+    other codecs get each file, and a tar of all.
 
     \b
     Examples:
@@ -94,15 +96,22 @@ def command(
     from latentpress.cli.progress import progress_bar
     from latentpress.data.sources import open_sources
     from latentpress.evaluate import evaluate, evaluate_lossless
-    from latentpress.model import LatentModel
+    from latentpress.model import LatentModel, load
 
     codecs = [] if against == "none" else [name.strip() for name in against.split(",")]
     with ExitStack() as stack:
-        inputs = [stack.enter_context(input_file(path, name="stdin.png")) for path in data]
-        loaded = LatentModel.from_pretrained(model, device)
-        source = open_sources(inputs, channels=loaded.config.item.channels, drop_alpha=drop_alpha)
+        loaded = load(model, device)
+        item = loaded.config.item
+        stdin = "stdin.txt" if item.kind == "text" else "stdin.png"
+        inputs = [stack.enter_context(input_file(path, name=stdin)) for path in data]
+        source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
         progress = stack.enter_context(progress_bar())
-        if lossless:
+        if not isinstance(loaded, LatentModel) and not lossless and item.kind == "image":
+            raise click.UsageError(
+                "a delta-VAE draws what its latents do not say, so there is no distortion to compare: "
+                "use --lossless, or latentpress diagnose"
+            )
+        if lossless or not isinstance(loaded, LatentModel):
             exact = evaluate_lossless(loaded, source, progress=progress)
             click.echo(exact.to_json() if as_json else lossless_table(exact))
             return
@@ -123,7 +132,7 @@ def evaluation_table(evaluation: Evaluation) -> str:
         rows.append(_row(evaluation, name, other.size_bytes, other.quality))
     codes = evaluation.codes
     lines = [
-        *_aligned(rows),
+        *aligned(rows),
         "",
         f"- {evaluation.num_items:,} images, {evaluation.bits_per_dim:.4f} bits/dim in the file, "
         f"{evaluation.model_bits_per_dim:.3f} lossless under the model",
@@ -143,22 +152,30 @@ def evaluation_table(evaluation: Evaluation) -> str:
 
 def lossless_table(evaluation: LosslessEvaluation) -> str:
     """Words a lossless evaluation in Markdown: the model's archive first, then the other codecs."""
+    images = all(other.layout != "tar" for other in evaluation.others)
+    word, sample = ("images", "pixel") if images else ("texts", "byte")
     sizes = [(f"**Latentpress**{'' if evaluation.uses_codes else ', no codes'}", evaluation.archive_bytes)]
     sizes += [(f"{other.codec}, {other.layout}", other.size_bytes) for other in evaluation.others]
-    rows = [("codec", "bytes", "bytes/image", "bits/dim")]
+    rows = [("codec", "bytes", f"bytes/{word[:-1]}", "bits/dim" if images else "bits/byte")]
     for name, size in sizes:
         bits = 8 * size / evaluation.num_dims
         rows.append((name, f"{size:,}", f"{size / evaluation.num_items:,.1f}", f"{bits:.4f}"))
     lines = [
-        *_aligned(rows),
+        *aligned(rows),
         "",
-        f"- {evaluation.num_items:,} images, every pixel restored",
-        f"- bytes of codes {evaluation.codes_bytes:,}, of pixels given them {evaluation.pixels_bytes:,}, "
-        f"of {evaluation.num_whole:,} images stored whole {evaluation.whole_bytes:,}",
-        f"- pressed at {evaluation.num_items / max(evaluation.encode_seconds, 1e-9):.1f} images/s, "
-        f"restored at {evaluation.num_items / max(evaluation.decode_seconds, 1e-9):.1f}",
+        f"- {evaluation.num_items:,} {word}, every {sample} restored",
+        f"- bytes of codes {evaluation.codes_bytes:,}, of {sample}s given them {evaluation.pixels_bytes:,}, "
+        f"of {evaluation.num_whole:,} {word} stored whole {evaluation.whole_bytes:,}",
+        f"- pressed at {_speed(evaluation, evaluation.encode_seconds, images)}, "
+        f"restored at {_speed(evaluation, evaluation.decode_seconds, images)}",
     ]
     return "\n".join(lines)
+
+
+def _speed(evaluation: LosslessEvaluation, seconds: float, images: bool) -> str:
+    if images:
+        return f"{evaluation.num_items / max(seconds, 1e-9):.1f} images/s"
+    return f"{evaluation.num_dims / max(seconds, 1e-9) / 1000:.1f} kB/s"
 
 
 def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> Sequence[str]:
@@ -171,16 +188,6 @@ def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> Sequ
         f"{quality.mean_psnr_db:.2f}",
         *("-" if value is None else f"{value:.4f}" for value in (quality.ssim, quality.ms_ssim)),
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table whose first row is its head: the first column left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    return [
-        f"| {row[0]:{widths[0]}} | {' | '.join(map(str.rjust, row[1:], widths[1:]))} |"
-        for row in (rows[0], rule, *rows[1:])
-    ]
 
 
 def write_report(

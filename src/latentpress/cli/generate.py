@@ -25,22 +25,25 @@ from latentpress.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from latentpress.generate.delta import PriorName
+
 __all__ = ["command"]
 
 
 class _Size(click.ParamType):
-    name = "HxW"
+    name = "SIZE"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value))
+    ) -> tuple[int, ...]:
+        match = re.fullmatch(r"(\d{1,7})(?:x(\d{1,5}))?", str(value))
         if match is None:
-            self.fail(f"{value!r} is no size: write height x width in pixels, such as 64x96", param, ctx)
-        return int(match[1]), int(match[2])
+            wanted = "write height x width in pixels, such as 64x96, or a text's bytes, such as 500"
+            self.fail(f"{value!r} is no size: {wanted}", param, ctx)
+        return tuple(int(number) for number in match.groups() if number is not None)
 
 
-@click.command(short_help="Draw new images from a model.")
+@click.command(short_help="Draw new images or texts from a model.")
 @click.argument("model", metavar="MODEL", type=OLD_FOLDER)
 @click.option(
     "-n", "count", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many images."
@@ -48,7 +51,7 @@ class _Size(click.ParamType):
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
 @click.option("--label", metavar="LABEL", help="The class to draw from, if the prior knows classes.")
 @click.option(
-    "--size", type=_Size(), help="Height x width in pixels; by default as the prior was trained on."
+    "--size", type=_Size(), help="Height x width in pixels, or bytes of a text; by default as in training."
 )
 @seed_option
 @click.option(
@@ -76,6 +79,11 @@ class _Size(click.ParamType):
     type=click.FloatRange(0, 1, min_open=True),
     help="The share of --complete's rows that is kept; half of them by default.",
 )
+@click.option(
+    "--prior",
+    type=click.Choice(["auxiliary", "ar1"]),
+    help="Where a delta-VAE's latents come from: auxiliary (the default) or ar1.",
+)
 @device_option
 @force_option
 @debug_option
@@ -84,19 +92,20 @@ def command(
     count: int,
     output: Path,
     label: str | None,
-    size: tuple[int, int] | None,
+    size: tuple[int, ...] | None,
     seed: int,
     temperature: float,
     top_k: int | None,
     top_p: float,
     complete: Path | None,
     keep: float | None,
+    prior: PriorName | None,
     device: str,
     force: bool,
 ) -> None:
-    """Draw new images from a model and write them as PNG files.
+    """Draw new images from a model and write them as PNG files, or new texts as .txt files.
 
-    The same seed draws the same codes on every machine.
+    The same seed draws the same codes on every machine, and from a delta-VAE the same items.
 
     \b
     Examples:
@@ -111,38 +120,62 @@ def command(
         raise click.UsageError("--complete and --size exclude each other: the image has a size")
     from latentpress.checkpoint import write_atomically
     from latentpress.cli.progress import progress_bar, say
-    from latentpress.generate import generate
+    from latentpress.generate import generate, generate_delta
     from latentpress.items.image import write_png
-    from latentpress.model import LatentModel
+    from latentpress.model import CommittedModel, load
 
-    targets = [STREAM if output == STREAM else output / f"{seed}-{i:05d}.png" for i in range(count)]
+    loaded = load(model, device)
+    suffix = "txt" if loaded.config.item.kind == "text" else "png"
+    targets = [STREAM if output == STREAM else output / f"{seed}-{i:05d}.{suffix}" for i in range(count)]
     for target in targets:
         refuse_overwrite(target, force)
-    loaded = LatentModel.from_pretrained(model, device)
-    given = None
-    if complete is not None:
-        given, size = _upper_part(complete, 0.5 if keep is None else keep, loaded.config.item.channels)
+    if isinstance(loaded, CommittedModel):
+        given = {"--label": label, "--top-k": top_k, "--complete": complete}
+        if foreign := [name for name, value in given.items() if value is not None]:
+            raise click.UsageError(f"{foreign[0]} is for codebook models, and this is a delta-VAE")
+    elif prior is not None:
+        raise click.UsageError("--prior is for delta-VAEs, and this is a codebook model")
     with progress_bar("code") as progress:
-        images = generate(
-            loaded,
-            count,
-            label=label,
-            seed=seed,
-            temperature=temperature,
-            top_k=top_k or 0,
-            top_p=top_p,
-            size=size,
-            given=given,
-            progress=progress,
-        )
+        if isinstance(loaded, CommittedModel):
+            items = generate_delta(
+                loaded,
+                count,
+                prior=prior or "auxiliary",
+                seed=seed,
+                temperature=temperature,
+                size=size,
+                progress=progress,
+            )
+        else:
+            given = None
+            if complete is not None:
+                given, size = _upper_part(
+                    complete, 0.5 if keep is None else keep, loaded.config.item.channels
+                )
+            if size is not None and len(size) != 2:
+                raise click.UsageError("an image's --size is height x width, such as 64x96")
+            items = generate(
+                loaded,
+                count,
+                label=label,
+                seed=seed,
+                temperature=temperature,
+                top_k=top_k or 0,
+                top_p=top_p,
+                size=size,  # type: ignore[arg-type]
+                given=given,
+                progress=progress,
+            )
     if output != STREAM:
         output.mkdir(parents=True, exist_ok=True)
-    for target, image in zip(targets, images, strict=True):
+    for target, item in zip(targets, items, strict=True):
+        data = item.tobytes() if suffix == "txt" else write_png(item)
         if target == STREAM:
-            sys.stdout.buffer.write(write_png(image))
+            sys.stdout.buffer.write(data)
         else:
-            write_atomically(target, write_png(image))
-    say(f"{count} images of {images.shape[1]} x {images.shape[2]} in {output}")
+            write_atomically(target, data)
+    shape = " x ".join(map(str, items.shape[1:-1]))
+    say(f"{count} {'texts' if suffix == 'txt' else 'images'} of {shape} in {output}")
 
 
 def _upper_part(path: Path, keep: float, channels: int) -> tuple[np.ndarray, tuple[int, int]]:

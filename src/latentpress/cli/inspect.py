@@ -43,28 +43,31 @@ def command(path: Path, as_json: bool) -> None:
 
 
 def _model(folder: Path) -> dict[str, Any]:
-    from latentpress.model import LatentModel
+    from latentpress.model import load
 
-    model = LatentModel.from_pretrained(folder, "cpu")
+    model = load(folder, "cpu")
     return {
+        "half": model.half_name,
         "bytes": (folder / "model.safetensors").stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "codebook_id": model.codebook_id.hex(),
         "prior_id": model.prior_id.hex() if model.exact_prior is not None else None,
-        "pixels_id": model.pixels_id.hex() if model.exact_pixels is not None else None,
+        "pixels_id": model.pixels_id.hex() if any(model.pixels_id) else None,
         "config": asdict(model.config),
     }
 
 
 def _model_text(about: dict[str, Any]) -> str:
     config = about["config"]
+    half = about["half"]
     lines = [
+        *([f"half        the {half} half of a model"] if half else []),
         f"bytes       {about['bytes']:,}",
         f"parameters  {about['parameters']:,}",
         f"codebook    {about['codebook_id']}",
         f"prior       {about['prior_id'] or '(none)'}",
         f"pixels_id   {about['pixels_id'] or '(none: it cannot press losslessly)'}",
-        *(f"{name:11} {_settings(value)}" for name, value in config.items()),
+        *(f"{name:11} {_settings(value)}" for name, value in config.items() if name != "half"),
     ]
     return "\n".join(lines)
 

@@ -1,8 +1,9 @@
 """Integers to bytes and back: tables and range coder, block modes, and the archive that holds blocks.
 
-`tables` makes frequency tables from integers, `coder` codes symbols under them, `modes` are the ways
-to code a block, `layout` says what makes a block, `names` and `columns` pack metadata, `records` are
-an archive's parts, `container` is the file and `inspection` what it tells without a model.
+`tables` makes frequency tables from integers, and `gaussians` from means and scales with the `curves`.
+`coder` codes symbols under them, `modes` are the ways to code a block, `layout` says what makes a block,
+`names` and `columns` pack metadata, `records` are an archive's parts, `container` is the file and
+`inspection` what it tells without a model. `identity` names a set of integers.
 """
 
 from latentpress.coding.coder import RangeDecoder, RangeEncoder

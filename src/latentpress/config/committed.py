@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from latentpress.config.models import GridConfig, ImageConfig
+from latentpress.config.models import GridConfig, HalfName, ImageConfig
 from latentpress.config.strict import Strict, require
 
 __all__ = [
@@ -306,7 +307,9 @@ ObjectiveConfig = (
 class CommittedModelConfig(Strict):
     """A delta-VAE: a sequence of Gaussian latents along the item's first axis, and an autoregressive decoder.
 
-    Images have exactly the size `item.size`. Without `latents` the model is the decoder alone.
+    Images have exactly the size `item.size`. Without `latents` the model is the decoder alone. `half` says
+    that only one side of it is there, beside the priors: the encoder, or the decoder. An encoder half
+    knows the exact decoder that its codes are for by its `decoder_id`, 32 hexadecimal digits.
     """
 
     kind: Literal["committed"] = "committed"
@@ -317,8 +320,14 @@ class CommittedModelConfig(Strict):
     auxiliary: AuxiliaryConfig | None = field(default_factory=AuxiliaryConfig)
     objective: ObjectiveConfig = field(default_factory=ElboObjectiveConfig)
     labels: tuple[str, ...] = ()
+    half: HalfName | None = None
+    decoder_id: str | None = None
 
     def __post_init__(self) -> None:
         require(len(set(self.labels)) == len(self.labels), "labels: each may stand there once")
+        require(self.half is None or self.latents is not None, "half: without latents there are no halves")
+        named = self.decoder_id is None or re.fullmatch("[0-9a-f]{32}", self.decoder_id) is not None
+        require(named, "decoder_id: 32 hexadecimal digits")
+        require(self.decoder_id is None or self.half == "encoder", "decoder_id: an encoder half has it")
         plain = self.latents is None or self.latents.kind == "plain" or self.objective.kind == "elbo"
         require(plain, "objective: baselines change the plain VAE; a committed rate needs none of them")

@@ -15,6 +15,7 @@ __all__ = [
     "GaussianConfig",
     "GradientMemoryConfig",
     "GridConfig",
+    "HalfName",
     "ImageConfig",
     "LaplaceConfig",
     "LikelihoodConfig",
@@ -23,6 +24,10 @@ __all__ = [
     "MovingAverageConfig",
     "PixelsConfig",
 ]
+
+
+HalfName = Literal["encoder", "decoder"]
+"""The sides of a model that `latentpress split` parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +238,11 @@ class PixelsConfig(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Strict):
-    """One model: encoder + latent space + decoder + prior, and `pixels` where it can press losslessly."""
+    """One model: encoder + latent space + decoder + prior, and `pixels` where it can press losslessly.
+
+    `half` says that only one side of it is there: the encoder's (encoder, latent space and prior), or the
+    decoder's (decoder, `pixels`, latent space and prior); the rest still says what the whole model is.
+    """
 
     kind: Literal["codebook"] = "codebook"
     item: ImageConfig = field(default_factory=ImageConfig)
@@ -244,6 +253,7 @@ class ModelConfig(Strict):
     prior: GridConfig | None = field(default_factory=GridConfig)
     pixels: PixelsConfig | None = None
     labels: tuple[str, ...] = ()
+    half: HalfName | None = None
 
     def __post_init__(self) -> None:
         hops = (self.encoder.hop_length, self.decoder.hop_length)

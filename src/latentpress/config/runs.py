@@ -59,5 +59,6 @@ class RunConfig(Strict):
     decoder_share: float = 0.6
 
     def __post_init__(self) -> None:
+        require(self.model.half is None, "model.half: whole models are trained, and split afterwards")
         require(0 < self.decoder_share < 1, f"decoder_share: between 0 and 1, got {self.decoder_share}")
         require(0 < self.codec_share < 1, f"codec_share: between 0 and 1, got {self.codec_share}")

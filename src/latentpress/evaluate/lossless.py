@@ -1,56 +1,41 @@
-"""How small a model makes images without losing a pixel, beside other lossless codecs.
+"""How small a model makes items without losing a sample, beside other lossless codecs.
 
-The images are pressed into a real archive, which is decoded and compared; the other codecs get every
-image as a file of its own and, where all have one size, all of them as one mosaic (`codecs.mosaic`),
-which spares them the headers and lets them see as much at once as they can use.
+The items are pressed into a real archive, which is decoded and compared; `peers` says what the other
+codecs get.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Literal
 
 import numpy as np
-from PIL import Image, features
 
 from latentpress.data.sources import Source
 from latentpress.errors import ItemError
-from latentpress.evaluate.codecs import MOSAIC_MAX_SIDE, mosaic
-from latentpress.model import LatentModel
+from latentpress.evaluate.peers import LosslessResult, image_peers, text_peers
+from latentpress.model import AnyModel
 from latentpress.press import compress, decode_archive, inspect_archive
 
-__all__ = ["LosslessEvaluation", "LosslessResult", "evaluate_lossless"]
+__all__ = ["LosslessEvaluation", "evaluate_lossless"]
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class LosslessResult:
-    """What another codec needs for the images, as `files` of their own or as one `mosaic`."""
-
-    codec: str
-    layout: Literal["files", "mosaic"]
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class LosslessEvaluation:
-    """What a model makes of a set of images without losing a pixel.
+    """What a model makes of a set of items without losing a sample.
 
     Attributes:
-        num_items: images.
-        num_dims: samples of all images: pixels times channels.
+        num_items: images or texts.
+        num_dims: samples of all: pixels times channels, or bytes.
         archive_bytes: the archive file with everything in it.
         codes_bytes: of them, codes.
-        pixels_bytes: of them, pixels coded by the model given the codes.
-        whole_bytes: of them, images stored whole, dearer under the model.
+        pixels_bytes: of them, samples coded by the model given the codes.
+        whole_bytes: of them, items stored whole, dearer under the model.
         num_whole: how many those are.
         uses_codes: whether the decoder of pixels looks at codes at all.
         encode_seconds: wall time of pressing, without verification.
@@ -84,13 +69,13 @@ class LosslessEvaluation:
 
 
 def evaluate_lossless(
-    model: LatentModel, source: Source, *, progress: Progress | None = None
+    model: AnyModel, source: Source, *, progress: Progress | None = None
 ) -> LosslessEvaluation:
-    """Presses `source` losslessly into an archive in memory, restores it, compares every pixel.
+    """Presses `source` losslessly into an archive in memory, restores it, compares every sample.
 
     Args:
-        model: a model with a decoder of pixels, in evaluation mode.
-        source: the images.
+        model: a model with an autoregressive decoder, in evaluation mode.
+        source: the items.
         progress: told of every step.
 
     Raises:
@@ -98,7 +83,7 @@ def evaluate_lossless(
         LatentpressError: the model has no decoder of pixels.
     """
     if not source.items:
-        raise ItemError("there is no image to evaluate on; give a folder, zip archive or file with images")
+        raise ItemError("there is nothing to evaluate on; give a folder, zip archive or file with items")
     report = progress or _silent
     archive = io.BytesIO()
     pressed = compress(model, source, archive, lossless=True, verify=False, progress=report)
@@ -108,7 +93,7 @@ def evaluate_lossless(
     for done, (name, pixels) in enumerate(decode_archive(archive.getvalue(), model), start=1):
         decoding += time.perf_counter() - start
         if not np.array_equal(pixels, originals[name].read()):
-            raise ItemError(f"{name}: the archive does not give back its pixels; please report this")
+            raise ItemError(f"{name}: the archive does not give back its samples; please report this")
         sizes.add(pixels.shape)
         dims += pixels.size
         report("restore", done, len(originals))
@@ -124,54 +109,17 @@ def evaluate_lossless(
         pixels_bytes=parts["pixels"],
         whole_bytes=parts["whole"],
         num_whole=pressed.whole,
-        uses_codes=model.config.pixels is None or model.config.pixels.use_codes,
+        uses_codes=model.exact_pixels is not None and model.exact_pixels.upsampler is not None,
         encode_seconds=pressed.seconds,
         decode_seconds=decoding,
-        others=tuple(_others(source, len(sizes) == 1, report)),
+        others=tuple(_others(model, source, len(sizes) == 1, report)),
     )
 
 
-def _others(source: Source, one_size: bool, report: Progress) -> list[LosslessResult]:
-    codecs = [name for name in _CODECS if _available(name)]
-    totals = dict.fromkeys(codecs, 0)
-    for done, ref in enumerate(source.items, start=1):
-        pixels = ref.read()
-        for name in codecs:
-            totals[name] += _size(name, pixels)
-        report("compare", done, len(source.items))
-    results = [LosslessResult(name, "files", size) for name, size in totals.items()]
-    if one_size and len(source.items) > 1:
-        side = math.ceil(math.sqrt(len(source.items))) * max(source.items[0].read().shape[:2])
-        if side <= MOSAIC_MAX_SIDE:
-            picture = mosaic(np.stack([ref.read() for ref in source.items]))
-            results += [LosslessResult(name, "mosaic", _size(name, picture)) for name in codecs]
-    return results
-
-
-_CODECS: dict[str, Sequence[dict[str, object]]] = {
-    "png": [{"optimize": True}],
-    "webp": [{"lossless": True, "exact": True, "method": method} for method in (4, 6)],
-    "jxl": [{"lossless": True, "effort": 9}],
-}
-_JXL_PLUGIN = "pillow_jxl"
-
-
-def _available(name: str) -> bool:
-    if name == "jxl":
-        return find_spec(_JXL_PLUGIN) is not None
-    return name == "png" or bool(features.check(name))
-
-
-def _size(name: str, pixels: np.ndarray) -> int:
-    """Bytes of an image as a file, at the settings that make it smallest."""
-    if name == "jxl":
-        import_module(_JXL_PLUGIN)  # registers its format with Pillow
-    image, sizes = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), []
-    for options in _CODECS[name]:
-        file = io.BytesIO()
-        image.save(file, name.upper(), **options)
-        sizes.append(len(file.getvalue()))
-    return min(sizes)
+def _others(model: AnyModel, source: Source, one_size: bool, report: Progress) -> list[LosslessResult]:
+    if model.config.item.kind == "text":
+        return text_peers(source, report)
+    return image_peers(source, one_size, report)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

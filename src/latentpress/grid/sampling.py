@@ -1,8 +1,7 @@
 """New symbols drawn from an exact grid, in integers: one seed gives the same items on every machine.
 
-Item i of seed s has its own stream of random bits, that of the counter-based generator Philox4x64
-(Salmon et al., SC 2011) with the key (s, i), so an item does not depend on how many are drawn with
-it. Each symbol takes one number of 24 bits and is looked up in its cumulative frequency table.
+Every item has its own stream of random bits (`coding.draws`), so an item does not depend on how many are
+drawn with it. Each symbol takes one number of 24 bits and is looked up in its cumulative frequency table.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentpress.coding.tables import TOTAL, TOTAL_BITS
+from latentpress.coding.draws import draws
+from latentpress.coding.tables import TOTAL
 from latentpress.grid.exact import ExactGrid
 from latentpress.grid.network import Context
 from latentpress.grid.streams import Stream, job_of, jobs_done
@@ -83,9 +83,9 @@ def sample(
         jobs = []
         for lane, stream in zip(run, streams, strict=True):
             given = None if prefix is None else prefix[lane : lane + 1].cpu().numpy()
-            draws = _draws(seed, lane if numbers is None else numbers[lane], (1, positions, members))
+            points = draws(seed, lane if numbers is None else numbers[lane], (1, positions, members))
             known = 0 if given is None else given.shape[1]
-            jobs.append(job_of(exact, stream, symbols=given, known=known, draws=draws))
+            jobs.append(job_of(exact, stream, symbols=given, known=known, draws=points))
         for number, job in jobs_done(exact, streams, jobs, Action.DRAW, choice, progress=progress):
             assert job.symbols is not None
             items[first + number] = torch.from_numpy(job.symbols[0].astype(np.int64))
@@ -96,9 +96,3 @@ def _own(context: Context, item: int) -> Context:
     """One item's part of a context."""
     parts = (context.map, context.labels)
     return Context(*(None if part is None else part[item : item + 1] for part in parts))
-
-
-def _draws(seed: int, item: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Random numbers of 24 bits, uint32, from the item's own stream."""
-    raw = np.random.Philox(key=seed | item << 64).random_raw(math.prod(shape))
-    return (raw >> np.uint64(64 - TOTAL_BITS)).astype(np.uint32).reshape(shape)

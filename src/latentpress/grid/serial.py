@@ -20,12 +20,12 @@ conditioned ones (`input` and `gates`) have a bias row per class and a last one 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from latentpress.coding import identity
 from latentpress.errors import CheckpointError, ConfigError
 from latentpress.grid.quantise import INT8_LIMIT, Affine, proven
 from latentpress.grid.structure import GridStructure
@@ -72,13 +72,8 @@ def read_affine(tensors: Mapping[str, Tensor], name: str) -> Affine:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> bytes:
-    """BLAKE2b of 16 bytes over name, type, shape and little-endian integers of every tensor, by name."""
-    result = hashlib.blake2b(digest_size=16, person=b"latentpress grid")
-    for name in sorted(tensors):
-        array = tensors[name].numpy()
-        result.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
-        result.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return result.digest()
+    """The name of an exact grid, 16 bytes: a hash of all its integers."""
+    return identity.digest({name: tensors[name].numpy() for name in tensors}, b"latentpress grid")
 
 
 def _structure(tensors: Mapping[str, Tensor]) -> GridStructure:

@@ -76,7 +76,8 @@ class AuxiliaryPrior(nn.Module):
         with torch.no_grad():
             for parameter in self.correction.parameters():
                 parameter.zero_()
-            self.lstm.bias_ih_l0[config.width : 2 * config.width] += 1  # remembers at the start
+            forget = slice(config.width, 2 * config.width)
+            self.lstm.get_parameter("bias_ih_l0")[forget] += 1  # remembers at the start
 
     @property
     def channels(self) -> int:

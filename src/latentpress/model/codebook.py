@@ -13,19 +13,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from latentpress.config import ModelConfig
+from latentpress.config import HalfName, ModelConfig
 from latentpress.errors import CheckpointError
 from latentpress.grid import ExactGrid, GridNetwork
 from latentpress.grid.decoder import ExactDecoder, GridDecoder
 from latentpress.latents import Codebook
 from latentpress.model.device import resolve_device
-from latentpress.nn import ConvDecoder, ConvEncoder, build_likelihood, pad_to_hop, tiled
+from latentpress.model.parts import Parts
+from latentpress.nn import ConvDecoder, ConvEncoder, Likelihood, build_likelihood, pad_to_hop, tiled
 
 __all__ = ["LatentModel", "to_pixels", "to_signal"]
 
@@ -51,11 +52,11 @@ def to_pixels(signal: Tensor) -> Tensor:
     return signal.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-class LatentModel(nn.Module):
+class LatentModel(Parts):
     """Encoder + latent space + decoder + prior over images, and an autoregressive decoder of pixels.
 
     Arguments:
-        config: what the parts are.
+        config: what the parts are, and whether only one half of them is there.
 
     Attributes:
         encoder: (B, C, H, W) -> (B, P * D, H / hop, W / hop).
@@ -78,21 +79,34 @@ class LatentModel(nn.Module):
     (1, 10, 13, 3)
     """
 
+    sides: ClassVar[Mapping[str, HalfName]] = {
+        "encoder": "encoder",
+        "decoder": "decoder",
+        "likelihood": "decoder",
+        "pixels": "decoder",
+    }
+    encoder: ConvEncoder
+    decoder: ConvDecoder
+    likelihood: Likelihood
+    pixels: GridDecoder | None
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         latents = config.latents
         vectors = latents.num_partitions * latents.code_dim
         channels = config.item.channels
         self.config = config
-        self.encoder = ConvEncoder(config.encoder, spatial=2, channels=channels, out_channels=vectors)
+        if self.has("encoder"):
+            self.encoder = ConvEncoder(config.encoder, spatial=2, channels=channels, out_channels=vectors)
         self.latents = Codebook(latents)
-        self.likelihood = build_likelihood(config.likelihood, channels)
-        self.decoder = ConvDecoder(
-            config.decoder,
-            spatial=2,
-            in_channels=vectors,
-            out_channels=channels * self.likelihood.params_per_sample,
-        )
+        if self.has("decoder"):
+            self.likelihood = build_likelihood(config.likelihood, channels)
+            self.decoder = ConvDecoder(
+                config.decoder,
+                spatial=2,
+                in_channels=vectors,
+                out_channels=channels * self.likelihood.params_per_sample,
+            )
         self.prior: GridNetwork | None = None
         if config.prior is not None:
             self.prior = GridNetwork(
@@ -102,8 +116,8 @@ class LatentModel(nn.Module):
                 num_classes=len(config.labels) if config.prior.class_conditional else 0,
             )
         self.exact_prior: ExactGrid | None = None
-        self.pixels: GridDecoder | None = None
-        if config.pixels is not None:
+        self.pixels = None
+        if config.pixels is not None and self.has("pixels"):
             self.pixels = GridDecoder(
                 config.pixels,
                 sizes=(256,) * channels,
@@ -150,7 +164,7 @@ class LatentModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the networks' weights are."""
-        return next(self.encoder.parameters()).device
+        return next(self.parameters()).device
 
     @property
     def hop_length(self) -> int:

@@ -15,13 +15,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentpress.coding.gaussians import LATENT_UNIT
-from latentpress.config import AnticausalConfig, CommittedModelConfig, ImageConfig
+from latentpress.config import AnticausalConfig, CommittedModelConfig, HalfName, ImageConfig
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError
 from latentpress.grid.anticausal import AnticausalEncoder, RecurrentEncoder
 from latentpress.grid.decoder import ExactDecoder
@@ -31,6 +32,7 @@ from latentpress.latents import GaussianLatents, Posterior, build_gaussian
 from latentpress.latents.auxiliary import AuxiliaryPrior
 from latentpress.latents.exact_auxiliary import ExactAuxiliary
 from latentpress.model.device import resolve_device
+from latentpress.model.parts import Parts
 
 __all__ = ["CommittedModel", "Elbo"]
 
@@ -56,11 +58,12 @@ class Elbo:
     step_mask: Tensor | None = None
 
 
-class CommittedModel(nn.Module):
+class CommittedModel(Parts):
     """Encoder + Gaussian latents + autoregressive decoder, and an auxiliary prior beside them.
 
     Arguments:
-        config: what the parts are. Without latents there are only the decoder and p(x).
+        config: what the parts are, and whether only one half of them is there. Without latents there are
+            only the decoder and p(x).
 
     Attributes:
         encoder: symbols (B, *size, C) -> (B, n, numbers a step), or None.
@@ -78,6 +81,13 @@ class CommittedModel(nn.Module):
     (torch.Size([3, 40, 1]), True)
     """
 
+    sides: ClassVar[Mapping[str, HalfName]] = {
+        "encoder": "encoder",
+        "decoder": "decoder",
+    }
+    encoder: AnticausalEncoder | RecurrentEncoder | None
+    decoder: SequenceDecoder
+
     def __init__(self, config: CommittedModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -88,16 +98,20 @@ class CommittedModel(nn.Module):
             )
         self._across = item.size[1] if isinstance(item, ImageConfig) and item.size else 1
         self._dims = 2 if isinstance(item, ImageConfig) else 1
-        self.encoder: AnticausalEncoder | RecurrentEncoder | None = None
         self.latents: GaussianLatents | None = None
         self.auxiliary: AuxiliaryPrior | None = None
         channels = config.latents.channels if config.latents is not None else 0
         if config.latents is not None:
             self.latents = build_gaussian(config.latents)
-            self.encoder = self._build_encoder(self.latents.params * channels, channels)
-        self.decoder = SequenceDecoder(
-            config.decoder, (256,) * item.channels, channels, self.hop, LATENT_UNIT, ordered=self._dims > 1
-        )
+        if self.has("encoder"):
+            self.encoder = None
+            if self.latents is not None:
+                self.encoder = self._build_encoder(self.latents.params * channels, channels)
+        if self.has("decoder"):
+            sizes, ordered = (256,) * item.channels, self._dims > 1
+            self.decoder = SequenceDecoder(
+                config.decoder, sizes, channels, self.hop, LATENT_UNIT, ordered=ordered
+            )
         if config.latents is not None and config.auxiliary is not None:
             self.auxiliary = AuxiliaryPrior(config.auxiliary, config.latents.alphas)
         self.exact_decoder: ExactDecoder | None = None
@@ -136,7 +150,7 @@ class CommittedModel(nn.Module):
             if name == "exact_prior" and self.latents is not None:
                 self.exact_prior = ExactAuxiliary.from_tensors(tensors)
                 fits = self.exact_prior.channels == self.latents.channels
-            elif name == "exact_decoder":
+            elif name == "exact_decoder" and self.has("decoder"):
                 self.exact_decoder = ExactDecoder.from_tensors(tensors, device)
                 fits = self.exact_decoder.fits(self.decoder)
             else:
@@ -147,7 +161,7 @@ class CommittedModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the networks' weights are."""
-        return next(self.decoder.parameters()).device
+        return next(self.parameters()).device
 
     @property
     def hop(self) -> tuple[int, ...]:
@@ -192,8 +206,13 @@ class CommittedModel(nn.Module):
 
     @property
     def codebook_id(self) -> bytes:
-        """What gives codes their meaning, 16 bytes: the decoder and the step between codes."""
-        digest = hashlib.blake2b(self.pixels_id + self.prior_id, digest_size=16)
+        """What gives codes their meaning, 16 bytes: the decoder and the step between codes.
+
+        An encoder half has the whole model's.
+        """
+        known = self.config.decoder_id
+        decoder = self.pixels_id if known is None else bytes.fromhex(known)
+        digest = hashlib.blake2b(decoder + self.prior_id, digest_size=16)
         return digest.digest()
 
     @property
@@ -286,6 +305,7 @@ class CommittedModel(nn.Module):
         Returns:
             (B, *size, C), uint8.
         """
+        _ = self.decoder  # which half a model may lack
         exact = exact or self.exact_pixels
         if exact is None:
             raise LatentpressError("the model has no exact form yet: it is made at the end of training")

@@ -20,12 +20,12 @@ def delta_images() -> RunConfig:
     return RunConfig(
         model=CommittedModelConfig(
             item=ImageConfig(channels=1),
-            encoder=AnticausalConfig(stride=1, width=32, depth=4, reach=2, hidden=128),
+            encoder=AnticausalConfig(stride=1, width=16, depth=3, reach=2, embedding=8, hidden=96),
             latents=AR1Config(channels=1, alpha=0.95),
-            decoder=SequenceDecoderConfig(width=48, depth=5, reach=3, embedding=32, head_width=96),
-            auxiliary=AuxiliaryConfig(width=64),
+            decoder=SequenceDecoderConfig(width=32, depth=4, reach=3, embedding=24, head_width=64),
+            auxiliary=AuxiliaryConfig(width=48),
         ),
-        codec=StageConfig(batch_size=32, flip=False, learning_rate=2e-3, weight_decay=0.02, steps=8_000),
+        codec=StageConfig(batch_size=8, flip=False, learning_rate=2e-3, weight_decay=0.02, steps=8_000),
         prior=StageConfig(
             batch_size=128, flip=False, learning_rate=3e-3, average_decay=0.99, clip_norm=10.0, steps=1_000
         ),

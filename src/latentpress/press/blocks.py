@@ -4,11 +4,13 @@ Blocks of one shape, and those of texts, which differ in length alone, are coded
 engine (`grid.streams`): one step of the exact grid serves the lanes of many blocks, and each block has its
 own range coder. On a GPU encoding takes the
 parallel pass instead, which gives the same bytes. Codes and the pixels of lossless archives go through
-the same two functions, `encode_lanes` and `decode_lanes`.
+the same two functions, `encode_lanes` and `decode_lanes`. The latents of a delta-VAE have a prior of another
+kind (`latents.exact_auxiliary`), which knows no classes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,9 +30,12 @@ from latentpress.errors import ArchiveError
 from latentpress.grid import streams
 from latentpress.grid.network import Context
 from latentpress.grid.streams import Stream
+from latentpress.latents.exact_auxiliary import ExactAuxiliary
 
 if TYPE_CHECKING:
     from latentpress.grid.exact import ExactGrid
+
+    ExactPrior = ExactGrid | ExactAuxiliary
 
 __all__ = [
     "WAVE_LANES",
@@ -67,7 +72,7 @@ class BlockEncoder:
     """
 
     sizes: Sequence[int]
-    exact: ExactGrid | None
+    exact: ExactPrior | None
 
     def encode(
         self, symbols: Sequence[Integers], blocks: Sequence[BlockLayout], labels: Labels
@@ -99,8 +104,8 @@ class BlockEncoder:
         return Block(mode, payloads[mode], symbols_crc(symbols))
 
 
-def encode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes streams of lanes under an exact grid's tables, side by side.
+def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+    """Codes streams of lanes under an exact prior's tables, side by side.
 
     Args:
         exact: the distribution.
@@ -110,6 +115,8 @@ def encode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[tuple[bytes,
         Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
         bits, (lanes,).
     """
+    if isinstance(exact, ExactAuxiliary):
+        return exact.encode_lanes([_known(stream) for stream in coded])
     if exact.device.type != "cpu":
         return [_encode_parallel(exact, stream) for stream in coded]
     found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
@@ -117,8 +124,7 @@ def encode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[tuple[bytes,
 
 
 def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
-    symbols = stream.symbols
-    assert symbols is not None
+    symbols = _known(stream)
     positions, lanes, members = symbols.shape
     items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *stream.grid, members)
     logits = [
@@ -142,13 +148,18 @@ def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[n
     return encoder.to_bytes(), bits
 
 
+def _known(stream: Stream) -> Integers:
+    assert stream.symbols is not None
+    return stream.symbols
+
+
 def _tables(logits: Integers) -> NDArray[np.int32]:
     """Frequency tables of integer logits, both (t, L, K)."""
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def decode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
-    """Decodes streams of lanes under an exact grid's tables, side by side.
+def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[Integers]:
+    """Decodes streams of lanes under an exact prior's tables, side by side.
 
     Args:
         exact: the distribution.
@@ -161,9 +172,12 @@ def decode_lanes(exact: ExactGrid, coded: Sequence[Stream]) -> list[NDArray[np.i
     Raises:
         ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
     """
+    if isinstance(exact, ExactAuxiliary):
+        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
+        return exact.decode_lanes([stream.payload for stream in coded], shapes)
     if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
-    found: dict[int, NDArray[np.int32]] = {}
+    found: dict[int, Integers] = {}
     for number, symbols in streams.decode(exact, coded):
         if symbols is None:
             raise ArchiveError("a coded stream is damaged: it fits no symbol")
@@ -200,7 +214,7 @@ def add_static(
 
 
 def decode_blocks(
-    archive: Archive, exact: ExactGrid | None, numbers: Collection[int]
+    archive: Archive, exact: ExactPrior | None, numbers: Collection[int]
 ) -> Iterator[tuple[int, Integers]]:
     """Decodes blocks and yields each one's number and codes (T, L, P), in any order.
 
@@ -248,7 +262,7 @@ def _cut(layout: Sequence[BlockLayout], numbers: Iterable[int], most: int | None
 
 
 def _decode_wave(
-    archive: Archive, exact: ExactGrid, numbers: Sequence[int]
+    archive: Archive, exact: ExactPrior, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Integers]]:
     labels = [item.label for item in archive.items]
     coded = [_stream(archive.layout[n], labels, payload=archive.payload(n)) for n in numbers]

@@ -28,8 +28,8 @@ from latentpress.press.reading import read_items
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
-    from latentpress.grid.exact import ExactGrid
     from latentpress.model import AnyModel
+    from latentpress.press.blocks import ExactPrior
 
 __all__ = ["compress", "encode_archive"]
 
@@ -169,7 +169,7 @@ class _Coding:
         file.truncate()
         return write_archive(file, self.header, self.records, chosen, counts)
 
-    def failing(self, file: BinaryIO, exact: ExactGrid | None, report: Progress) -> set[int]:
+    def failing(self, file: BinaryIO, exact: ExactPrior | None, report: Progress) -> set[int]:
         """Returns the blocks of the archive in `file` that do not decode to these codes."""
         archive = Archive(file)
         if archive.header != self.header or list(archive.items) != self.records:
@@ -178,7 +178,7 @@ class _Coding:
         return {number for number in failing if self._failing_of(archive, exact, [number], _silent)}
 
     def _failing_of(
-        self, archive: Archive, exact: ExactGrid | None, numbers: Collection[int], report: Progress
+        self, archive: Archive, exact: ExactPrior | None, numbers: Collection[int], report: Progress
     ) -> set[int]:
         failing = set(numbers)  # one failing block ends the decoding of those beside it
         with suppress(ArchiveError):

@@ -16,7 +16,7 @@ from latentpress.coding.inspection import ArchiveLike, open_archive
 from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
 from latentpress.coding.names import check_name, output_names
-from latentpress.errors import ArchiveError, WrongModelError
+from latentpress.errors import ArchiveError, MissingPartError, WrongModelError
 from latentpress.grid.streams import prepare
 from latentpress.items.image import write_png
 from latentpress.items.text import write_text
@@ -126,6 +126,8 @@ def _check_model(archive: Archive, model: AnyModel, chosen: Iterable[int]) -> No
     header = archive.header
     needed = f"the model {header.model!r}" if header.model else "a model"
     modes = {archive.modes[number] for item in chosen for number in archive.blocks_of[item]}
+    if Mode.PIXELS in modes and model.config.half == "encoder":
+        raise MissingPartError("encoder", "decoder")
     if Mode.PIXELS in modes and header.pixels_id != model.pixels_id:
         assert header.pixels_id is not None
         raise WrongModelError(

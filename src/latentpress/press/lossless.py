@@ -22,7 +22,7 @@ from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.records import Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef
-from latentpress.errors import ArchiveError, LatentpressError
+from latentpress.errors import ArchiveError, LatentpressError, MissingPartError
 from latentpress.press.blocks import BlockEncoder, gather, waves
 from latentpress.press.pixels import (
     decode_pixel_blocks,
@@ -68,6 +68,8 @@ def compress_lossless(
         verify: decode the archive as `decompress` would, and compare.
     """
     exact = model.exact_pixels
+    if exact is None and model.config.half == "encoder":
+        raise MissingPartError("encoder", "decoder, which lossless pressing needs", "the whole model")
     if exact is None:
         raise LatentpressError(
             "the model has no decoder of pixels to press losslessly with; train one with --stage decoder"

@@ -71,6 +71,7 @@ def generate(
         )
     if model.exact_prior is None:
         raise LatentpressError("the model has no prior to draw from; train one with --stage prior")
+    _ = model.decoder  # which half a model may lack: said before anything is drawn
     size = size or model.config.item.size or _DEFAULT_SIZE
     _check_size(size, given, model.config.item.channels)
     hop, report = model.hop_length, progress or _silent

@@ -1,0 +1,117 @@
+"""What a delta-VAE's archives take, beside what the model promises, and beside other codecs.
+
+    python benchmarks/delta_archives.py --model runs/delta/mnist/delta-0 --alone runs/delta/mnist/alone-0 \
+        --data t10k-images-idx3-ubyte.gz
+
+The first `--limit` images are pressed losslessly in two ways: in two parts (the posterior's means, rounded,
+then the pixels given them) and by bits back. The float model's own lengths stand beside them: of the two
+parts -log2 P(codes) - log2 p(x | codes), of bits back -ELBO under the auxiliary prior, of one draw from
+the posterior an image. Then come the decoder alone, PNG and WebP (each image, and one mosaic), and xz on
+the bytes of all images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import lzma
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latentpress.data.sources import Source, open_sources
+from latentpress.evaluate.peers import image_peers
+from latentpress.model import CommittedModel
+from latentpress.press import compress, decode_archive
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--alone", type=Path, help="the same decoder without latents")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=1000)
+    options = parser.parse_args()
+    source = open_sources([options.data], channels=1)
+    source = replace(source, items=source.items[: options.limit])
+    images = np.stack([item.read() for item in source.items])
+    model = CommittedModel.from_pretrained(options.model)
+    two_part, ideal = archive_bits(model, source, images), two_part_bits(model, images)
+    rows = [
+        ("two-part archive", two_part),
+        ("two-part, the float model", ideal),
+        ("bits-back archive", archive_bits(model, source, images, bits_back=True)),
+        ("-ELBO, the float model", (elbo := elbo_bits(model, images))),
+    ]
+    if options.alone:
+        alone = CommittedModel.from_pretrained(options.alone)
+        rows += [
+            ("decoder alone, archive", archive_bits(alone, source, images)),
+            ("decoder alone, the float model", elbo_bits(alone, images)),
+        ]
+    rows += [
+        (f"{other.codec}, {other.layout}", 8.0 * other.size_bytes)
+        for other in image_peers(source, True, lambda *_: None)
+        if other.codec != "jxl"
+    ]
+    rows.append(
+        ("xz -9e, all bytes", 8.0 * len(lzma.compress(images.tobytes(), preset=9 | lzma.PRESET_EXTREME)))
+    )
+    print(f"{len(images)} images\n\n| | bytes | bits/dim |\n|---|---:|---:|")
+    for name, bits in rows:
+        print(f"| {name} | {bits / 8:,.0f} | {bits / images.size:.4f} |")
+    print(f"\n- two-part archive / float model: {two_part / ideal:.4f}")
+    print(f"- bits-back archive / -ELBO: {rows[2][1] / elbo:.4f}")
+
+
+def archive_bits(
+    model: CommittedModel, source: Source, images: np.ndarray, *, bits_back: bool = False
+) -> float:
+    """Bits of a real archive, which is restored and compared."""
+    buffer = io.BytesIO()
+    compress(model, source, buffer, lossless=True, bits_back=bits_back, verify=False)
+    for index, (_, pixels) in enumerate(decode_archive(buffer.getvalue(), model)):
+        assert np.array_equal(pixels, images[index]), "the archive does not give back its pixels"
+    return 8.0 * len(buffer.getvalue())
+
+
+@torch.inference_mode()
+def two_part_bits(model: CommittedModel, images: np.ndarray) -> float:
+    """-log2 P(codes) - log2 p(x | codes): codes under the float auxiliary prior, whole steps of them."""
+    exact, auxiliary = model.exact_prior, model.auxiliary
+    assert exact is not None and auxiliary is not None
+    total = 0.0
+    for start in range(0, len(images), 100):
+        symbols = torch.from_numpy(images[start : start + 100]).long()
+        z = exact.dequantise(model.encode(images[start : start + 100])[:, :, 0])
+        told, half = auxiliary(z), exact.step * model.unit / 2
+        width = told.log_std.exp().double() * math.sqrt(2)
+        upper, lower = ((z + side - told.mean).double() / width for side in (half, -half))
+        mass = (torch.erf(upper) - torch.erf(lower)) / 2
+        total -= float(mass.clamp(min=2.0**-24).log2().sum())
+        total += float(model.decoder.nll_nats(symbols, z).sum()) / math.log(2)
+    return total
+
+
+@torch.inference_mode()
+def elbo_bits(model: CommittedModel, images: np.ndarray) -> float:
+    """-ELBO in bits, one draw an image, the KL under the auxiliary prior."""
+    generator, total = torch.Generator().manual_seed(0), 0.0
+    for start in range(0, len(images), 100):
+        symbols = torch.from_numpy(images[start : start + 100]).long()
+        if model.latents is None:
+            total += float(model.decoder.nll_nats(symbols).sum())
+            continue
+        assert model.auxiliary is not None
+        posterior, _ = model.posterior(symbols)
+        z = posterior.sample(torch.randn(posterior.mean.shape, generator=generator))
+        total += float(model.decoder.nll_nats(symbols, z).sum())
+        total += float((posterior.log_density(z) + model.auxiliary.nll_nats(z)).sum())
+    return total / math.log(2)
+
+
+if __name__ == "__main__":
+    main()

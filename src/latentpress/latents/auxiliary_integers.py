@@ -1,0 +1,194 @@
+"""The auxiliary prior's integers: which tensors they are, how they are checked, and how they are made.
+
+| tensor | type and shape | meaning |
+|---|---|---|
+| `structure` | int64 (3,) | channels d (1 to 64), width w (0 to 1024, 0 being AR(1) alone), step (1 to 127) |
+| `alphas` | int16 (d,) | AR(1)'s coefficients, in units of 2^-15 |
+| `scales` | int32 (2, d) | AR(1)'s scale at the first step and later, in units of 2^-8 |
+| `gates` | affine (4 w, d + w) | of 2^8 times latents and outputs, to gates' arguments in units of 2^-12 |
+| `corrections` | affine (2 d, w) | of outputs, to d shifts of the mean, then d corrections of the scale |
+
+The gates are the LSTM's, input, forget, cell and output, of w each; those of the cell are doubled, since
+tanh(x) = 2 logistic(2 x) - 1. An affine is `.weight` int16 (out, in), `.bias` int32 (out,) and `.shift`
+int8 (out,) and stands for
+
+    y = ((W x + 2^s / 2) >> s) + b          (arithmetic shift: floor)
+
+Every input x is an integer of at most 2^15, as is every weight, so with at most 64 + 1024 inputs any sum of
+W x stays under 2^41: exact in float64, in whatever order it is added, and whatever the weights are. So
+nothing else needs a proof, nor calibration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentpress.coding.gaussians import LATENT_LIMIT, LATENT_UNIT, MEAN_BITS, SCALES_PER_OCTAVE, UNIT_SCALE
+from latentpress.errors import CheckpointError, TrainingError
+from latentpress.latents.auxiliary import AuxiliaryPrior
+
+__all__ = [
+    "ALPHA_BITS",
+    "ARGUMENT_BITS",
+    "INPUT_BITS",
+    "OUTPUT_BITS",
+    "SCALE_BITS",
+    "Structure",
+    "ar1_integers",
+    "checked",
+    "integers_of",
+]
+
+ALPHA_BITS = 15
+ARGUMENT_BITS = 12
+INPUT_BITS = 8
+OUTPUT_BITS = 15
+SCALE_BITS = 8
+
+_MAX_SHIFT = 40
+_LIMIT = 2**15 - 1
+_LARGEST_BIAS = 2**30
+_LARGEST_SCALE = 2**20
+_MAX_CHANNELS, _MAX_WIDTH = 64, 1024
+
+Spec = tuple[str, torch.dtype, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What an exact auxiliary prior is made of: `channels` numbers a step, the LSTM's `width`, the `step`."""
+
+    channels: int
+    width: int
+    step: int
+
+
+def checked(tensors: Mapping[str, Tensor]) -> tuple[Structure, dict[str, Tensor]]:
+    """Returns the structure and the tensors, contiguous on the CPU, if they are an exact auxiliary prior.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, of another type or shape, or out of range.
+    """
+    structure = _structure(tensors)
+    expected = {name: (dtype, shape) for name, dtype, shape in _expected(structure)}
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            problem = "missing" if name in expected else "unknown"
+            raise CheckpointError(f"exact auxiliary prior: tensor {name} is {problem}")
+        if (tensors[name].dtype, tuple(tensors[name].shape)) != expected[name]:
+            dtype, shape = expected[name]
+            raise CheckpointError(f"exact auxiliary prior: tensor {name} is not {dtype} of shape {shape}")
+    integers = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(expected)}
+    for name, value in integers.items():
+        low, high = _range(name)
+        if value.numel() and not low <= int(value.min()) <= int(value.max()) <= high:
+            raise CheckpointError(f"exact auxiliary prior: tensor {name} has a value outside {low}..{high}")
+    return structure, integers
+
+
+def _structure(tensors: Mapping[str, Tensor]) -> Structure:
+    found = tensors.get("structure")
+    if found is None or found.dtype != torch.int64 or tuple(found.shape) != (3,):
+        raise CheckpointError("exact auxiliary prior: its structure is missing or damaged")
+    structure = Structure(*found.tolist())
+    ranges = ((structure.channels, 1, _MAX_CHANNELS), (structure.width, 0, _MAX_WIDTH))
+    if not all(low <= value <= high for value, low, high in (*ranges, (structure.step, 1, LATENT_LIMIT))):
+        raise CheckpointError(f"exact auxiliary prior: its structure is out of range: {structure}")
+    return structure
+
+
+def _expected(s: Structure) -> Iterator[Spec]:
+    """Name, type and shape of every tensor."""
+    yield "structure", torch.int64, (3,)
+    yield "alphas", torch.int16, (s.channels,)
+    yield "scales", torch.int32, (2, s.channels)
+    sizes = (4 * s.width, s.channels + s.width), (2 * s.channels, s.width)
+    for name, (out, inputs) in zip(("gates", "corrections"), sizes, strict=True):
+        yield f"{name}.weight", torch.int16, (out, inputs)
+        yield f"{name}.bias", torch.int32, (out,)
+        yield f"{name}.shift", torch.int8, (out,)
+
+
+def _range(name: str) -> tuple[int, int]:
+    if name.endswith(".bias"):
+        return -_LARGEST_BIAS, _LARGEST_BIAS
+    if name.endswith(".shift"):
+        return 0, _MAX_SHIFT
+    if name == "scales":
+        return -_LARGEST_SCALE, _LARGEST_SCALE
+    return -(2**15), 2**15  # of 16 bits anyway
+
+
+def ar1_integers(alphas: Sequence[float], step: int) -> dict[str, Tensor]:
+    """The integers of AR(1) with those coefficients, all between -1 and 1, and no LSTM."""
+    return _assembled(alphas, step, _nothing(0, len(alphas)), _nothing(2 * len(alphas), 0))
+
+
+def integers_of(auxiliary: AuxiliaryPrior, step: int) -> dict[str, Tensor]:
+    """Rounds a trained auxiliary prior to integers.
+
+    Raises:
+        TrainingError: a weight is not finite, or so large that no shift represents it.
+    """
+    lstm, correction, width = auxiliary.lstm, auxiliary.correction, auxiliary.config.width
+    w = {name: value.detach().cpu().double() for name, value in lstm.named_parameters()}
+    argument = torch.full((4 * width, 1), 2.0**-ARGUMENT_BITS, dtype=torch.float64)
+    argument[2 * width : 3 * width] /= 2
+    gates = torch.cat(
+        [w["weight_ih_l0"] * (LATENT_UNIT / 2**INPUT_BITS), w["weight_hh_l0"] / 2**OUTPUT_BITS], dim=1
+    )
+    units = torch.full((2 * auxiliary.channels, 1), LATENT_UNIT / 2**MEAN_BITS, dtype=torch.float64)
+    units[auxiliary.channels :] = 2.0 ** (1 - ARGUMENT_BITS)  # 4 tanh(x / 4) = 4 (2 logistic(x / 2) - 1)
+    weight, bias = (part.detach().cpu().double() for part in (correction.weight, correction.bias))
+    return _assembled(
+        auxiliary.alphas,
+        step,
+        _rounded("gates", gates / argument, (w["bias_ih_l0"] + w["bias_hh_l0"])[:, None] / argument),
+        _rounded("corrections", weight / 2**OUTPUT_BITS / units, bias[:, None] / units),
+    )
+
+
+Affine = tuple[Tensor, Tensor, Tensor]
+
+
+def _nothing(out: int, inputs: int) -> Affine:
+    weight = torch.zeros(out, inputs, dtype=torch.int16)
+    return weight, torch.zeros(out, dtype=torch.int32), torch.zeros(out, dtype=torch.int8)
+
+
+def _rounded(name: str, weight: Tensor, bias: Tensor) -> Affine:
+    """Integers of y = weight x + bias, `weight` (out, in) and `bias` (out, 1) real; all 16 bits are used."""
+    sound = bool(weight.isfinite().all() and bias.isfinite().all())
+    if not sound or weight.abs().max() > _LIMIT or bias.abs().max() > _LARGEST_BIAS:
+        raise TrainingError(
+            f"the auxiliary prior's {name} are too large for the exact form; train with a lower learning rate"
+        )
+    shift = torch.zeros(len(weight), dtype=torch.int64)
+    for s in range(1, _MAX_SHIFT + 1):  # the finest that fits; whatever fits, fits when coarser
+        shift[torch.round(weight * 2.0**s).abs().amax(1) <= _LIMIT] = s
+    rounded = torch.round(weight * torch.exp2(shift.double())[:, None]).to(torch.int16)
+    return rounded, torch.round(bias[:, 0]).to(torch.int32), shift.to(torch.int8)
+
+
+def _assembled(alphas: Sequence[float], step: int, gates: Affine, corrections: Affine) -> dict[str, Tensor]:
+    """All tensors; `checked` holds their ranges."""
+    parts = ("weight", "bias", "shift")
+    coefficients = [max(-_LIMIT, min(_LIMIT, round(alpha * 2**ALPHA_BITS))) for alpha in alphas]
+    scales = [[_scale(0.0)] * len(alphas), [_scale(0.5 * math.log1p(-alpha * alpha)) for alpha in alphas]]
+    return {
+        "structure": torch.tensor([len(alphas), gates[0].shape[0] // 4, step]),
+        "alphas": torch.tensor(coefficients, dtype=torch.int16),
+        "scales": torch.tensor(scales, dtype=torch.int32),
+        **{f"gates.{part}": value for part, value in zip(parts, gates, strict=True)},
+        **{f"corrections.{part}": value for part, value in zip(parts, corrections, strict=True)},
+    }
+
+
+def _scale(log_std: float) -> int:
+    octaves = (log_std - math.log(LATENT_UNIT)) / math.log(2)
+    return round((UNIT_SCALE + SCALES_PER_OCTAVE * octaves) * 2**SCALE_BITS)

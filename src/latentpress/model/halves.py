@@ -1,0 +1,103 @@
+"""A model parted into the two sides between which codes travel: each works alone, and loads as any model.
+
+    items --encoder half--> codes --> archive --> codes --decoder half--> items
+
+The encoder half presses lossily, and proves the codes of what it wrote; the decoder half restores, draws
+new items, and holds no weight of the encoder. Both have the latent space and the prior. Lossless pressing
+needs the exact decoder beside the encoder, and so the whole model; its archives the decoder half restores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from latentpress.config import CommittedModelConfig, HalfName, ModelConfig
+from latentpress.errors import LatentpressError, MissingPartError
+from latentpress.model.building import AnyModel, build
+
+__all__ = ["Halves", "split_model"]
+
+_SAYS = {
+    "encoder": "It turns items into codes and presses them lossily. Restoring them takes the decoder half, "
+    "and pressing losslessly the whole model.",
+    "decoder": "It restores items from archives, lossless ones too, and draws new ones. Pressing takes the "
+    "encoder half, or the whole model.",
+}
+_USE = {
+    "encoder": ("compress ITEMS -m THIS_FOLDER -o items.lpz", "verify items.lpz -m THIS_FOLDER"),
+    "decoder": ("decompress items.lpz -m THIS_FOLDER -o OUT", "generate THIS_FOLDER -o NEW"),
+}
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The two halves of a model, which share its tensors."""
+
+    encoder: AnyModel
+    decoder: AnyModel
+
+    def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
+        """Writes the model folders `encoder` and `decoder` below `folder`.
+
+        Arguments:
+            folder: made if it is not there.
+            card: Markdown, the whole model's card, which stands below each half's own words.
+        """
+        for name, half in (("encoder", self.encoder), ("decoder", self.decoder)):
+            half.save_pretrained(Path(folder) / name, card=_card(name, half.config.item.kind, card))
+
+
+def split_model(model: AnyModel) -> Halves:
+    """Parts a model into its encoder half and its decoder half.
+
+    Raises:
+        MissingPartError: it is one half already.
+        LatentpressError: it has no latents: all of it is a decoder.
+
+    >>> from latentpress.config import ConvConfig
+    >>> small = ConvConfig(width=32, depths=(0, 1))
+    >>> halves = split_model(build(ModelConfig(encoder=small, decoder=small, prior=None)))
+    >>> sorted({name.split(".")[0] for name in halves.decoder.state_dict()})
+    ['decoder', 'latents', 'likelihood']
+    >>> halves.decoder.codebook_id == halves.encoder.codebook_id
+    True
+    """
+    if model.half_name is not None:
+        raise MissingPartError(model.half_name, "other half to part from", "the whole model")
+    if isinstance(model.config, CommittedModelConfig) and model.config.latents is None:
+        raise LatentpressError("the model has no latents, and so no halves: all of it is a decoder")
+    return Halves(_half(model, "encoder"), _half(model, "decoder"))
+
+
+def _half(model: AnyModel, name: HalfName) -> AnyModel:
+    config = model.config
+    if isinstance(config, ModelConfig):
+        config = replace(config, half=name)
+    else:
+        config = replace(config, half=name, decoder_id=model.pixels_id.hex() if name == "encoder" else None)
+    with torch.device("meta"):
+        half = build(config)
+    wanted = half.state_dict().keys()
+    weights = {key: value for key, value in model.state_dict().items() if key in wanted}
+    half.load_state_dict(weights, assign=True)
+    for form, exact in model.exact_forms().items():
+        if half.has(form.removeprefix("exact_")):
+            setattr(half, form, exact)
+    return half.eval().requires_grad_(False)
+
+
+def _card(half: str, kind: str, card: str) -> str:
+    lines = [
+        f"# The {half} half of a Latentpress model for {kind}s",
+        "",
+        _SAYS[half],
+        "",
+        *(f"    latentpress {line}" for line in _USE[half]),
+        "",
+    ]
+    if card:
+        lines += ["What follows is the whole model's card.", "", "---", "", card.rstrip(), ""]
+    return "\n".join(lines)
