@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentpress import model as module
 from latentpress.config import (
     CodebookConfig,
     ConvConfig,
@@ -19,6 +18,7 @@ from latentpress.config import (
     ModelConfig,
 )
 from latentpress.model import LatentModel, build, to_pixels, to_signal
+from latentpress.model import codebook as module
 
 SMALL = ConvConfig(width=32, depths=(0, 1))
 

@@ -62,7 +62,7 @@ def test_no_half_holds_a_tensor_of_the_other(whole: AnyModel, folder: Path) -> N
 
 def test_ids_are_the_whole_models(whole: AnyModel, folder: Path) -> None:
     encoder, decoder = load(folder / "encoder", "cpu"), load(folder / "decoder", "cpu")
-    assert type(encoder) is type(decoder) is type(whole) and (encoder.half, decoder.half) == (
+    assert type(encoder) is type(decoder) is type(whole) and (encoder.half_name, decoder.half_name) == (
         "encoder",
         "decoder",
     )

@@ -20,7 +20,7 @@ from latentpress.cli.options import Session
 
 __all__ = ["VERBS", "cli", "main"]
 
-VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "generate", "split")
+VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "diagnose", "generate", "split")
 VERBS += ("demo",)
 
 

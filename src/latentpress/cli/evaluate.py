@@ -24,6 +24,7 @@ from latentpress.cli.options import (
     json_option,
     refuse_overwrite,
 )
+from latentpress.cli.tables import aligned
 
 if TYPE_CHECKING:
     from latentpress.data.sources import Source
@@ -131,7 +132,7 @@ def evaluation_table(evaluation: Evaluation) -> str:
         rows.append(_row(evaluation, name, other.size_bytes, other.quality))
     codes = evaluation.codes
     lines = [
-        *_aligned(rows),
+        *aligned(rows),
         "",
         f"- {evaluation.num_items:,} images, {evaluation.bits_per_dim:.4f} bits/dim in the file, "
         f"{evaluation.model_bits_per_dim:.3f} lossless under the model",
@@ -160,7 +161,7 @@ def lossless_table(evaluation: LosslessEvaluation) -> str:
         bits = 8 * size / evaluation.num_dims
         rows.append((name, f"{size:,}", f"{size / evaluation.num_items:,.1f}", f"{bits:.4f}"))
     lines = [
-        *_aligned(rows),
+        *aligned(rows),
         "",
         f"- {evaluation.num_items:,} {word}, every {sample} restored",
         f"- bytes of codes {evaluation.codes_bytes:,}, of {sample}s given them {evaluation.pixels_bytes:,}, "
@@ -187,16 +188,6 @@ def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> Sequ
         f"{quality.mean_psnr_db:.2f}",
         *("-" if value is None else f"{value:.4f}" for value in (quality.ssim, quality.ms_ssim)),
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table whose first row is its head: the first column left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    return [
-        f"| {row[0]:{widths[0]}} | {' | '.join(map(str.rjust, row[1:], widths[1:]))} |"
-        for row in (rows[0], rule, *rows[1:])
-    ]
 
 
 def write_report(

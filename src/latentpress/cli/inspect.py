@@ -47,7 +47,7 @@ def _model(folder: Path) -> dict[str, Any]:
 
     model = load(folder, "cpu")
     return {
-        "half": model.half,
+        "half": model.half_name,
         "bytes": (folder / "model.safetensors").stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "codebook_id": model.codebook_id.hex(),
@@ -60,6 +60,7 @@ def _model(folder: Path) -> dict[str, Any]:
 def _model_text(about: dict[str, Any]) -> str:
     config = about["config"]
     half = about["half"]
+    left_out = {"half", "decoder_id"} if config.get("decoder_id") is None else {"half"}
     lines = [
         *([f"half        the {half} half of a model"] if half else []),
         f"bytes       {about['bytes']:,}",
@@ -67,7 +68,7 @@ def _model_text(about: dict[str, Any]) -> str:
         f"codebook    {about['codebook_id']}",
         f"prior       {about['prior_id'] or '(none)'}",
         f"pixels_id   {about['pixels_id'] or '(none: it cannot press losslessly)'}",
-        *(f"{name:11} {_settings(value)}" for name, value in config.items() if name != "half"),
+        *(f"{name:11} {_settings(value)}" for name, value in config.items() if name not in left_out),
     ]
     return "\n".join(lines)
 

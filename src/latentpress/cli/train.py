@@ -57,6 +57,13 @@ _STAGES: dict[str, tuple[StageName, ...]] = {
 @click.option("--time", "seconds", type=Duration(), help="Train for 90s, 20m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Train for a number of optimiser steps.")
 @click.option(
+    "--rate",
+    "rate_bits",
+    type=click.FloatRange(0, min_open=True),
+    metavar="BITS",
+    help="The rate that a delta-VAE commits, in bits an image or window: sets model.latents.alpha.",
+)
+@click.option(
     "--checkpoint",
     "checkpoint_seconds",
     type=Duration(),
@@ -77,6 +84,7 @@ def command(
     stage: str,
     seconds: float | None,
     steps: int | None,
+    rate_bits: float | None,
     checkpoint_seconds: float,
     drop_alpha: bool,
     device: str,
@@ -111,6 +119,7 @@ def command(
 
     from latentpress.cli.progress import format_seconds, say
     from latentpress.config import override
+    from latentpress.train.delta import committing
 
     base = override(
         base_config(preset, config), {k: v for k, v in changes.items() if k == "model.item.channels"}
@@ -119,6 +128,8 @@ def command(
     for skipped in pool.skipped:
         say(f"skipped {skipped.name}: {skipped.reason}")
     run = fit_to_data(base, pool, changes)
+    if rate_bits is not None:
+        run = committing(run, rate_bits)
     result = train_with_progress(
         run, pool, output, steps, seconds, seed, device, _STAGES[stage], checkpoint_seconds
     )
@@ -191,11 +202,12 @@ def _delta_fitted(config: RunConfig, pool: Pool | TextPool, changes: dict[str, s
     from latentpress.config import override
     from latentpress.data.windows import TextPool
 
-    found: dict[str, object] = {"model.labels": pool.label_names if len(pool.label_names) > 1 else ()}
-    if config.model.item.size is None:
-        text = isinstance(pool, TextPool)
-        found["model.item.size"] = config.codec.crop if text else pool.shapes[0, 1:].tolist()
-    return override(config, {**found, **changes})
+    labels = pool.label_names if len(pool.label_names) > 1 else ()
+    config = override(config, {"model.labels": labels, **changes})
+    if config.model.item.size is not None:
+        return config
+    text = isinstance(pool, TextPool)
+    return override(config, {"model.item.size": config.codec.crop if text else pool.shapes[0, 1:].tolist()})
 
 
 def train_with_progress(

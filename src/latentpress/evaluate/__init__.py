@@ -3,7 +3,8 @@
 `metrics` measures distortion, `codecs` finds another codec's result for given bytes, `comparison` puts
 it beside an archive, `rates` asks the model what items cost, `evaluation` runs it all into a `results`
 dataclass, and `report` writes that as one HTML file. `lossless` measures what a model makes of items
-without losing a sample, beside its `peers`; `diagnosis` what a delta-VAE's latents are worth.
+without losing a sample, beside its `peers`. `diagnosis` and `codebook_diagnosis` say whether a model's
+latents are in use, on items that `gathering` takes from the data.
 """
 
 from latentpress.evaluate.codecs import available, find_codec

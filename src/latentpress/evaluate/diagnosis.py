@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -113,6 +113,7 @@ def diagnose(
     *,
     alone: CommittedModel | None = None,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Diagnosis:
     """Measures a delta-VAE on items that it was not trained on.
 
@@ -122,6 +123,10 @@ def diagnose(
         labels: N labels for the probe.
         alone: a model without latents, to compare with.
         seed: of all draws.
+        progress: called with what is being measured, how many items of it are done, and of how many.
+
+    Raises:
+        LatentpressError: there are fewer than two items, or `alone` is of other items or has latents.
 
     >>> from latentpress.config import CommittedModelConfig, SequenceDecoderConfig
     >>> config = CommittedModelConfig(decoder=SequenceDecoderConfig(width=8, depth=1))
@@ -130,15 +135,27 @@ def diagnose(
     """
     if len(symbols) < 2:
         raise LatentpressError("a diagnosis compares items with one another: give it two or more")
+    if alone is not None and (alone.config.latents, alone.config.item) != (None, model.config.item):
+        raise LatentpressError(
+            "the model to compare with is a decoder alone, without latents, of the same items"
+        )
     with torch.inference_mode():
-        return _Items(model, torch.from_numpy(symbols), seed).diagnosed(labels, alone)
+        own = torch.from_numpy(np.require(symbols, requirements="W"))  # a copy of what torch cannot take
+        items = _Items(model, own, seed, progress or _silent)
+        return items.diagnosed(labels, alone)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Reports nothing."""
 
 
 class _Items:
     """Items, their posteriors and one draw from each."""
 
-    def __init__(self, model: CommittedModel, symbols: Tensor, seed: int) -> None:
-        self.model, self.symbols = model, symbols
+    def __init__(
+        self, model: CommittedModel, symbols: Tensor, seed: int, report: Callable[[str, int, int], None]
+    ) -> None:
+        self.model, self.symbols, self.report = model, symbols, report
         self.generator = torch.Generator().manual_seed(seed)
         per_item = symbols[0].numel()
         self.rows = [
@@ -149,15 +166,15 @@ class _Items:
     def diagnosed(
         self, labels: Sequence[object] | np.ndarray | None, alone: CommittedModel | None
     ) -> Diagnosis:
-        beside = None if alone is None else float(self.nll(alone, None).mean())
+        beside = None if alone is None else float(self.nll(alone, None, "decoder alone").mean())
         shape = {"num_items": len(self.symbols), "dims_per_item": self.symbols[0].numel()}
         if self.model.latents is None:
-            nll = float(self.nll(self.model, None).mean())
+            nll = float(self.nll(self.model, None, "decoder").mean())
             return Diagnosis(**shape, negative_elbo_nats=nll, alone_nats=beside)
         posterior = self.posterior()
         z = posterior.sample(torch.randn(posterior.mean.shape, generator=self.generator))
         latents, (count, steps, channels) = self.model.latents.cpu(), z.shape
-        kl, nll = latents.kl_nats(posterior), float(self.nll(self.model, z).mean())
+        kl, nll = latents.kl_nats(posterior), float(self.nll(self.model, z, "own latents").mean())
         shuffled = z[self.derangement()]
         drawn = latents.draw(count, steps, self.generator)
         auxiliary = self.auxiliary_kl(posterior, z)
@@ -176,8 +193,8 @@ class _Items:
             auxiliary_kl_nats=auxiliary,
             information_nats=float(mutual_information_nats(posterior, z)),
             information_cap_nats=math.log(count),
-            shuffled_gap_nats=float(self.nll(self.model, shuffled).mean()) - nll,
-            prior_gap_nats=float(self.nll(self.model, drawn).mean()) - nll,
+            shuffled_gap_nats=float(self.nll(self.model, shuffled, "latents of others").mean()) - nll,
+            prior_gap_nats=float(self.nll(self.model, drawn, "latents of the prior").mean()) - nll,
             active_units=active_units(posterior.mean),
             probe_accuracy=accuracy,
             majority_share=majority,
@@ -191,12 +208,13 @@ class _Items:
             torch.cat([each.log_variance.cpu() for each in found]),
         )
 
-    def nll(self, model: CommittedModel, z: Tensor | None) -> Tensor:
+    def nll(self, model: CommittedModel, z: Tensor | None, stage: str) -> Tensor:
         """-log p(x | z) of every item, (N,), float64."""
         parts = []
         for rows in self.rows:
             own = None if z is None else z[rows].to(model.device)
             parts.append(model.decoder.nll_nats(self.on_device(rows), own).double().cpu())
+            self.report(stage, min(rows.stop, len(self.symbols)), len(self.symbols))
         return torch.cat(parts)
 
     def auxiliary_kl(self, posterior: Posterior, z: Tensor) -> float | None:

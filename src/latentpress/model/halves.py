@@ -21,10 +21,10 @@ from latentpress.model.building import AnyModel, build
 __all__ = ["Halves", "split_model"]
 
 _SAYS = {
-    "encoder": "It turns items into codes and presses them lossily; it cannot restore them, nor press losslessly:"
-    " that takes the other half, and the whole model.",
-    "decoder": "It restores items from archives, lossless ones too, and draws new ones; it cannot press:"
-    " that takes the other half, or the whole model.",
+    "encoder": "It turns items into codes and presses them lossily. Restoring them takes the decoder half, "
+    "and pressing losslessly the whole model.",
+    "decoder": "It restores items from archives, lossless ones too, and draws new ones. Pressing takes the "
+    "encoder half, or the whole model.",
 }
 _USE = {
     "encoder": ("compress ITEMS -m THIS_FOLDER -o items.lpz", "verify items.lpz -m THIS_FOLDER"),
@@ -65,8 +65,8 @@ def split_model(model: AnyModel) -> Halves:
     >>> halves.decoder.codebook_id == halves.encoder.codebook_id
     True
     """
-    if model.half is not None:
-        raise MissingPartError(model.half, "other half to part from", "the whole model")
+    if model.half_name is not None:
+        raise MissingPartError(model.half_name, "other half to part from", "the whole model")
     if isinstance(model.config, CommittedModelConfig) and model.config.latents is None:
         raise LatentpressError("the model has no latents, and so no halves: all of it is a decoder")
     return Halves(_half(model, "encoder"), _half(model, "decoder"))

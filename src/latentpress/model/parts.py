@@ -30,15 +30,15 @@ class Parts(nn.Module):
     sides: ClassVar[Mapping[str, HalfName]] = {}
 
     @property
-    def half(self) -> HalfName | None:
+    def half_name(self) -> HalfName | None:
         """Which half of a model this is; None where it is whole."""
         return self.__dict__["config"].half
 
     def has(self, part: str) -> bool:
         """Whether this half, or the whole model, is built with a part."""
-        return self.half is None or self.sides.get(part, self.half) == self.half
+        return self.half_name is None or self.sides.get(part, self.half_name) == self.half_name
 
     def __getattr__(self, name: str) -> Tensor | nn.Module:
-        if name in self.sides and self.half is not None and not self.has(name):
-            raise MissingPartError(self.half, name)
+        if name in self.sides and self.half_name is not None and not self.has(name):
+            raise MissingPartError(self.half_name, name)
         return super().__getattr__(name)

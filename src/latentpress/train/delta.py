@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
-from latentpress.config import CommittedModelConfig, StageConfig
+from latentpress.config import AR1Config, CommittedModelConfig, ImageConfig, RunConfig, StageConfig
 from latentpress.data.batches import Batches
 from latentpress.data.loading import Pool
 from latentpress.data.symbols import ImageSymbols, SymbolBatch, TextSymbols
 from latentpress.data.windows import TextPool, Windows
+from latentpress.errors import ConfigError
 from latentpress.latents import Posterior
 from latentpress.latents.information import active_units, mutual_information_nats
+from latentpress.latents.rates import alpha_for_rate
 from latentpress.model import AnyModel, CommittedModel
 from latentpress.train.card import delta_card
 from latentpress.train.committed import (
@@ -32,7 +34,7 @@ from latentpress.train.recipes import Judged, Setting
 from latentpress.train.runs import Position
 from latentpress.train.texts import split_texts
 
-__all__ = ["DeltaRecipe", "elbo_figures"]
+__all__ = ["DeltaRecipe", "committing", "elbo_figures"]
 
 _JUDGED_BYTES = 1 << 17  # of held-out texts
 
@@ -98,6 +100,27 @@ class DeltaRecipe:
             return TextSymbols(Windows(pool, window=config.crop, **place))
         crop, flip = int(pool.shapes[0, 1:].max()), config.flip and pool is self.pool
         return ImageSymbols(Batches(pool, crop=crop, flip=flip, multiple_of=1, **place))
+
+
+def committing(config: RunConfig, rate_bits: float) -> RunConfig:
+    """`config` with the alpha that commits `rate_bits` an item: an image, or a window of text.
+
+    Raises:
+        ConfigError: the latents are not AR(1), or no alpha commits that rate.
+
+    >>> from latentpress.config import AR1Config, CommittedModelConfig, ImageConfig, RunConfig, StageConfig
+    >>> config = committing(RunConfig(model=CommittedModelConfig(), codec=StageConfig(crop=64)), 20.0)
+    >>> round(config.model.latents.alpha, 4)
+    0.7377
+    """
+    model = config.model
+    if not isinstance(model, CommittedModelConfig) or not isinstance(model.latents, AR1Config):
+        raise ConfigError("a rate to commit is for delta-VAEs with model.latents.kind=ar1")
+    image = isinstance(model.item, ImageConfig)
+    extent = model.item.size[0] if image and model.item.size else config.codec.crop  # type: ignore[index]
+    steps = -(-extent // model.encoder.stride)
+    alpha = alpha_for_rate(rate_bits * math.log(2), steps, model.latents.channels)
+    return replace(config, model=replace(model, latents=replace(model.latents, alpha=alpha)))
 
 
 @torch.inference_mode()
