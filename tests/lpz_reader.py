@@ -74,6 +74,14 @@ class Stack:
         if self.state < 2**32:
             self.state = 2**32 * self.state + self.words.pop()
 
+    def pop(self, table):
+        low = symbol = 0
+        while self.point() >= low + table[symbol]:
+            low += table[symbol]
+            symbol += 1
+        self.drop(low, table[symbol])
+        return symbol
+
     def push(self, low, size):
         if self.state >= 2**40 * size:
             self.words.append(self.state % 2**32)
@@ -136,6 +144,24 @@ def blocks_of(grids, members, segment=4096, block=4096, whole=()):
     return [(shape, lanes) for shape, lanes in kept if lanes]
 
 
+def chains_of(shapes, segment, whole=()):
+    closed, still_open = [], {}
+    for item, shape in enumerate(shapes):
+        if math.prod(shape) > segment and item in whole:
+            continue
+        for rows, [(_, first, last)] in blocks_of([shape], 1, segment, 1):
+            bands = still_open.setdefault(shape[1:], [])
+            bands.append((item, first, last))
+            if sum(last - first for _, first, last in bands) * math.prod(rows[1:]) >= 1 << 18:
+                closed.append((shape[1:], still_open.pop(shape[1:])))
+    chains = []
+    for width, bands in closed + list(still_open.items()):
+        kept = sorted((band for band in bands if band[0] not in whole), key=lambda band: band[2] - band[1])
+        if kept:
+            chains.append(((sum(last - first for _, first, last in kept), *width), kept))
+    return chains
+
+
 def pixels_of(symbols, width):
     planes = [list(plane) for plane in zip(*symbols, strict=True)]
     for plane in planes:
@@ -157,6 +183,10 @@ class Reader:
     `prior(shape, lanes)` returns an object with `logits()`, one row a lane, and `push(symbols)`.
     `pixels(prior, network)` gives the pixels of a lossless archive in the same form, and
     `network(shape, bands)` such an object for the bands [(codes of the item, its extents, first row)].
+    `chains(prior, network, posterior)` gives those of an archive by bits back: `prior()` has
+    `step`, its own, `tables(step)` of the next latents at some step, and `push(integers)`;
+    `network(shape, integers)` has `logits()`, one row, and `push(symbols)`; `posterior(samples, shape)`
+    gives tables of step 1 for each channel of each step.
     """
 
     def __init__(self, data):
@@ -182,7 +212,10 @@ class Reader:
         self.code_blocks = len(self.layout)
         if "pixels_id" in self.head:
             segment = 1 << 14 if self.head["kind"] == "text" else 1 << 17
-            self.layout += blocks_of(self.shapes, self.head["channels"], segment, 1 << 16, self.whole)
+            if "encoder_id" in self.head:
+                self.layout += chains_of(self.shapes, segment, self.whole)
+            else:
+                self.layout += blocks_of(self.shapes, self.head["channels"], segment, 1 << 16, self.whole)
             self.layout += [(self.shapes[i], [(i, 0, self.shapes[i][0])]) for i in sorted(self.whole)]
         self.tables = []
         if b"TABL" in sections:
@@ -216,6 +249,41 @@ class Reader:
             if item not in self.whole and self.head["differences"]:
                 found[name] = pixels_of(found[name], shape[1])
         return found
+
+    def chains(self, prior, network, posterior):
+        found = {name: {} for name in self.names}
+        for number, (shape, bands) in enumerate(self.layout):
+            if self.index["modes"][number] != 7:
+                continue
+            stack, flat = Stack(self.payloads[number]), b""
+            for item, first, last in bands:
+                own, final = (last - first, *shape[1:]), (item, first, last) == bands[-1]
+                samples = self._unchained(stack, own, final, prior(), network, posterior)
+                flat += b"".join(sample.to_bytes(2, "little") for row in samples for sample in row)
+                found[self.names[item]][first] = samples
+            assert stack.is_fresh()
+            assert zlib.crc32(flat) == column(self.index["symbols_crcs"])[number]
+        return {name: [t for _, band in sorted(bands.items()) for t in band] for name, bands in found.items()}
+
+    def _unchained(self, stack, shape, final, prior, network, posterior):
+        latents, samples = [], []
+        for _ in range(math.ceil(shape[0] / self.head["hop"][0])):
+            step = prior.step if final else 1
+            tables = prior.tables(step)
+            latents.append([(stack.pop(table) - len(table) // 2) * step for table in tables])
+            prior.push(latents[-1])
+        state = network(shape, latents)
+        for _ in range(math.prod(shape)):
+            samples.append([])
+            for _ in range(self.head["channels"]):
+                samples[-1].append(stack.pop(table_of_logits(state.logits())))
+                state.push(samples[-1][-1:])
+        if not final:
+            for q, tables in zip(reversed(latents), reversed(posterior(samples, shape)), strict=True):
+                for value, table in zip(reversed(q), reversed(tables), strict=True):
+                    symbol = value + 127
+                    stack.push(sum(table[:symbol]), table[symbol])
+        return [tuple(position) for position in samples]
 
     def _join(self, numbers, sizes, network):
         items = {name: {} for name in self.names}

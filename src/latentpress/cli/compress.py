@@ -31,6 +31,7 @@ _MAX_LINES = 5
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
 @click.option("--lossless", is_flag=True, help="Keep every pixel; the model needs a decoder of pixels.")
+@click.option("--bits-back", is_flag=True, help="Losslessly, by bits back; the model must be a delta-VAE.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
 @alpha_option
 @device_option
@@ -41,6 +42,7 @@ def command(
     model: Path,
     output: Path,
     lossless: bool,
+    bits_back: bool,
     no_verify: bool,
     drop_alpha: bool,
     device: str,
@@ -51,6 +53,9 @@ def command(
     PATH is an image, a folder, a zip archive, an IDX or .npz file; - is one image on stdin. The archive
     is decoded and compared before it appears under its name. With --lossless each image is kept as it is,
     in the smallest of three forms: coded by the model, as lossless WebP, or plain.
+
+    With --bits-back a delta-VAE's latents cost what they say and no more: smaller for hundreds of items and
+    up, while getting one item back takes decoding those beside it.
 
     For a model of texts PATH is any file, a folder or a .zip archive, of which hidden files and those that
     are no text are left out. Every byte is kept, coded by the model, as LZMA, or plain.
@@ -77,7 +82,8 @@ def command(
             loaded,
             source,
             sys.stdout.buffer if output == STREAM else output,
-            lossless=lossless,
+            lossless=lossless or bits_back,
+            bits_back=bits_back,
             verify=not no_verify,
             overwrite=force,
             model_name=model.resolve().name,

@@ -81,7 +81,7 @@ def _settings(value: Any) -> str:
 
 def _archive(info: ArchiveInfo) -> dict[str, Any]:
     header = asdict(info.header)
-    for name in ("prior_id", "codebook_id", "pixels_id"):
+    for name in ("prior_id", "codebook_id", "pixels_id", "encoder_id"):
         header[name] = header[name].hex() if header[name] is not None else None
     return {
         "bytes": info.bytes,
@@ -109,6 +109,7 @@ def _archive_text(info: ArchiveInfo) -> str:
         f"codebook    {header.codebook_id.hex()}",
         f"prior       {header.prior_id.hex() if any(header.prior_id) else '(none needed)'}",
         f"pixels      {header.pixels_id.hex() if header.pixels_id else '(none needed)'}",
+        *([f"encoder     {header.encoder_id.hex()}"] if header.encoder_id else []),
         f"blocks      {modes}",
         "",
         *(f"{' x '.join(map(str, item.shape)):>14}  {item.name}" for item in info.items),

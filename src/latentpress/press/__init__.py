@@ -3,7 +3,8 @@
     compress: items --model.encode--> codes --prior + range coder--> blocks --> archive
     decompress: archive --> blocks --range decoder + prior--> codes --model.decode--> items
 
-`blocks` goes from codes to coded blocks and back, and `pixels` from the pixels of lossless archives;
+`blocks` goes from codes to coded blocks and back, `pixels` from the pixels of lossless archives, and
+`bitsback` from those that a delta-VAE codes in chains;
 `reading` takes the items in, `compressing`, `lossless` and `extracting` hold the ways,
 `files` sees to it that a file appears whole or not at all, and only below its folder.
 """

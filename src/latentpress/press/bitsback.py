@@ -66,8 +66,8 @@ class ChainCoder:
     def __init__(self, model: AnyModel) -> None:
         from latentpress.model import CommittedModel  # imports torch
 
-        if model.half is not None:
-            raise MissingPartError(model.half, "other half, which bits back needs", "the whole model")
+        if model.config.half is not None:
+            raise MissingPartError(model.config.half, "other half, which bits back needs", "the whole model")
         parts = (
             (model.exact_encoder, model.exact_decoder, model.exact_prior)
             if isinstance(model, CommittedModel)
@@ -79,7 +79,7 @@ class ChainCoder:
                 "bits back needs a delta-VAE with an anti-causal encoder, and its exact form of this release"
             )
         self.encoder, self.decoder = encoder, decoder
-        self.prior, self.step = prior.at_step(1), prior.step
+        self.prior, self.step = prior.with_step(1), prior.step
 
     def fits(self, width: Grid) -> bool:
         """Whether the networks take items of these extents but the first."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -108,6 +108,14 @@ def compress_lossless(
     )
 
 
+@dataclass(frozen=True)
+class _Coded:
+    """A block, and its ideal length."""
+
+    block: Block
+    bits: float
+
+
 class _Coding:
     """Items on their way into a lossless archive; `whole` are the blocks of those stored whole."""
 
@@ -126,15 +134,14 @@ class _Coding:
         self.shapes = [record.shape for record in records]
         self.labels = [record.label for record in records]
         self.whole: dict[int, Block] = {}
-        self.ideal = np.zeros(len(records))  # bits of each item under the model,
-        self.cost = np.zeros(len(records))  # and bytes of its share of the blocks
-        self._coded: dict[tuple[Part, tuple[Segment, ...]], Block] = {}
+        self.cost = np.zeros(len(records))  # bytes of each item's share of the blocks
+        self._coded: dict[tuple[Part, tuple[Segment, ...]], _Coded] = {}
 
     @property
     def bits(self) -> float:
-        """Ideal length of what the archive holds."""
+        """Ideal length of what was written."""
         stored = sum(8 * len(block.payload) for block in self.whole.values())
-        return stored + float(np.delete(self.ideal, list(self.whole)).sum())
+        return stored + sum(coded.bits for coded in self._coded.values())
 
     def layout(self) -> list[BlockLayout]:
         """The blocks as they are now."""
@@ -149,10 +156,9 @@ class _Coding:
             for number, (block, bits) in zip(numbers, found, strict=True):
                 lanes = layout[number].lanes
                 items = [lane.item for lane in lanes]
-                np.add.at(self.ideal, items, bits)
                 shares = np.maximum(bits, _LEAST_BITS)
                 np.add.at(self.cost, items, len(block.payload) * shares / shares.sum())
-                self._coded[layout[number].part, lanes] = block
+                self._coded[layout[number].part, lanes] = _Coded(block, float(bits.sum()))
             done += len(numbers)
             report("code", done, len(layout))
 
@@ -170,16 +176,20 @@ class _Coding:
 
     def write(self, file: BinaryIO) -> int:
         """Writes the archive and returns its bytes; blocks that lost a lane are coded again."""
-        layout, stored = self.layout(), {}
-        for number, block in enumerate(layout):
-            key = block.part, block.lanes
-            found = self.whole[block.lanes[0].item] if block.part is Part.WHOLE else self._coded.get(key)
-            if found is not None:
-                stored[number] = found
-        missing = [number for number in range(len(layout)) if number not in stored]
-        for numbers, coded in self._encoded(layout, missing):
-            stored |= {number: block for number, (block, _) in zip(numbers, coded, strict=True)}
-        blocks = [stored[number] for number in range(len(layout))]
+        layout = self.layout()
+        own = [block for block in layout if block.part is not Part.WHOLE]
+        kept = {key: self._coded[key] for block in own if (key := (block.part, block.lanes)) in self._coded}
+        missing = [n for n, block in enumerate(own) if (block.part, block.lanes) not in kept]
+        for numbers, coded in self._encoded(own, missing):
+            for number, (block, bits) in zip(numbers, coded, strict=True):
+                kept[own[number].part, own[number].lanes] = _Coded(block, float(bits.sum()))
+        self._coded = kept
+        blocks = [
+            self.whole[found.lanes[0].item]
+            if found.part is Part.WHOLE
+            else kept[found.part, found.lanes].block
+            for found in layout
+        ]
         file.seek(0)
         file.truncate()
         return write_archive(file, self.header, self.records, blocks, whole=self.whole)
