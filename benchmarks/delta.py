@@ -52,7 +52,7 @@ class Task:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("task", choices=("digits", "mnist"))
     parser.add_argument("--data", type=Path, help="folder of MNIST's IDX files")
     parser.add_argument("--seeds", type=int, default=1)

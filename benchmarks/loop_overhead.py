@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     config = preset(arguments.preset)
+    assert isinstance(config.model, ModelConfig), "a preset of a VQ-VAE"
     codec = replace(config.codec, batch_size=arguments.batch_size or config.codec.batch_size)
     device = resolve_device(arguments.device)
     images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)

@@ -29,7 +29,9 @@ _HEIGHT, _WIDTH = 512, 768
 
 def untrained() -> LatentModel:
     torch.manual_seed(0)
-    model = build(preset("photos").model).eval()
+    config = preset("photos").model
+    assert isinstance(config, ModelConfig)
+    model = LatentModel(config).eval()
     model.latents.memory.vectors.data.normal_()  # so that many codes are in use
     codes = model.encode(picture()[None])
     assert model.prior is not None
