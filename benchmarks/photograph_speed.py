@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from latentpress.coding import Archive, Mode
+from latentpress.config import ModelConfig
 from latentpress.grid import ExactGrid
 from latentpress.grid.network import Head
-from latentpress.model import LatentModel, build
+from latentpress.model import LatentModel
 from latentpress.presets import preset
 from latentpress.press import decode_archive, encode_archive, verify_archive
 
