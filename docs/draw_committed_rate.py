@@ -24,7 +24,7 @@ SIDE = 8
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, help="a delta-VAE of images")
     options = parser.parse_args()
     draw_rates(HERE / "committed-rate.png")
@@ -64,7 +64,7 @@ def draw_samples(folder: Path, path: Path) -> None:
     model = CommittedModel.from_pretrained(folder, "cpu")
     assert model.exact_prior is not None and model.exact_decoder is not None
     size = generate_delta(model, 1).shape[1:3]
-    latents = model.exact_prior.at_step(1).sample(SIDE, -(-size[0] // model.hop[0]), seed=0)
+    latents = model.exact_prior.with_step(1).sample(SIDE, -(-size[0] // model.hop[0]), seed=0)
     codes = model.on_grid(latents.repeat_interleave(SIDE, 0))
     items = model.draw(codes, size, numbers=list(range(SIDE)) * SIDE, exact=model.exact_decoder)
     tiles = items.reshape(SIDE, SIDE, *items.shape[1:]).transpose(0, 2, 1, 3, 4)

@@ -110,7 +110,7 @@ def test_the_tables_cost_next_to_nothing(step, count):
     found = np.diff(bounds(mean, scale, step, count)) / TOTAL
     assert np.abs(found - p).max() < 2e-5
     loss = (p * np.log2(np.maximum(p, 1e-300) / found)).sum(-1)
-    assert loss.min() > -1e-9 and loss.max() < 2e-3 and loss.mean() < 2e-4
+    assert loss.min() > -1e-9 and loss.max() < 5e-5
 
 
 def test_scales_cover_what_latents_need():

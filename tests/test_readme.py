@@ -6,10 +6,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latentpress.cli import VERBS, main
-from workplace import LOSSLESS, QUICK, Workplace
+from workplace import QUICK, QUICKLY, Workplace
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,10 +27,16 @@ COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in blo
 
 @pytest.fixture(scope="module")
 def newcomer(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh folder with pictures in `photos/`, `holdout/` and `icons/`."""
+    """A fresh folder with pictures in `photos/`, `holdout/` and `icons/`, texts in `notes/`, and digits."""
     folder = tmp_path_factory.mktemp("newcomer")
     for name in ("photos", "holdout", "icons"):
         shutil.copytree(workplace.folder / "photos", folder / name)
+    (folder / "notes").mkdir()
+    for name in ("README.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, folder / "notes" / name)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 8, 8), np.uint8)
+    np.savez(folder / "digits.npz", images=images, labels=rng.integers(0, 2, 20))
     return folder
 
 
@@ -40,8 +47,8 @@ def test_commands_and_python_run_as_printed(newcomer: Path, monkeypatch: pytest.
         if program != "latentpress":
             continue
         if args[0] == "train":  # as printed it takes twenty minutes, or an hour
-            quick = LOSSLESS if "image-lossless" in args else QUICK
-            args = [*args[: args.index("--preset")], *quick]
+            preset = args.index("--preset")
+            args = [*args[:preset], *QUICKLY.get(args[preset + 1], QUICK)]
         assert main(args) == 0, line
     for example in blocks("python"):
         exec(compile(example, "README.md", "exec"), {})

@@ -8,7 +8,7 @@ import numpy as np
 from latentpress.cli import main
 from latentpress.items.image import write_png
 
-__all__ = ["LOSSLESS", "QUICK", "Workplace", "make_workplace"]
+__all__ = ["DELTA", "LOSSLESS", "QUICK", "QUICKLY", "TEXT", "Workplace", "make_workplace"]
 
 QUICK = (
     "--preset=tiny",
@@ -28,6 +28,28 @@ LOSSLESS = (
     *("--set=decoder.batch_size=2", "--set=decoder.crop=16"),
 )
 """Those that make a useless model that presses losslessly."""
+
+
+TEXT = (
+    "--preset=text",
+    "--steps=4",
+    *(f"--set=model.decoder.{name}=8" for name in ("width", "embedding", "head_width")),
+    "--set=model.decoder.depth=1",
+    *("--set=codec.batch_size=2", "--set=codec.crop=64"),
+)
+"""Those that make a useless model of texts."""
+
+DELTA = (
+    "--preset=delta-images",
+    "--steps=8",
+    *(f"--set=model.decoder.{name}=8" for name in ("width", "embedding", "head_width", "map_width")),
+    *("--set=model.decoder.depth=1", "--set=model.encoder.depth=1", "--set=model.auxiliary.width=8"),
+    *("--set=codec.batch_size=2", "--set=prior.batch_size=2"),
+)
+"""Those that make a useless delta-VAE of images."""
+
+QUICKLY = {"image-lossless": LOSSLESS, "text": TEXT, "delta-images": DELTA}
+"""The options for presets that differ from `QUICK`."""
 
 
 @dataclass(frozen=True)

@@ -202,11 +202,12 @@ def _delta_fitted(config: RunConfig, pool: Pool | TextPool, changes: dict[str, s
     from latentpress.config import override
     from latentpress.data.windows import TextPool
 
-    found: dict[str, object] = {"model.labels": pool.label_names if len(pool.label_names) > 1 else ()}
-    if config.model.item.size is None:
-        text = isinstance(pool, TextPool)
-        found["model.item.size"] = config.codec.crop if text else pool.shapes[0, 1:].tolist()
-    return override(config, {**found, **changes})
+    labels = pool.label_names if len(pool.label_names) > 1 else ()
+    config = override(config, {"model.labels": labels, **changes})
+    if config.model.item.size is not None:
+        return config
+    text = isinstance(pool, TextPool)
+    return override(config, {"model.item.size": config.codec.crop if text else pool.shapes[0, 1:].tolist()})
 
 
 def train_with_progress(

@@ -140,7 +140,8 @@ def diagnose(
             "the model to compare with is a decoder alone, without latents, of the same items"
         )
     with torch.inference_mode():
-        items = _Items(model, torch.from_numpy(symbols), seed, progress or _silent)
+        own = torch.from_numpy(np.require(symbols, requirements="W"))  # a copy of what torch cannot take
+        items = _Items(model, own, seed, progress or _silent)
         return items.diagnosed(labels, alone)
 
 

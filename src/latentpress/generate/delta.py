@@ -101,7 +101,7 @@ def _latents(model: CommittedModel, n: int, extent: int, prior: PriorName, seed:
     steps = -(-extent // model.hop[0])
     if model.config.latents is None or model.exact_prior is None:
         return model.on_grid(_no_codes(n, steps))
-    exact = model.exact_prior.at_step(1)
+    exact = model.exact_prior.with_step(1)
     if prior == "ar1":
         exact = ExactAuxiliary.ar1(model.config.latents.alphas, 1)
     return model.on_grid(exact.sample(n, steps, seed ^ _LATENTS))

@@ -7,13 +7,15 @@ and `usage.py` (how well the memory is used).
 
 `committed.py` is the delta-VAE's: Gaussians whose posterior cannot match an AR(1) prior; `independent.py`
 has those that cannot match N(0, 1), `rates.py` how much they commit, `information.py` how much they say.
-`auxiliary.py` is the second prior of a delta-VAE's latents, fitted beside the model.
+`auxiliary.py` is the second prior of a delta-VAE's latents, fitted beside the model; `exact_auxiliary.py` is
+that in integers (`auxiliary_integers.py`), which codes them.
 """
 
 from latentpress.latents.auxiliary import AuxiliaryPrior, Conditionals
 from latentpress.latents.building import build_gaussian
 from latentpress.latents.codebook import Codebook, Quantized
 from latentpress.latents.committed import GaussianLatents, Posterior
+from latentpress.latents.exact_auxiliary import ExactAuxiliary
 from latentpress.latents.usage import CodeUsage
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "CodeUsage",
     "Codebook",
     "Conditionals",
+    "ExactAuxiliary",
     "GaussianLatents",
     "Posterior",
     "Quantized",

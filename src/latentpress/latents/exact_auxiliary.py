@@ -7,6 +7,7 @@ tables' (`coding.gaussians`). Sums of products are carried in float64, where the
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,10 @@ class State:
     before: Symbols
     first: bool
 
+    def of(self, lanes: int) -> State:
+        """The state of the first `lanes` sequences alone."""
+        return State(self.output[:lanes], self.cell[:lanes], self.before[:lanes], self.first)
+
 
 class ExactAuxiliary:
     """The auxiliary prior, or AR(1) alone, over sequences of integer latents.
@@ -119,7 +124,7 @@ class ExactAuxiliary:
         """All integers, by the names that `latentpress.latents.auxiliary_integers` lists."""
         return {name: value.clone() for name, value in self._tensors.items()}
 
-    def at_step(self, step: int) -> ExactAuxiliary:
+    def with_step(self, step: int) -> ExactAuxiliary:
         """The same prior for latents on multiples of another step."""
         structure = self._tensors["structure"].clone()
         structure[2] = step
@@ -192,7 +197,7 @@ class ExactAuxiliary:
 
     def code_length_bits(self, symbols: Integers) -> NDArray[np.float64]:
         """The ideal length in bits of each of the sequences (n, lanes, d), (lanes,)."""
-        return self._lengths(symbols, *self._all_conditionals(symbols))
+        return self._lengths(symbols, *self._told([symbols])[0])
 
     def encode(self, symbols: Integers) -> tuple[bytes, NDArray[np.float64]]:
         """Codes sequences (n, lanes, d): their bytes, and the ideal length of each in bits, (lanes,).
@@ -207,26 +212,47 @@ class ExactAuxiliary:
         Raises:
             ArchiveError: the bytes are damaged; most often they decode to other symbols instead.
         """
-        return self.decode_lanes([payload], steps, [lanes])[0]
+        return self.decode_lanes([payload], [(steps, lanes)])[0]
 
     def encode_lanes(self, symbols: Sequence[Integers]) -> list[tuple[bytes, NDArray[np.float64]]]:
-        """As `encode`, for several streams of as many steps, (n, lanes, d) each, at once."""
-        everything = np.concatenate(symbols, axis=1)
-        mean, scale = self._all_conditionals(everything)
-        lengths = self._lengths(everything, mean, scale)
+        """As `encode`, for several streams at once; each has its own number of steps."""
+        told = self._told(symbols)
         return [
-            (self._stream(own, mean[:, part], scale[:, part]), lengths[part])
-            for own, part in zip(symbols, _parts([own.shape[1] for own in symbols]), strict=True)
+            (self._stream(own, *of_own), self._lengths(own, *of_own))
+            for own, of_own in zip(symbols, told, strict=True)
         ]
 
-    def _all_conditionals(self, symbols: Integers) -> tuple[Symbols, Symbols]:
-        """Means and scales of all steps, each (n, lanes, d)."""
-        state, found = self.start(symbols.shape[1]), []
-        for step in symbols:
-            found.append(self.conditionals(state))
-            state = self.push(state, step)
-        mean, scale = zip(*found, strict=True)
-        return np.stack(mean), np.stack(scale)
+    def decode_lanes(self, payloads: Sequence[bytes], shapes: Sequence[tuple[int, int]]) -> list[Symbols]:
+        """Inverse of `encode_lanes`: every stream's (steps, lanes) given, its symbols. Raises as `decode`."""
+        side = _SideBySide.of(shapes)
+        decoders = [RangeDecoder(payloads[number]) for number in side.order]
+        out = np.zeros((side.steps, side.lanes, self.channels), np.int64)
+        state = self.start(side.lanes)
+        for t, step in enumerate(out):
+            streams, lanes = side.going_on(t)
+            state = state.of(lanes)
+            mean, scale = self.conditionals(state)
+            for p in range(self.channels):
+                tables = np.diff(bounds(mean[:, p], scale[:, p], self.step, self.size))
+                for decoder, part in zip(decoders[:streams], side.parts[:streams], strict=True):
+                    step[part, p] = decoder.decode(tables[part])
+            state = self.push(state, step[:lanes])
+        return side.apart(out)
+
+    def _told(self, symbols: Sequence[Integers]) -> list[tuple[Symbols, Symbols]]:
+        """Means and scales of all steps of several streams, each (n, lanes, d)."""
+        side = _SideBySide.of([own.shape[:2] for own in symbols])
+        together = np.zeros((side.steps, side.lanes, self.channels), np.int64)
+        for number, part in zip(side.order, side.parts, strict=True):
+            together[: len(symbols[number]), part] = symbols[number]
+        means, scales = np.zeros_like(together), np.zeros_like(together)
+        state = self.start(side.lanes)
+        for t, step in enumerate(together):
+            _, lanes = side.going_on(t)
+            state = state.of(lanes)
+            means[t, :lanes], scales[t, :lanes] = self.conditionals(state)
+            state = self.push(state, step[:lanes])
+        return list(zip(side.apart(means), side.apart(scales), strict=True))
 
     def _lengths(self, symbols: Integers, mean: Symbols, scale: Symbols) -> NDArray[np.float64]:
         _, counts = interval(mean, scale, self.step, self.size, np.asarray(symbols, np.int64))
@@ -240,20 +266,6 @@ class ExactAuxiliary:
             chosen, means, scales = (part[start : start + together] for part in rows)
             encoder.encode(chosen, np.diff(bounds(means, scales, self.step, self.size)))
         return encoder.to_bytes()
-
-    def decode_lanes(self, payloads: Sequence[bytes], steps: int, lanes: Sequence[int]) -> list[Symbols]:
-        """Inverse of `encode_lanes`; raises as `decode`."""
-        decoders, parts = [RangeDecoder(payload) for payload in payloads], _parts(lanes)
-        out = np.zeros((steps, sum(lanes), self.channels), np.int64)
-        state = self.start(out.shape[1])
-        for step in out:
-            mean, scale = self.conditionals(state)
-            for p in range(self.channels):
-                tables = np.diff(bounds(mean[:, p], scale[:, p], self.step, self.size))
-                for decoder, part in zip(decoders, parts, strict=True):
-                    step[part, p] = decoder.decode(tables[part])
-            state = self.push(state, step)
-        return [out[:, part] for part in parts]
 
     def sample(self, count: int, steps: int, seed: int) -> Tensor:
         """Draws `count` sequences of symbols, (count, steps, d) int64.
@@ -271,6 +283,47 @@ class ExactAuxiliary:
             out[:, t] = symbol_at(mean, scale, self.step, self.size, out[:, t])
             state = self.push(state, out[:, t])
         return torch.from_numpy(out)
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """Streams of lanes in one array (steps, lanes, ...), the longest first, so that those which go on lead.
+
+    `order`: the streams' numbers in that order, `lengths` their steps and `parts` their lanes there.
+    """
+
+    order: list[int]
+    lengths: list[int]
+    parts: list[slice]
+
+    @classmethod
+    def of(cls, shapes: Sequence[tuple[int, ...]]) -> _SideBySide:
+        """Lays out streams of those (steps, lanes)."""
+        order = sorted(range(len(shapes)), key=lambda number: -shapes[number][0])
+        counts = [shapes[number][1] for number in order]
+        stops = np.cumsum(counts).tolist()
+        parts = [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
+        return cls(order, [shapes[number][0] for number in order], parts)
+
+    @property
+    def steps(self) -> int:
+        """Of the longest."""
+        return max(self.lengths, default=0)
+
+    @property
+    def lanes(self) -> int:
+        """Of all."""
+        return self.parts[-1].stop if self.parts else 0
+
+    def going_on(self, step: int) -> tuple[int, int]:
+        """How many streams have that step, and how many lanes these have."""
+        streams = bisect.bisect_left(self.lengths, -step, key=lambda length: -length)
+        return streams, self.parts[streams - 1].stop if streams else 0
+
+    def apart(self, together: Symbols) -> list[Symbols]:
+        """The parts (n, lanes, ...) of an array, in the streams' own order."""
+        found = sorted(zip(self.order, self.lengths, self.parts, strict=True), key=lambda stream: stream[0])
+        return [together[:steps, part] for _, steps, part in found]
 
 
 @dataclass(frozen=True)
@@ -301,9 +354,3 @@ def _halved(x: Symbols, bits: int) -> Symbols:
 def _tanh_of(double: Symbols) -> Symbols:
     """tanh(x) in units of 2^-15, of 2 x in units of 2^-12."""
     return 2 * logistic()(double) - (1 << OUTPUT_BITS)
-
-
-def _parts(lanes: Sequence[int]) -> list[slice]:
-    """Where each stream's lanes are among all."""
-    stops = np.cumsum(lanes).tolist()
-    return [slice(stop - count, stop) for stop, count in zip(stops, lanes, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from latentpress.errors import ConfigError
 
@@ -56,9 +57,10 @@ def alpha_for_rate(rate_nats: float, steps: int, channels: int = 1) -> float:
             f"{steps} steps of {channels} channels commit less than {most:.1f} nats, and {rate_nats:.1f} "
             "are wanted; take more channels, or a smaller encoder.stride"
         )
-    return float(
-        brentq(lambda a: ar1_rate_nats([a] * channels, steps) - rate_nats, 0, _LARGEST_ALPHA, xtol=1e-14)
+    root: Any = brentq(
+        lambda a: ar1_rate_nats([a] * channels, steps) - rate_nats, 0, _LARGEST_ALPHA, xtol=1e-14
     )
+    return float(root)
 
 
 def ratio_rate_nats(ratio: float) -> float:

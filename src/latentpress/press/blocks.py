@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -55,7 +55,6 @@ _CHUNK = 1 << 22
 
 Integers = NDArray[Any]
 Labels = Sequence[int | None]
-T = TypeVar("T")
 
 
 def gather(codes: Sequence[Integers], block: BlockLayout) -> Integers:
@@ -116,9 +115,7 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
         bits, (lanes,).
     """
     if isinstance(exact, ExactAuxiliary):
-        return _in_order(
-            (run, exact.encode_lanes([_symbols(coded[n]) for n in run])) for run in _alike(coded)
-        )
+        return exact.encode_lanes([_symbols(stream) for stream in coded])
     if exact.device.type != "cpu":
         return [_encode_parallel(exact, stream) for stream in coded]
     found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
@@ -156,20 +153,6 @@ def _tables(logits: Integers) -> NDArray[np.int32]:
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def _alike(coded: Sequence[Stream]) -> list[list[int]]:
-    """The numbers of the streams that have as many positions as one another."""
-    found: dict[int, list[int]] = {}
-    for number, stream in enumerate(coded):
-        found.setdefault(math.prod(stream.grid), []).append(number)
-    return list(found.values())
-
-
-def _in_order(parts: Iterable[tuple[Sequence[int], Sequence[T]]]) -> list[T]:
-    """Puts results in the order of their numbers."""
-    found = {number: result for run, part in parts for number, result in zip(run, part, strict=True)}
-    return [found[number] for number in range(len(found))]
-
-
 def _symbols(stream: Stream) -> Integers:
     assert stream.symbols is not None
     return stream.symbols
@@ -192,20 +175,15 @@ def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.
     if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
     if isinstance(exact, ExactAuxiliary):
-        return _in_order((run, _decoded(exact, [coded[n] for n in run])) for run in _alike(coded))
+        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
+        decoded = exact.decode_lanes([stream.payload for stream in coded], shapes)
+        return [symbols.astype(np.int32) for symbols in decoded]
     found: dict[int, NDArray[np.int32]] = {}
     for number, symbols in streams.decode(exact, coded):
         if symbols is None:
             raise ArchiveError("a coded stream is damaged: it fits no symbol")
         found[number] = symbols
     return [found[number] for number in range(len(coded))]
-
-
-def _decoded(exact: ExactAuxiliary, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
-    """`decode_lanes` of streams with as many positions as one another."""
-    payloads, lanes = [stream.payload for stream in coded], [stream.lanes for stream in coded]
-    found = exact.decode_lanes(payloads, math.prod(coded[0].grid), lanes)
-    return [symbols.astype(np.int32) for symbols in found]
 
 
 def _stream(block: BlockLayout, labels: Labels, **parts: Any) -> Stream:

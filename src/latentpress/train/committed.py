@@ -110,7 +110,8 @@ class CommittedStage:
             floor = model.committed_rates(elbo.step_mask).to(kl)
         reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
         if kl.is_cuda:
-            torch._assert_async(reached)  # does not wait for the device
+            # does not wait for the device
+            torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]
         else:
             assert bool(reached), "an item's KL is below the committed rate"
         return floor
