@@ -30,7 +30,7 @@ class CodebookRecipe:
         assert isinstance(setting.config.model, ModelConfig) and isinstance(setting.pool, Pool)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "prior", "decoder": "pixels"}
-        self.fixed: Sequence[str] = ("item", "encoder", "latents", "decoder", "likelihood")
+        self.fixed: Sequence[str] = ("half", "item", "encoder", "latents", "decoder", "likelihood")
         self.settled: Mapping[StageName, Sequence[str]] = {"decoder": ("exact_prior",)}
         pixels = self.model_config.pixels
         self.needs_codec = pixels is None or pixels.use_codes

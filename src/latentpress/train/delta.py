@@ -46,7 +46,7 @@ class DeltaRecipe:
         assert isinstance(setting.config.model, CommittedModelConfig)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "auxiliary"}
-        self.fixed: Sequence[str] = ("item", "encoder", "latents", "decoder")
+        self.fixed: Sequence[str] = ("half", "item", "encoder", "latents", "decoder")
         self.settled: Mapping[StageName, Sequence[str]] = {"prior": ("exact_decoder",)}
         pool = setting.pool
         self.pool, self.held_out = split_texts(pool) if isinstance(pool, TextPool) else split(pool)
