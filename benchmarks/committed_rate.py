@@ -98,7 +98,7 @@ def measured(family: str, settings: int, seed: int) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--settings", type=int, default=50, help="random settings a family")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")

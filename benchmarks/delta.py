@@ -16,6 +16,7 @@ import json
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Task:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("task", choices=("digits", "mnist"))
     parser.add_argument("--data", type=Path, help="folder of MNIST's IDX files")
     parser.add_argument("--seeds", type=int, default=1)
@@ -72,7 +73,7 @@ def digits() -> Task:
     """scikit-learn's digits in 16 shades: 1,438 to train on, 359 to test."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
+    found: Any = load_digits()
     images = (np.minimum(found.images, 15) * 17).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
     test, train = order[:359], order[359:]

@@ -29,7 +29,7 @@ from latentpress.press import compress, decode_archive
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--alone", type=Path, help="the same decoder without latents")
     parser.add_argument("--data", type=Path, required=True)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentpress.config import GridConfig
+from latentpress.config import GridConfig, ModelConfig
 from latentpress.grid import ExactGrid, GridNetwork
 from latentpress.grid.engine import Action, Job, Program, run
 from latentpress.grid.network import GatedLayer
@@ -54,8 +54,9 @@ def cases() -> list[Case]:
         width=64, depth=24, reach=8, dilations=(1, 2, 4, 8, 16, 32, 64, 128), embedding=32, head_width=64
     )
     video = GridConfig(width=64, depth=8, reach=2, dilations=(1, 2), embedding=32, head_width=64)
-    prior = preset("images-small").model.prior
-    assert prior is not None
+    model = preset("images-small").model
+    assert isinstance(model, ModelConfig) and model.prior is not None
+    prior = model.prior
     return [
         Case("1-D, 24 layers", wave, (256,), (1024,)),
         Case("CIFAR code prior, 2-D", prior, (512,), (8, 8)),

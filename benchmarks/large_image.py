@@ -39,13 +39,15 @@ def write_untrained_model(folder: Path) -> None:
     """Writes a model of the preset `photos` with random weights and an exact prior."""
     import torch
 
+    from latentpress.config import ModelConfig
     from latentpress.grid import ExactGrid
-    from latentpress.model import build
+    from latentpress.model import LatentModel
     from latentpress.presets import PRESETS
 
     torch.manual_seed(0)
     config = PRESETS["photos"]().model
-    model = build(config)
+    assert isinstance(config, ModelConfig)
+    model = LatentModel(config)
     size, partitions = config.latents.codebook_size, config.latents.num_partitions
     model.train()
     model.latents(model.encoder(torch.randn(8, config.item.channels, 128, 128)))

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentpress.config import ModelConfig
 from latentpress.data.batches import Batches
 from latentpress.data.loading import load_pool
 from latentpress.data.sources import array_source
-from latentpress.model import LatentModel, build, resolve_device, to_signal
+from latentpress.model import LatentModel, resolve_device, to_signal
 from latentpress.presets import preset
 from latentpress.train.loop import Limit, StopSignals, Training, fit
 from latentpress.train.optim import build_optimizer, learning_rate
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     config = preset(arguments.preset)
+    assert isinstance(config.model, ModelConfig), "a preset of a VQ-VAE"
     codec = replace(config.codec, batch_size=arguments.batch_size or config.codec.batch_size)
     device = resolve_device(arguments.device)
     images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
@@ -68,7 +70,7 @@ def main() -> None:
         seed=0,
         multiple_of=hop,
     )
-    model = build(config.model).to(device)
+    model = LatentModel(config.model).to(device)
     stage = CodecStage(model, codec, batches)
     training = Training(stage, model, Position("codec"), device=device, replicas=Replicas(), seed=0)
     steps = arguments.steps * (arguments.pairs + 1)

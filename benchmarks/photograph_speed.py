@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from latentpress.coding import Archive, Mode
+from latentpress.config import ModelConfig
 from latentpress.grid import ExactGrid
 from latentpress.grid.network import Head
-from latentpress.model import LatentModel, build
+from latentpress.model import LatentModel
 from latentpress.presets import preset
 from latentpress.press import decode_archive, encode_archive, verify_archive
 
@@ -29,7 +30,9 @@ _HEIGHT, _WIDTH = 512, 768
 
 def untrained() -> LatentModel:
     torch.manual_seed(0)
-    model = build(preset("photos").model).eval()
+    config = preset("photos").model
+    assert isinstance(config, ModelConfig)
+    model = LatentModel(config).eval()
     model.latents.memory.vectors.data.normal_()  # so that many codes are in use
     codes = model.encode(picture()[None])
     assert model.prior is not None

@@ -30,7 +30,7 @@ WINDOW = 512
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--data", type=Path, required=True, help="a text, or a folder or zip archive of texts"
     )

@@ -24,7 +24,7 @@ SIDE = 8
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, help="a delta-VAE of images")
     options = parser.parse_args()
     draw_rates(HERE / "committed-rate.png")

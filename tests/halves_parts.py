@@ -20,20 +20,22 @@ from latentpress.config import (
 from latentpress.grid import ExactGrid, GridNetwork
 from latentpress.grid.decoder import ExactDecoder
 from latentpress.latents.exact_auxiliary import ExactAuxiliary
-from latentpress.model import CommittedModel, LatentModel
+from latentpress.model import CommittedModel, LatentModel, to_signal
 
 SIDE = 12
-_VALUES = 8
+_STRIDE = 32
 
 
 def images(count: int = 20) -> np.ndarray:
-    """Dark grey images, (N, SIDE, SIDE, 1), of noise: WebP makes little of them, the decoders below more."""
-    return np.random.default_rng(3).integers(0, _VALUES, (count, SIDE, SIDE, 1)).astype(np.uint8)
+    """Noise of few values, (N, SIDE, SIDE, 1): WebP makes little of it, the decoders below more."""
+    noise = np.random.default_rng(3).integers(0, 256 // _STRIDE, (count, SIDE, SIDE, 1))
+    return (noise * _STRIDE).astype(np.uint8)
 
 
-def _expect_dark(network: GridNetwork) -> None:
+def _expect_them(network: GridNetwork) -> None:
     with torch.no_grad():
-        network.heads[0].logits.bias[_VALUES:] -= 12  # type: ignore[index, union-attr]
+        network.heads[0].logits.bias -= 12  # type: ignore[index, union-attr]
+        network.heads[0].logits.bias[::_STRIDE] += 12  # type: ignore[index, union-attr]
 
 
 def codebook_model(pixels: bool = True) -> LatentModel:
@@ -53,11 +55,17 @@ def codebook_model(pixels: bool = True) -> LatentModel:
             pixels=lossless if pixels else None,
         )
     ).eval()
-    codes = model.encode(images())
+    signal = to_signal(torch.from_numpy(images())).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        model.latents.train()(model.encoder(signal))  # which starts the codebook
+        for weight in model.decoder.parameters():
+            weight.add_(torch.randn_like(weight) / 10)  # its last layer begins with zeros
+    model.latents.update()
+    codes = model.eval().encode(images())
     assert model.prior is not None
     model.exact_prior = ExactGrid.convert(model.prior, codes)
     if model.pixels is not None:
-        _expect_dark(model.pixels.network)
+        _expect_them(model.pixels.network)
         model.exact_pixels = ExactDecoder.convert(model.pixels, torch.from_numpy(images()).long(), codes)
     return model
 
@@ -75,7 +83,7 @@ def committed_model() -> CommittedModel:
     ).eval()
     assert model.auxiliary is not None
     symbols = torch.from_numpy(images()).long()
-    _expect_dark(model.decoder.network)
+    _expect_them(model.decoder.network)
     codes = torch.randint(100, 155, (len(symbols), SIDE // 2, 1, 1))
     model.exact_decoder = ExactDecoder.convert(model.decoder, symbols, codes)
     model.exact_prior = ExactAuxiliary.convert(model.auxiliary, 12)

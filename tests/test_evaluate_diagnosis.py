@@ -65,8 +65,17 @@ def test_figures_of_codes_are_the_models_own(model: LatentModel) -> None:
     assert found.shuffled_gap_nats is not None and found.shuffled_gap_bits_per_dim == pytest.approx(
         found.shuffled_gap_nats / math.log(2) / found.dims_per_item
     )
+    assert abs(found.shuffled_gap_nats) > 0.05
     told = json.loads(found.to_json())
     assert told["verdict"] == found.verdict and told["bits_per_code"] == found.bits_per_code
+
+
+def test_the_gap_is_with_another_images_codes(model: LatentModel) -> None:
+    pair = images(2)
+    codes = model.encode(pair)
+    swapped = reconstruction_nats(model, pair, codes.flip(0)) - reconstruction_nats(model, pair, codes)
+    found = diagnose_codebook(model, pool_of(pair))
+    assert found.shuffled_gap_nats == pytest.approx(float(swapped.mean()), rel=1e-5)
 
 
 def test_a_decoder_that_does_not_listen_is_told(model: LatentModel) -> None:
@@ -117,7 +126,7 @@ def test_images_of_several_sizes_change_codes_within_a_size(model: LatentModel) 
 
 
 def test_the_probe_reads_labels_from_codes(model: LatentModel) -> None:
-    dark, bright = images(16), 255 - images(16)
+    dark, bright = images(16) // 8, 255 - images(16) // 8
     labels = ["dark"] * 16 + ["bright"] * 16
     found = diagnose_codebook(model, pool_of(np.concatenate([dark, bright]), labels))
     assert found.probe_accuracy is not None and found.probe_accuracy > 0.9 and found.majority_share == 0.5

@@ -57,7 +57,7 @@ def _check_channels(channels: int) -> None:
 class AR1Config(Strict):
     """Prior z_t = alpha z_(t-1) + noise against a posterior independent over t: the paper's family.
 
-    `alpha` is one number for all `channels`, or one for each; between -1 and 1, none of them 0.
+    `alpha` is one number for all `channels`, or one for each; -0.9999 to 0.9999, none of them 0.
     """
 
     kind: Literal["ar1"] = "ar1"
@@ -70,7 +70,8 @@ class AR1Config(Strict):
             isinstance(self.alpha, float | int) or len(self.alpha) == self.channels,
             f"alpha: one number, or one for each of {self.channels} channels",
         )
-        require(all(0 < abs(a) < 1 for a in self.alphas), _COMMITS_NOTHING.format(f"alpha {self.alpha}"))
+        usable = all(0 < abs(a) <= _LARGEST_ALPHA for a in self.alphas)
+        require(usable, _COMMITS_NOTHING.format(f"alpha {self.alpha}"))
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -78,8 +79,9 @@ class AR1Config(Strict):
         return (self.alpha,) * self.channels if isinstance(self.alpha, float | int) else self.alpha
 
 
+_LARGEST_ALPHA = 0.9999  # nearer to 1 the KL, a small difference of large numbers, is no longer exact
 _COMMITS_NOTHING = (
-    "{} commits no information, or is none: alpha lies between -1 and 1 and is not 0; "
+    "{} commits no information, or is none: alpha lies between -0.9999 and 0.9999 and is not 0; "
     "the plain VAE has a kind of its own, plain"
 )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from latentpress.errors import ConfigError
 
 __all__ = ["alpha_for_rate", "ar1_rate_nats", "ratio_rate_nats", "variance_roots"]
 
-_LARGEST_ALPHA = 1 - 1e-12
+_LARGEST_ALPHA = 0.9999  # that configurations take
 
 
 def ar1_rate_nats(alphas: Sequence[float], steps: int) -> float:
@@ -51,14 +52,15 @@ def alpha_for_rate(rate_nats: float, steps: int, channels: int = 1) -> float:
     if steps < 2 or channels < 1 or not rate_nats > 0:
         raise ConfigError(f"a rate above 0 needs two steps or more; got {rate_nats} nats over {steps} steps")
     most = ar1_rate_nats([_LARGEST_ALPHA] * channels, steps)
-    if rate_nats >= most:
+    if rate_nats > most:
         raise ConfigError(
-            f"{steps} steps of {channels} channels commit less than {most:.1f} nats, and {rate_nats:.1f} "
+            f"{steps} steps of {channels} channels commit at most {most:.1f} nats, and {rate_nats:.1f} "
             "are wanted; take more channels, or a smaller encoder.stride"
         )
-    return float(
-        brentq(lambda a: ar1_rate_nats([a] * channels, steps) - rate_nats, 0, _LARGEST_ALPHA, xtol=1e-14)
+    root: Any = brentq(
+        lambda a: ar1_rate_nats([a] * channels, steps) - rate_nats, 0, _LARGEST_ALPHA, xtol=1e-14
     )
+    return float(root)
 
 
 def ratio_rate_nats(ratio: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentpress.config import ModelConfig, StageConfig
@@ -30,8 +30,8 @@ class CodebookRecipe:
         assert isinstance(setting.config.model, ModelConfig) and isinstance(setting.pool, Pool)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "prior", "decoder": "pixels"}
-        self.fixed = ("item", "encoder", "latents", "decoder", "likelihood")
-        self.settled: Mapping[StageName, tuple[str, ...]] = {"decoder": ("exact_prior",)}
+        self.fixed: Sequence[str] = ("half", "item", "encoder", "latents", "decoder", "likelihood")
+        self.settled: Mapping[StageName, Sequence[str]] = {"decoder": ("exact_prior",)}
         pixels = self.model_config.pixels
         self.needs_codec = pixels is None or pixels.use_codes
         self.pool, self.held_out = split(setting.pool)

@@ -110,7 +110,8 @@ class CommittedStage:
             floor = model.committed_rates(elbo.step_mask).to(kl)
         reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
         if kl.is_cuda:
-            torch._assert_async(reached)  # does not wait for the device
+            # does not wait for the device
+            torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]
         else:
             assert bool(reached), "an item's KL is below the committed rate"
         return floor
@@ -171,7 +172,8 @@ def auxiliary_kl(elbo: Elbo, auxiliary_nats: Tensor) -> Tensor:
 def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     """Gives `model` its integer forms, calibrated on some of the batches' items.
 
-    An exact decoder that is there stays: with another one, older archives could no longer be read.
+    An exact decoder that is there stays: with another one, older archives could no longer be read. It is
+    calibrated on draws from the prior too, so that new items do not clip what the latents say.
     Codes of archives are the posterior's means in steps of sqrt(12) of its mean standard deviation:
     rounding then errs by as much as a draw from the posterior would, which the decoder is used to.
     """
@@ -184,9 +186,11 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     if model.exact_decoder is None:
         generator = torch.Generator().manual_seed(0)  # the same draw in a run that was resumed
         noise = torch.randn(posterior.mean.shape, generator=generator)
-        z = posterior.sample(noise.to(posterior.mean))
+        drawn = model.latents.draw(*posterior.mean.shape[:2], generator)
+        z = torch.cat([posterior.sample(noise.to(posterior.mean)), drawn.to(posterior.mean)])
         codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
-        model.exact_decoder = ExactDecoder.convert(model.decoder, batch.symbols, model.on_grid(codes))
+        twice = torch.cat([batch.symbols, batch.symbols])
+        model.exact_decoder = ExactDecoder.convert(model.decoder, twice, model.on_grid(codes))
     spread = float(torch.exp(posterior.log_variance / 2).mean())
     step = min(CODES // 4, max(1, round(math.sqrt(12) * spread / unit)))
     assert model.config.latents is not None

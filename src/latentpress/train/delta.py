@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -46,9 +46,8 @@ class DeltaRecipe:
         assert isinstance(setting.config.model, CommittedModelConfig)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "auxiliary"}
-        self.fixed = ("item", "encoder", "latents", "decoder")
-        self.settled: Mapping[StageName, tuple[str, ...]] = {"prior": ("exact_decoder",)}
-        self.needs_codec = True
+        self.fixed: Sequence[str] = ("half", "item", "encoder", "latents", "decoder")
+        self.settled: Mapping[StageName, Sequence[str]] = {"prior": ("exact_decoder",)}
         pool = setting.pool
         self.pool, self.held_out = split_texts(pool) if isinstance(pool, TextPool) else split(pool)
 

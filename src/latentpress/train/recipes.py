@@ -57,13 +57,22 @@ class Recipe(Protocol):
         fitted: for each stage after the codec, the part of the model that it fits.
         fixed: parts of the configuration that such a stage takes as they are.
         settled: for each stage after the codec, exact forms that those before it left and it keeps.
-        needs_codec: whether the stage "decoder" looks at the codec.
     """
 
-    fitted: Mapping[StageName, str]
-    fixed: Sequence[str]
-    settled: Mapping[StageName, Sequence[str]]
-    needs_codec: bool
+    @property
+    def fitted(self) -> Mapping[StageName, str]:
+        """See the class."""
+        ...
+
+    @property
+    def fixed(self) -> Sequence[str]:
+        """See the class."""
+        ...
+
+    @property
+    def settled(self) -> Mapping[StageName, Sequence[str]]:
+        """See the class."""
+        ...
 
     def stage(self, name: StageName, model: Any, limit: Limit) -> Stage[Any]:
         """A stage, ready to be trained."""
