@@ -21,7 +21,9 @@ from torch.nn import Parameter
 
 from latentpress.config import ObjectiveConfig, StageConfig
 from latentpress.data.symbols import SymbolBatch
+from latentpress.grid.anticausal import AnticausalEncoder
 from latentpress.grid.decoder import ExactDecoder
+from latentpress.grid.exact_encoder import ExactEncoder
 from latentpress.grid.sequence import CODES
 from latentpress.latents.exact_auxiliary import ExactAuxiliary
 from latentpress.latents.information import mutual_information_nats
@@ -97,7 +99,7 @@ class CommittedStage:
     def finish(self) -> None:
         """Freezes the model and makes its exact form."""
         self.model.eval().requires_grad_(False)
-        self.model.exact_decoder = None
+        self.model.exact_decoder = self.model.exact_encoder = None
         make_exact(self.model, list(islice(self.source.stream(0), _CALIBRATION_BATCHES)))
 
     def _asserted_floor(self, elbo: Elbo) -> Tensor:
@@ -172,7 +174,7 @@ def auxiliary_kl(elbo: Elbo, auxiliary_nats: Tensor) -> Tensor:
 def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     """Gives `model` its integer forms, calibrated on some of the batches' items.
 
-    An exact decoder that is there stays: with another one, older archives could no longer be read. It is
+    An exact decoder or encoder that is there stays: with another one, older archives could no longer be read. It is
     calibrated on draws from the prior too, so that new items do not clip what the latents say.
     Codes of archives are the posterior's means in steps of sqrt(12) of its mean standard deviation:
     rounding then errs by as much as a draw from the posterior would, which the decoder is used to.
@@ -191,6 +193,8 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
         codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
         twice = torch.cat([batch.symbols, batch.symbols])
         model.exact_decoder = ExactDecoder.convert(model.decoder, twice, model.on_grid(codes))
+    if model.exact_encoder is None and isinstance(model.encoder, AnticausalEncoder):
+        model.exact_encoder = ExactEncoder.convert(model.encoder, model.latents.posterior, batch.symbols)
     spread = float(torch.exp(posterior.log_variance / 2).mean())
     step = min(CODES // 4, max(1, round(math.sqrt(12) * spread / unit)))
     assert model.config.latents is not None
