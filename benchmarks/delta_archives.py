@@ -25,7 +25,7 @@ import torch
 from latentpress.data.sources import Source, open_sources
 from latentpress.evaluate.peers import image_peers
 from latentpress.model import CommittedModel
-from latentpress.press import compress, decode_archive
+from latentpress.press import compress, decode_archive, inspect_archive
 
 
 def main() -> None:
@@ -39,17 +39,19 @@ def main() -> None:
     source = replace(source, items=source.items[: options.limit])
     images = np.stack([item.read() for item in source.items])
     model = CommittedModel.from_pretrained(options.model)
-    two_part, ideal = archive_bits(model, source, images), two_part_bits(model, images)
+    two_part, two_part_blocks = archive_bits(model, source, images)
+    bits_back, chains = archive_bits(model, source, images, bits_back=True)
+    ideal, elbo = two_part_bits(model, images), elbo_bits(model, images)
     rows = [
         ("two-part archive", two_part),
         ("two-part, the float model", ideal),
-        ("bits-back archive", archive_bits(model, source, images, bits_back=True)),
-        ("-ELBO, the float model", (elbo := elbo_bits(model, images))),
+        ("bits-back archive", bits_back),
+        ("-ELBO, the float model", elbo),
     ]
     if options.alone:
         alone = CommittedModel.from_pretrained(options.alone)
         rows += [
-            ("decoder alone, archive", archive_bits(alone, source, images)),
+            ("decoder alone, archive", archive_bits(alone, source, images)[0]),
             ("decoder alone, the float model", elbo_bits(alone, images)),
         ]
     rows += [
@@ -63,19 +65,23 @@ def main() -> None:
     print(f"{len(images)} images\n\n| | bytes | bits/dim |\n|---|---:|---:|")
     for name, bits in rows:
         print(f"| {name} | {bits / 8:,.0f} | {bits / images.size:.4f} |")
-    print(f"\n- two-part archive / float model: {two_part / ideal:.4f}")
-    print(f"- bits-back archive / -ELBO: {rows[2][1] / elbo:.4f}")
+    for name, both, own in (
+        ("two-part archive / float model", (two_part, two_part_blocks), ideal),
+        ("bits-back archive / -ELBO", (bits_back, chains), elbo),
+    ):
+        print(f"- {name}: {both[0] / own:.4f}, its blocks alone {both[1] / own:.4f}")
 
 
 def archive_bits(
     model: CommittedModel, source: Source, images: np.ndarray, *, bits_back: bool = False
-) -> float:
-    """Bits of a real archive, which is restored and compared."""
+) -> tuple[float, float]:
+    """Bits of a real archive, which is restored and compared, and of its blocks, without names and index."""
     buffer = io.BytesIO()
     compress(model, source, buffer, lossless=True, bits_back=bits_back, verify=False)
     for index, (_, pixels) in enumerate(decode_archive(buffer.getvalue(), model)):
         assert np.array_equal(pixels, images[index]), "the archive does not give back its pixels"
-    return 8.0 * len(buffer.getvalue())
+    info = inspect_archive(buffer.getvalue())
+    return 8.0 * info.bytes, 8.0 * (info.bytes - info.framing_bytes)
 
 
 @torch.inference_mode()

@@ -174,8 +174,9 @@ def auxiliary_kl(elbo: Elbo, auxiliary_nats: Tensor) -> Tensor:
 def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     """Gives `model` its integer forms, calibrated on some of the batches' items.
 
-    An exact decoder or encoder that is there stays: with another one, older archives could no longer be read. It is
-    calibrated on draws from the prior too, so that new items do not clip what the latents say.
+    An exact decoder or encoder that is there stays: with another one, older archives could no longer be
+    read. The decoder is calibrated on draws from the prior too, so that new items do not clip what the
+    latents say.
     Codes of archives are the posterior's means in steps of sqrt(12) of its mean standard deviation:
     rounding then errs by as much as a draw from the posterior would, which the decoder is used to.
     """
