@@ -106,7 +106,7 @@ def digits() -> Task:
 
 
 def mnist(folder: Path, steps: int) -> Task:
-    """MNIST: 60,000 images to train on, the first 1,000 of the test set to test."""
+    """MNIST: 60,000 images to train on, the first 5,000 of the test set to test."""
     train = load_pool(open_sources([folder / "mnist-train-images-idx3-ubyte.gz"])).stacked
     test = load_pool(open_sources([folder / "mnist-t10k-images-idx3-ubyte.gz"]))
     assert train is not None and test.stacked is not None
@@ -116,7 +116,7 @@ def mnist(folder: Path, steps: int) -> Task:
         codec=replace(base.codec, steps=steps),
         prior=replace(base.prior, steps=max(1, steps // 8)),
     )
-    return Task(config, train[:, 0], test.stacked[:1000, 0], test.labels[:1000])
+    return Task(config, train[:, 0], test.stacked[:5000, 0], test.labels[:5000])
 
 
 def variant(config: RunConfig, name: str) -> RunConfig:

@@ -25,7 +25,8 @@ from latentpress.model import CommittedModel
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_LEAST_GAP = 0.05  # nats: below it the decoder does not care whose latents it has
+_LEAST_GAP = 0.05  # nats: below it the decoder does not care whose latents it has,
+_LEAST_INFORMATION = 0.1  # and below this there is nothing in them to care for
 _BATCH_SYMBOLS = 1 << 16
 
 
@@ -89,11 +90,12 @@ class Diagnosis:
             return "The model has no latents: it is the decoder alone."
         committed, information = self.committed_nats or 0.0, self.information_nats
         said = f"{information:.2f} nats of information an item, KL {self.kl_nats:.2f}"
-        if self.shuffled_gap_nats < _LEAST_GAP:
+        if self.shuffled_gap_nats < _LEAST_GAP or information < _LEAST_INFORMATION:
             cure = "train with a committed rate (model.latents.kind=ar1)"
             if committed:
                 cure = "take fewer channels and a larger alpha"
-            return f"The latents are not used ({said}, and another item's do as well): {cure}."
+            lost = f"the decoder loses {self.shuffled_gap_nats:.2f} nats with another item's"
+            return f"The latents are not used ({said}; {lost}): {cure}."
         if information < committed / 2:
             return f"The latents say less than half of what is committed ({said}): raise alpha, or train on."
         return (
