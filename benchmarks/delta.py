@@ -15,8 +15,8 @@ import argparse
 import json
 import statistics
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -71,9 +71,7 @@ def main() -> None:
 
 def digits() -> Task:
     """scikit-learn's digits in 16 shades: 1,438 to train on, 359 to test."""
-    from sklearn.datasets import load_digits
-
-    found: Any = load_digits()
+    found = import_module("sklearn.datasets").load_digits()
     images = (np.minimum(found.images, 15) * 17).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
     test, train = order[:359], order[359:]

@@ -189,7 +189,7 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     if model.exact_decoder is None:
         generator = torch.Generator().manual_seed(0)  # the same draw in a run that was resumed
         noise = torch.randn(posterior.mean.shape, generator=generator)
-        drawn = model.latents.draw(*posterior.mean.shape[:2], generator)
+        drawn = model.latents.draw(len(noise), noise.shape[1], generator)
         z = torch.cat([posterior.sample(noise.to(posterior.mean)), drawn.to(posterior.mean)])
         codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
         twice = torch.cat([batch.symbols, batch.symbols])
