@@ -21,7 +21,8 @@ from latentpress.grid.structure import GridStructure
 
 __all__ = ["AnticausalEncoder", "RecurrentEncoder"]
 
-_START = 0.1  # of the usual size: the means' weights at first
+_START = 0.1  # of the usual size: the means' weights at first,
+_RECURRENT_START = 3.0  # and of an LSTM, whose units are small at first and change little from step to step
 
 
 class AnticausalEncoder(nn.Module):
@@ -106,7 +107,7 @@ class RecurrentEncoder(nn.Module):
         embedding = math.ceil(config.embedding / len(sizes))
         self.embeddings = nn.ModuleList(nn.Embedding(size, embedding) for size in sizes)
         self.cell = nn.LSTMCell(config.stride * across * embedding * len(sizes), config.width)
-        self.out = _output_layer(config.width, outputs, means)
+        self.out = _output_layer(config.width, outputs, means, _RECURRENT_START)
 
     def forward(self, symbols: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `AnticausalEncoder.forward`."""
@@ -136,10 +137,10 @@ def by_step(x: Tensor, stride: int) -> Tensor:
     return x.reshape(len(x), x.shape[1] // stride, -1)
 
 
-def _output_layer(inputs: int, outputs: int, means: int) -> nn.Linear:
-    """A linear layer: small weights for the means, none yet for what sets the variances."""
+def _output_layer(inputs: int, outputs: int, means: int, start: float = _START) -> nn.Linear:
+    """A linear layer: weights of a relative size for the means, none yet for what sets the variances."""
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    nn.init.normal_(layer.weight[:means], std=_START / math.sqrt(inputs))
+    nn.init.normal_(layer.weight[:means], std=start / math.sqrt(inputs))
     return layer

@@ -6,6 +6,7 @@ from latentpress.config import (
     AuxiliaryConfig,
     CommittedModelConfig,
     ImageConfig,
+    RecurrentEncoderConfig,
     RunConfig,
     SequenceDecoderConfig,
     StageConfig,
@@ -34,14 +35,12 @@ def delta_images() -> RunConfig:
 
 
 def delta_text() -> RunConfig:
-    """Texts with a latent number for every 32 bytes; windows of 512 bytes."""
+    """Texts with a latent number for every 128 bytes, read by an LSTM; windows of 512 bytes."""
     base = text()
     return RunConfig(
         model=CommittedModelConfig(
             item=TextConfig(),
-            encoder=AnticausalConfig(
-                stride=32, width=48, depth=5, reach=4, dilations=(1, 2, 4, 8, 16), embedding=24
-            ),
+            encoder=RecurrentEncoderConfig(stride=128, width=128),
             latents=AR1Config(channels=1, alpha=0.95),
             decoder=base.model.decoder,  # type: ignore[arg-type]
             auxiliary=AuxiliaryConfig(width=48),
