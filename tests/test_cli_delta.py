@@ -22,7 +22,7 @@ SMALL = (
     *("--set=codec.batch_size=3", "--set=codec.crop=48"),
 )
 LATENTS = (
-    *("--set=model.encoder.width=8", "--set=model.encoder.depth=1", "--set=model.encoder.hidden=8"),
+    "--set=model.encoder.width=8",
     *("--set=model.auxiliary.width=8", "--set=prior.batch_size=3", "--set=prior.crop=48"),
 )
 

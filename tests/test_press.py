@@ -60,6 +60,7 @@ class BlockMeans:
     labels: tuple[str, ...] = ()
     exact_prior: ExactGrid | None = None
     codebook_id: bytes = b"block-means-0001"
+    draws: bool = False
     encoded: list = field(default_factory=list)
 
     @property
