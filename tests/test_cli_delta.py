@@ -56,6 +56,7 @@ def test_every_preset_trains_to_the_end(
     assert main(train) == 0, capsys.readouterr().err
     out, err = capsys.readouterr()
     assert out == "" and "trained: " in err and "6 steps" in err
+    assert ("one latent step" in err) == (name == "delta-text")  # windows of 48 bytes, and a stride of 128
     model = load(tmp_path / "m", "cpu")
     assert isinstance(model, CommittedModel) and any(model.pixels_id)
     assert (model.latents is None) == (name == "text")

@@ -37,6 +37,10 @@ from latentpress.train.texts import split_texts
 __all__ = ["DeltaRecipe", "committing", "elbo_figures"]
 
 _JUDGED_BYTES = 1 << 17  # of held-out texts
+_COMMITS_NOTHING = (
+    "items have one latent step, over which an AR(1) prior commits nothing; take a smaller "
+    "model.encoder.stride, or longer windows (codec.crop)"
+)
 
 
 class DeltaRecipe:
@@ -65,8 +69,9 @@ class DeltaRecipe:
         )
 
     def live(self, name: str, model: CommittedModel) -> tuple[Mapping[str, float], str | None]:
-        """Nothing that the batches do not show."""
-        return {}, None
+        """No figures that the batches do not show; a warning where an AR(1) prior has one step to work on."""
+        one = isinstance(self.model_config.latents, AR1Config) and _steps(self.setting.config) < 2
+        return {}, _COMMITS_NOTHING if one and name == "codec" else None
 
     def judge(self, model: CommittedModel, position: Position) -> Judged:
         """The ELBO and its parts on held-out items."""
@@ -115,11 +120,17 @@ def committing(config: RunConfig, rate_bits: float) -> RunConfig:
     model = config.model
     if not isinstance(model, CommittedModelConfig) or not isinstance(model.latents, AR1Config):
         raise ConfigError("a rate to commit is for delta-VAEs with model.latents.kind=ar1")
+    alpha = alpha_for_rate(rate_bits * math.log(2), _steps(config), model.latents.channels)
+    return replace(config, model=replace(model, latents=replace(model.latents, alpha=alpha)))
+
+
+def _steps(config: RunConfig) -> int:
+    """Latent steps of an image, or of a window of text."""
+    model = config.model
+    assert isinstance(model, CommittedModelConfig)
     image = isinstance(model.item, ImageConfig)
     extent = model.item.size[0] if image and model.item.size else config.codec.crop  # type: ignore[index]
-    steps = -(-extent // model.encoder.stride)
-    alpha = alpha_for_rate(rate_bits * math.log(2), steps, model.latents.channels)
-    return replace(config, model=replace(model, latents=replace(model.latents, alpha=alpha)))
+    return -(-extent // model.encoder.stride)
 
 
 @torch.inference_mode()
