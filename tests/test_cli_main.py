@@ -72,7 +72,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
         ["train", "-", "-o", "m"],
         ["generate", ".", "-n", "2", "-o", "-"],
         ["generate", ".", "-n", "0", "-o", "x"],
-        ["generate", ".", "-o", "x", "--size", "64"],
+        ["generate", ".", "-o", "x", "--size", "64x"],
         ["evaluate", ".", ".", "--report", "-"],
     ],
 )
