@@ -94,8 +94,32 @@ def test_what_is_wrong_is_said_in_one_line(
     (tmp_path / "more" / "other.png").write_bytes(write_png(np.zeros((4, 4, 1), np.uint8)))
     both = [str(pictures), str(tmp_path / "more")]
     assert main(["train", *both, "--preset=delta-images", *rest, *LATENTS]) == 1
-    assert "knows one size" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        "knows one size, here 9 x 7" in said and "1 of 5 images have another, first other.png: 4 x 4" in said
+    )
     assert not (tmp_path / "m").exists()
+
+
+def test_options_that_would_do_nothing_are_refused(
+    texts: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    delta, alone = str(tmp_path / "delta"), str(tmp_path / "alone")
+    assert main(["train", str(pictures), "-o", delta, "--preset=delta-images", *SMALL, *LATENTS]) == 0
+    assert main(["train", str(texts), "-o", alone, "--preset=text", *SMALL]) == 0
+    capsys.readouterr()
+    drawn = str(tmp_path / "drawn")
+    for args, said in {
+        ("generate", delta, "-n1", "-o", drawn, "--top-p=0.5"): "--top-p is for codebook models",
+        ("generate", alone, "-n1", "-o", drawn, "--prior=ar1"): "a decoder alone",
+        ("evaluate", alone, str(texts), "--against=jpeg"): "texts have codecs of their own",
+        ("evaluate", delta, str(pictures)): "no distortion to compare",
+    }.items():
+        assert main(args) == 2
+        assert said in capsys.readouterr().err
+    assert not Path(drawn).exists()
+    assert main(["generate", alone, "-n1", "-o", drawn, "--size=5"]) == 0
+    assert "1 text of 5 bytes in " in capsys.readouterr().err
 
 
 def test_the_data_say_what_the_preset_leaves_open():

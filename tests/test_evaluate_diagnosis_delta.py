@@ -144,6 +144,10 @@ def test_verdicts_between():
     assert "in use" in replace(low, information_nats=2.1).verdict
     assert "not used" in replace(low, shuffled_gap_nats=0.01).verdict
     assert replace(low, information_nats=-0.01).price is None
+    silent = replace(low, shuffled_gap_nats=0.0, channels=1)
+    assert "larger alpha" in replace(silent, steps=4).verdict
+    assert "model.latents.kind=ar1" in replace(silent, steps=4, committed_nats=0.0).verdict
+    assert "one latent step commits nothing" in replace(silent, steps=1, committed_nats=0.0).verdict
 
 
 def test_one_item_is_nothing_to_compare():

@@ -12,6 +12,7 @@ from latentpress.errors import ItemError
 from latentpress.evaluate import evaluate_lossless, lossless
 from latentpress.press import compress
 from lossless_parts import dim, items, lossless_codec, source
+from text_parts import text_codec
 
 
 def test_the_figures_are_those_of_the_archive_and_of_real_files():
@@ -42,6 +43,13 @@ def test_images_of_one_size_are_compared_as_a_mosaic_too():
 def test_nothing_to_evaluate_on_is_an_error():
     with pytest.raises(ItemError, match="nothing to evaluate on"):
         evaluate_lossless(lossless_codec(), Source(()))
+
+
+def test_texts_without_a_byte_are_an_error():
+    model = text_codec()
+    empty = {name: np.zeros((0, 1), np.uint8) for name in ("a.txt", "b.txt")}
+    with pytest.raises(ItemError, match="no byte to measure"):
+        evaluate_lossless(model, source(empty))
 
 
 def test_pixels_that_change_on_the_way_are_an_error(monkeypatch):

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from bitsback_parts import HEIGHT, WIDTH, dim, images, noise, pictures, prose, source, texts, words
 from latentpress.coding import Archive, Mode, Part, inspect_archive
 from latentpress.coding.columns import pack
-from latentpress.errors import ArchiveError, LatentpressError, MissingPartError, WrongModelError
+from latentpress.config import RecurrentEncoderConfig
+from latentpress.errors import ArchiveError, ItemError, LatentpressError, MissingPartError, WrongModelError
 from latentpress.grid.network import Context
 from latentpress.model import CommittedModel, split_model
 from latentpress.press import bitsback, compress, decode_archive, decompress, verify_archive
@@ -216,8 +217,26 @@ def test_bits_back_is_lossless_and_needs_all_of_a_delta_vae():
         press(lossless_codec(1), images())
     without = CommittedModel(pictures().config).eval()
     without.exact_decoder, without.exact_prior = pictures().exact_decoder, pictures().exact_prior
-    with pytest.raises(LatentpressError, match="anti-causal"):
+    with pytest.raises(LatentpressError, match="all exact forms"):
         press(without, images())
+    alone = CommittedModel(replace(pictures().config, latents=None, auxiliary=None)).eval()
+    with pytest.raises(LatentpressError, match="the latents of a delta-VAE"):
+        press(alone, images())
+    recurrent = CommittedModel(replace(pictures().config, encoder=RecurrentEncoderConfig())).eval()
+    with pytest.raises(LatentpressError, match="kind=anticausal"):
+        press(recurrent, images())
+
+
+def test_images_of_other_sizes_are_stored_whole_or_refused():
+    known = dict(images())
+    others = {"model/tall.png": noise(3, HEIGHT + 3, WIDTH), "raw/wide.png": noise(4, HEIGHT, WIDTH + 1)}
+    for options in ({"bits_back": False}, {"bits_back": True}):
+        data, summary = press(pictures(), known | others, **options)
+        assert_same(restored(data, pictures()), known | others)
+        assert summary.whole == 3
+    refused = r"model/tall.png: 13 x 8 pixels, and the model takes images of 10 x 8"
+    with pytest.raises(ItemError, match=refused):
+        press(pictures(), known | others, lossless=False, bits_back=False)
 
 
 def test_half_a_model_says_what_it_lacks():

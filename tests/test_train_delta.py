@@ -236,7 +236,7 @@ def test_stages_that_there_are_not_are_refused():
         ("texts", IMAGES, "one of images, and the items are others"),
         ("images", TEXTS, "one of texts, and the items are others"),
         ("texts", ModelConfig(), "one of images, and the items are others"),
-        ("images", replace(IMAGES, item=ImageConfig(channels=1, size=(4, 5))), r"one size, here \(4, 5\)"),
+        ("images", replace(IMAGES, item=ImageConfig(channels=1, size=(4, 5))), "one size, here 4 x 5"),
         ("images", replace(IMAGES, item=ImageConfig(channels=1)), "one size"),
         ("images", replace(IMAGES, item=ImageConfig(channels=3, size=(5, 4))), "1 channels and the model 3"),
     ],

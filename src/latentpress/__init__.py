@@ -11,17 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentpress.config import ModelConfig, RunConfig
+    from latentpress.config import CommittedModelConfig, ModelConfig, RunConfig
     from latentpress.data.loading import load_pool
     from latentpress.data.sources import open_sources
     from latentpress.errors import LatentpressError
     from latentpress.items.image import read_image, write_png
-    from latentpress.model import LatentModel
+    from latentpress.model import CommittedModel, LatentModel
     from latentpress.press import compress, decompress, inspect_archive, verify_archive
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CommittedModel",
+    "CommittedModelConfig",
     "LatentModel",
     "LatentpressError",
     "ModelConfig",
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "CommittedModel": "model",
+    "CommittedModelConfig": "config",
     "LatentModel": "model",
     "LatentpressError": "errors",
     "ModelConfig": "config",

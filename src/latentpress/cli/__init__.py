@@ -37,7 +37,7 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Train a codec on your own images, press folders of them into archives, and get them back."""
+    """Train a codec on your own images or texts, press folders of them into archives, and get them back."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

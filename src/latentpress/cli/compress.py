@@ -30,7 +30,11 @@ _MAX_LINES = 5
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=OLD_PATH)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
-@click.option("--lossless", is_flag=True, help="Keep every pixel; the model needs a decoder of pixels.")
+@click.option(
+    "--lossless",
+    is_flag=True,
+    help="Keep every pixel; the model needs a decoder of pixels.",
+)
 @click.option("--bits-back", is_flag=True, help="Losslessly, by bits back; the model must be a delta-VAE.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
 @alpha_option
@@ -54,8 +58,10 @@ def command(
     is decoded and compared before it appears under its name. With --lossless each image is kept as it is,
     in the smallest of three forms: coded by the model, as lossless WebP, or plain.
 
-    With --bits-back a delta-VAE's latents cost what they say and no more: smaller for hundreds of items and
-    up, while getting one item back takes decoding those beside it.
+    A delta-VAE's archive without --lossless holds its latents and a seed, with which the decoder draws the
+    rest. With --bits-back its latents cost what they say and no more: smaller for hundreds of items and up,
+    while getting one item back takes decoding those beside it, and the whole model. It needs an encoder of
+    model.encoder.kind=anticausal, which the preset delta-text has not.
 
     For a model of texts PATH is any file, a folder or a .zip archive, of which hidden files and those that
     are no text are left out. Every byte is kept, coded by the model, as LZMA, or plain.
@@ -64,6 +70,7 @@ def command(
     Examples:
       latentpress compress photos/ -m model -o photos.lpz
       latentpress compress photos/ -m model -o exact.lpz --lossless
+      latentpress compress digits.npz -m delta -o digits.lpz --bits-back
     """
     refuse_overwrite(output, force)
     from latentpress.cli.progress import progress_bar, say

@@ -35,7 +35,7 @@ def command(
     """Restore the images of an archive as PNG files; `inspect` lists their names.
 
     Those of a lossless archive come back with every pixel as it was, and texts as the files that they
-    were.
+    were. Of a delta-VAE's other archives the decoder draws what the latents do not say, the same every time.
 
     \b
     Examples:

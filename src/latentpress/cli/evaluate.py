@@ -84,7 +84,8 @@ def command(
       latentpress evaluate model holdout/ --against webp,jpeg --report report.html
       latentpress evaluate model holdout/ --lossless
     """
-    if lossless and (report is not None or ctx.get_parameter_source("against") != ParameterSource.DEFAULT):
+    lossy_only = report is not None or ctx.get_parameter_source("against") != ParameterSource.DEFAULT
+    if lossless and lossy_only:
         raise click.UsageError(
             "--lossless has its own codecs and no report: leave out --against and --report"
         )
@@ -106,6 +107,8 @@ def command(
         inputs = [stack.enter_context(input_file(path, name=stdin)) for path in data]
         source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
         progress = stack.enter_context(progress_bar())
+        if item.kind == "text" and lossy_only:
+            raise click.UsageError("texts have codecs of their own: leave out --against and --report")
         if not isinstance(loaded, LatentModel) and not lossless and item.kind == "image":
             raise click.UsageError(
                 "a delta-VAE draws what its latents do not say, so there is no distortion to compare: "

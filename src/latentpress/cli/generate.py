@@ -1,4 +1,4 @@
-"""`latentpress generate`: new images from a model."""
+"""`latentpress generate`: new images or texts from a model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Size(click.ParamType):
 @click.command(short_help="Draw new images or texts from a model.")
 @click.argument("model", metavar="MODEL", type=OLD_FOLDER)
 @click.option(
-    "-n", "count", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many images."
+    "-n", "count", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many items."
 )
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
 @click.option("--label", metavar="LABEL", help="The class to draw from, if the prior knows classes.")
@@ -59,7 +59,7 @@ class _Size(click.ParamType):
     type=click.FloatRange(0.01, 100),
     default=1.0,
     show_default=True,
-    help="Below 1 for likelier images, above 1 for more varied ones.",
+    help="Below 1 for likelier items, above 1 for more varied ones.",
 )
 @click.option(
     "--top-k", type=click.IntRange(1), metavar="K", help="Draw each code from the K likeliest only."
@@ -111,9 +111,10 @@ def command(
     Examples:
       latentpress generate model -n 16 -o samples --seed 1
       latentpress generate model -n 4 -o endings --complete photo.png --keep 0.6
+      latentpress generate delta -n 16 -o plain --prior ar1
     """
     if output == STREAM and count != 1:
-        raise click.UsageError("stdout takes one image: -n 1")
+        raise click.UsageError("stdout takes one item: -n 1")
     if complete is None and keep is not None:
         raise click.UsageError("--keep says how much of --complete's image is kept; give that too")
     if complete is not None and size is not None:
@@ -130,9 +131,12 @@ def command(
     for target in targets:
         refuse_overwrite(target, force)
     if isinstance(loaded, CommittedModel):
-        given = {"--label": label, "--top-k": top_k, "--complete": complete}
+        narrowed = None if top_p == 1.0 else top_p
+        given = {"--label": label, "--top-k": top_k, "--top-p": narrowed, "--complete": complete}
         if foreign := [name for name, value in given.items() if value is not None]:
             raise click.UsageError(f"{foreign[0]} is for codebook models, and this is a delta-VAE")
+        if prior is not None and loaded.latents is None:
+            raise click.UsageError("--prior is for models with latents, and this is a decoder alone")
     elif prior is not None:
         raise click.UsageError("--prior is for delta-VAEs, and this is a codebook model")
     with progress_bar("code") as progress:
@@ -174,8 +178,9 @@ def command(
             sys.stdout.buffer.write(data)
         else:
             write_atomically(target, data)
-    shape = " x ".join(map(str, items.shape[1:-1]))
-    say(f"{count} {'texts' if suffix == 'txt' else 'images'} of {shape} in {output}")
+    shape = " x ".join(map(str, items.shape[1:-1])) + (" bytes" if suffix == "txt" else "")
+    word = f"{'text' if suffix == 'txt' else 'image'}{'' if count == 1 else 's'}"
+    say(f"{count} {word} of {shape} {'to stdout' if output == STREAM else f'in {output}'}")
 
 
 def _upper_part(path: Path, keep: float, channels: int) -> tuple[np.ndarray, tuple[int, int]]:

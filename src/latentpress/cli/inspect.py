@@ -125,4 +125,4 @@ def _lossless(info: ArchiveInfo) -> str:
 
 def _use(use: ModeUse) -> str:
     """Words a mode and, where it is not of codes, what it is of."""
-    return use.mode if use.part in ("codes", use.mode) else f"{use.mode} of {use.part} items"
+    return use.mode if use.part in ("codes", "chain", use.mode) else f"{use.mode} of {use.part} items"

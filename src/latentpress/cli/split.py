@@ -27,7 +27,8 @@ def command(model: Path, output: Path, force: bool) -> None:
 
     The encoder half presses images into archives, the decoder half restores them, with the same results
     as the whole model; each holds the codebook and the prior, and no tensor of the other's own. Lossless
-    pressing needs the decoder too, and so the whole model; the decoder half restores lossless archives.
+    pressing needs the decoder too, and so the whole model; the decoder half restores lossless archives, but
+    those by bits back, which need the encoder again.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`latentpress train`: a model from a folder of images."""
+"""`latentpress train`: a model from a folder of images or texts."""
 
 from __future__ import annotations
 
@@ -106,6 +106,7 @@ def command(
       latentpress train cifar10.zip -o model --preset images-small --set model.latents.codebook_size=1024
       latentpress train cifar10.zip -o model --preset image-lossless --time 1h
       latentpress train notes/ -o model --preset text --time 20m
+      latentpress train digits.npz -o model --preset delta-images --rate 12 --time 20m
     """
     if preset is not None and config is not None:
         raise click.UsageError("--preset and --config exclude each other")

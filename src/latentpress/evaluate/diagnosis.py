@@ -93,7 +93,9 @@ class Diagnosis:
         if self.shuffled_gap_nats < _LEAST_GAP or information < _LEAST_INFORMATION:
             cure = "train with a committed rate (model.latents.kind=ar1)"
             if committed:
-                cure = "take fewer channels and a larger alpha"
+                cure = "take fewer channels and a larger alpha, of model.latents.kind=ar1, or train on"
+            elif self.steps == 1:
+                cure = "take a smaller encoder.stride or longer items: one latent step commits nothing"
             lost = f"the decoder loses {self.shuffled_gap_nats:.2f} nats with another item's"
             return f"The latents are not used ({said}; {lost}): {cure}."
         if information < committed / 2:

@@ -79,7 +79,7 @@ def evaluate_lossless(
         progress: told of every step.
 
     Raises:
-        ItemError: an image cannot be read, or there is none.
+        ItemError: an item cannot be read, there is none, or all are empty.
         LatentpressError: the model has no decoder of pixels.
     """
     if not source.items:
@@ -98,6 +98,8 @@ def evaluate_lossless(
         dims += pixels.size
         report("restore", done, len(originals))
         start = time.perf_counter()
+    if not dims:
+        raise ItemError("all of the texts are empty: there is no byte to measure on")
     parts: dict[str, int] = {"codes": 0, "pixels": 0, "whole": 0}
     for use in inspect_archive(archive.getvalue()).modes:
         parts[use.part] += use.bytes

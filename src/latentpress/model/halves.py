@@ -4,7 +4,8 @@
 
 The encoder half presses lossily, and proves the codes of what it wrote; the decoder half restores, draws
 new items, and holds no weight of the encoder. Both have the latent space and the prior. Lossless pressing
-needs the exact decoder beside the encoder, and so the whole model; its archives the decoder half restores.
+needs the exact decoder beside the encoder, and so the whole model; its archives the decoder half restores,
+but those by bits back, which run the encoder again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ __all__ = ["Halves", "split_model"]
 _SAYS = {
     "encoder": "It turns items into codes and presses them lossily. Restoring them takes the decoder half, "
     "and pressing losslessly the whole model.",
-    "decoder": "It restores items from archives, lossless ones too, and draws new ones. Pressing takes the "
-    "encoder half, or the whole model.",
+    "decoder": "It restores items from archives, lossless ones too (but those by bits back, which take the "
+    "whole model), and draws new ones. Pressing takes the encoder half, or the whole model.",
 }
 _USE = {
     "encoder": ("compress ITEMS -m THIS_FOLDER -o items.lpz", "verify items.lpz -m THIS_FOLDER"),

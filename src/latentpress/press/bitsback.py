@@ -68,15 +68,17 @@ class ChainCoder:
 
         if model.config.half is not None:
             raise MissingPartError(model.config.half, "other half, which bits back needs", "the whole model")
-        parts = (
-            (model.exact_encoder, model.exact_decoder, model.exact_prior)
-            if isinstance(model, CommittedModel)
-            else (None, None, None)
-        )
-        encoder, decoder, prior = parts
+        if not isinstance(model, CommittedModel) or model.config.latents is None:
+            raise LatentpressError("bits back needs the latents of a delta-VAE; press losslessly without it")
+        if model.config.encoder.kind != "anticausal":
+            raise LatentpressError(
+                "bits back needs an exact encoder, which a recurrent one has not: press losslessly without "
+                "it, or train with model.encoder.kind=anticausal"
+            )
+        encoder, decoder, prior = model.exact_encoder, model.exact_decoder, model.exact_prior
         if encoder is None or decoder is None or prior is None:
             raise LatentpressError(
-                "bits back needs a delta-VAE with an anti-causal encoder, and its exact form of this release"
+                "the model has not all exact forms that bits back needs: they are made when training ends"
             )
         self.encoder, self.decoder = encoder, decoder
         self.prior, self.step = prior.with_step(1), prior.step

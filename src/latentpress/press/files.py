@@ -19,7 +19,7 @@ __all__ = ["refuse_existing", "safe_path", "staged", "suffix_of"]
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises `LatentpressError` if something is at `path` and must not, or cannot, be replaced."""
     if os.path.lexists(path) and (not overwrite or (path.is_dir() and not path.is_symlink())):
-        raise LatentpressError(f"{path} exists already; allow overwriting or choose another name")
+        raise LatentpressError(f"{path} exists already; allow overwriting (-f) or choose another name")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from latentpress.press.pixels import (
     pack_whole,
     pixel_waves,
 )
-from latentpress.press.reading import PixelStore, read_items
+from latentpress.press.reading import PixelStore, misfits, read_items
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def compress_lossless(
         verify: decode the archive as `decompress` would, and compare.
         bits_back: code by bits back.
     """
+    chains = ChainCoder(model) if bits_back else None
     exact = model.exact_pixels
     if exact is None and model.config.half == "encoder":
         raise MissingPartError("encoder", "decoder, which lossless pressing needs", "the whole model")
@@ -82,10 +83,9 @@ def compress_lossless(
     header = replace(header, pixels_id=model.pixels_id, differences=int(model.differences))
     if exact.upsampler is None:
         header = replace(header, sizes=(), prior_id=bytes(16))
-    chains = ChainCoder(model) if bits_back else None
     if chains is not None:
         header = replace(header, sizes=(), encoder_id=chains.encoder.id)
-    records, codes = read_items(model, items, header, report, codes=bool(header.sizes))
+    records, codes = read_items(model, items, header, report, codes=bool(header.sizes), any_size=True)
     coding = _Coding(model, exact, header, records, codes, PixelStore(items, header), chains)
     coding.code(report)
     coding.store_whole(report)
@@ -151,6 +151,8 @@ class _Coding:
         """Codes all items by the model, and notes what each costs."""
         if self.chains is not None:  # which take items of one width
             self.take_out([n for n, s in enumerate(self.shapes) if s[0] and not self.chains.fits(s[1:])])
+        elif self.header.sizes:
+            self.take_out([n for n, shape in enumerate(self.shapes) if misfits(self.model, shape)])
         layout, done = self.layout(), 0
         for numbers, found in self._encoded(layout, range(len(layout))):
             for number, (block, bits) in zip(numbers, found, strict=True):
@@ -228,7 +230,7 @@ class _Coding:
             for places, found in encode_chains(self.chains, self.pixels, [layout[n] for n in linked]):
                 yield [linked[place] for place in places], found
             return
-        for wave in waves(layout, [n for n in wanted if layout[n].part is not Part.PIXELS]):
+        for wave in waves(layout, [n for n in wanted if layout[n].part is Part.CODES]):
             blocks = [layout[number] for number in wave]
             symbols = [gather(self.codes, block) for block in blocks]
             yield wave, encoder.encode(symbols, blocks, self.labels)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.records import MAX_SAMPLES, MAX_SIDE, Header, ItemRecord
+from latentpress.config import CommittedModelConfig, ImageConfig
 from latentpress.data.sources import ItemRef
 from latentpress.errors import ItemError
 from latentpress.press.summary import Progress
@@ -20,7 +21,7 @@ from latentpress.press.summary import Progress
 if TYPE_CHECKING:
     from latentpress.model import AnyModel
 
-__all__ = ["PixelStore", "read_items"]
+__all__ = ["PixelStore", "misfits", "read_items"]
 
 _GROUP_SAMPLES = 1 << 24
 """Samples of items held at once; one larger item is held alone."""
@@ -55,16 +56,32 @@ class PixelStore:
         return pixels
 
 
+def misfits(model: AnyModel, shape: tuple[int, ...]) -> bool:
+    """Whether the encoder, a delta-VAE's of images, knows one size, and items of `shape` have another."""
+    return shape != (_one_size(model) or shape)
+
+
 def read_items(
-    model: AnyModel, items: Sequence[ItemRef], header: Header, report: Progress, *, codes: bool = True
+    model: AnyModel,
+    items: Sequence[ItemRef],
+    header: Header,
+    report: Progress,
+    *,
+    codes: bool = True,
+    any_size: bool = False,
 ) -> tuple[list[ItemRecord], list[Integers]]:
-    """Returns each item's record and, if wanted, codes (*G, P), uint16, holding few pixels at a time."""
+    """Returns each item's record and, if wanted, codes (*G, P), uint16, holding few pixels at a time.
+
+    An item that `misfits` the model is an error or, with `any_size`, has codes that are all 0.
+    """
     records: list[ItemRecord] = []
     found: list[Integers] = []
     for group in _groups(items, header):
         records += [ItemRecord(item.name, pixels.shape[:-1], _label(model, item)) for item, pixels in group]
         if codes:
-            found += _encode_group(model, [pixels for _, pixels in group])
+            if not any_size:
+                _check_sizes(model, group)
+            found += _encode_group(model, [pixels for _, pixels in group], header)
         report("encode", len(records), len(items))
     return records, found
 
@@ -97,14 +114,33 @@ def _check_pixels(name: str, pixels: Pixels, header: Header) -> None:
         raise ItemError(f"{name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
 
 
-def _encode_group(model: AnyModel, images: Sequence[Pixels]) -> list[Integers]:
+def _check_sizes(model: AnyModel, group: Iterable[tuple[ItemRef, Pixels]]) -> None:
+    for item, pixels in group:
+        if (size := _one_size(model)) is not None and pixels.shape[:-1] != size:
+            own, wanted = (" x ".join(map(str, extents)) for extents in (pixels.shape[:-1], size))
+            raise ItemError(
+                f"{item.name}: {own} pixels, and the model takes images of {wanted}; scale it, leave it out, "
+                "or press losslessly"
+            )
+
+
+def _one_size(model: AnyModel) -> tuple[int, ...] | None:
+    """The only size of items that the encoder takes, or None where it takes any."""
+    config = model.config
+    if not isinstance(config, CommittedModelConfig) or not isinstance(config.item, ImageConfig):
+        return None
+    return config.item.size if config.latents is not None else None
+
+
+def _encode_group(model: AnyModel, images: Sequence[Pixels], header: Header) -> list[Integers]:
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, pixels in enumerate(images):
         by_shape.setdefault(pixels.shape, []).append(index)
     codes: dict[int, Integers] = {}
     for shape, indices in by_shape.items():
-        if not shape[0]:  # an empty text
-            codes.update(dict.fromkeys(indices, np.zeros((0, len(model.sizes)), np.uint16)))
+        if not shape[0] or misfits(model, shape[:-1]):  # an empty text, or an image that is stored whole
+            none = np.zeros((*header.grid(shape[:-1]), len(header.sizes)), np.uint16)
+            codes.update(dict.fromkeys(indices, none))
             continue
         batch = model.encode(np.stack([images[index] for index in indices]))
         codes.update(zip(indices, batch.numpy().astype(np.uint16), strict=True))

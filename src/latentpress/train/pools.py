@@ -47,14 +47,25 @@ def check_pool(pool: Pool | TextPool, config: ModelConfig | CommittedModelConfig
             f"set model.item.channels={pool.channels}, or read them with channels={config.item.channels}"
         )
     if isinstance(config, CommittedModelConfig):
-        if isinstance(config.item, ImageConfig) and (pool.shapes[:, 1:] != config.item.size).any():
-            raise TrainingError(
-                f"a delta-VAE of images knows one size, here {config.item.size}, and some items have another"
-            )
+        if isinstance(config.item, ImageConfig):
+            _check_one_size(pool, config.item.size)
         return
     conditional = config.prior is not None and config.prior.class_conditional
     if conditional and config.labels != pool.label_names:
         raise TrainingError("model.labels are not the labels of the items; give those, in sorted order")
+
+
+def _check_one_size(pool: Pool, size: tuple[int, int] | None) -> None:
+    if size is None:
+        raise TrainingError("a delta-VAE of images knows one size; give it as model.item.size=[height,width]")
+    others = np.flatnonzero((pool.shapes[:, 1:] != size).any(axis=1))
+    if len(others):
+        height, width = pool.shapes[others[0], 1:]
+        raise TrainingError(
+            f"a delta-VAE of images knows one size, here {size[0]} x {size[1]} (model.item.size), and "
+            f"{len(others):,} of {len(pool):,} images have another, first {pool.names[others[0]]}: "
+            f"{height} x {width}; scale them, or leave them out"
+        )
 
 
 def pool_digest(pool: Pool | TextPool) -> str:
