@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from numba import njit
 
-from latentpress.config import GridConfig
-from latentpress.grid import ExactGrid, GridNetwork
-from latentpress.grid.engine import Action, Job, run
-from latentpress.grid.engine.coder import (
+from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+from latentpress.autoregressive.engine import Action, Job, run
+from latentpress.autoregressive.engine.coder import (
     decode_symbol,
     encode_symbol,
     finish_stream,
@@ -30,6 +29,7 @@ from latentpress.grid.engine.coder import (
     start_decoding,
     weigh,
 )
+from latentpress.config import CausalConfig
 
 _SIZE, _ROWS, _LANES, _POSITIONS = 256, 100_000, 64, 2048
 
@@ -64,7 +64,7 @@ def coder_rates() -> tuple[float, float]:
     return _ROWS / encoding, _ROWS / decoding
 
 
-def engine_rates(exact: ExactGrid) -> tuple[float, float]:
+def engine_rates(exact: IntegerNetwork) -> tuple[float, float]:
     """Symbols a second, encoded and decoded."""
     shape = (_LANES, _POSITIONS, 1)
     symbols = np.random.default_rng(0).integers(0, _SIZE, shape).astype(np.int32)
@@ -77,13 +77,13 @@ def engine_rates(exact: ExactGrid) -> tuple[float, float]:
     return symbols.size / encoding, symbols.size / decoding
 
 
-def trivial() -> ExactGrid:
-    config = GridConfig(width=8, depth=1, reach=1, dilations=(1,), embedding=8, head_width=8)
-    network = GridNetwork(config, (_SIZE,), 1)
+def trivial() -> IntegerNetwork:
+    config = CausalConfig(width=8, depth=1, radius=1, dilations=(1,), embedding=8, head_width=8)
+    network = CausalNetwork(config, (_SIZE,), 1)
     for name, parameter in network.named_parameters():
         if name.endswith("logits.weight"):
             torch.nn.init.normal_(parameter)
-    return ExactGrid.convert(network, torch.randint(_SIZE, (4, 64, 1)))
+    return IntegerNetwork.convert(network, torch.randint(_SIZE, (4, 64, 1)))
 
 
 def seconds(function: Callable[[], object]) -> float:

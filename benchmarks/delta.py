@@ -25,7 +25,7 @@ from latentpress.config import (
     AnticausalConfig,
     AR1Config,
     AuxiliaryConfig,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     FreeBitsObjectiveConfig,
     ImageConfig,
     PlainGaussianConfig,
@@ -33,10 +33,10 @@ from latentpress.config import (
     SequenceDecoderConfig,
     StageConfig,
 )
+from latentpress.config.presets import delta_images
 from latentpress.data.loading import load_pool
 from latentpress.data.sources import array_source, open_sources
 from latentpress.evaluate.diagnosis import Diagnosis, diagnose
-from latentpress.presets import delta_images
 from latentpress.train import run
 
 NAMES = ("alone", "plain", "delta", "free-bits", "annealed")
@@ -75,14 +75,14 @@ def digits() -> Task:
     images = (np.minimum(found.images, 15) * 17).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
     test, train = order[:359], order[359:]
-    model = CommittedModelConfig(
+    model = DeltaVAEConfig(
         item=ImageConfig(channels=1, size=(8, 8)),
-        encoder=AnticausalConfig(width=16, depth=2, reach=2, embedding=8, hidden=64),
+        encoder=AnticausalConfig(width=16, depth=2, radius=2, embedding=8, hidden=64),
         latents=AR1Config(channels=1, alpha=0.95),
         decoder=SequenceDecoderConfig(
             width=32,
             depth=3,
-            reach=2,
+            radius=2,
             embedding=16,
             head_width=64,
             map_past=3,
@@ -120,7 +120,7 @@ def mnist(folder: Path, steps: int) -> Task:
 def variant(config: RunConfig, name: str) -> RunConfig:
     """The configuration of one of the runs."""
     model = config.model
-    assert isinstance(model, CommittedModelConfig) and isinstance(model.latents, AR1Config)
+    assert isinstance(model, DeltaVAEConfig) and isinstance(model.latents, AR1Config)
     plain = PlainGaussianConfig(channels=model.latents.channels)
     changed = {
         "alone": replace(model, latents=None, auxiliary=None),
@@ -136,7 +136,7 @@ def _rate(config: RunConfig) -> float:
     from latentpress.latents.rates import ar1_rate_nats
 
     model = config.model
-    assert isinstance(model, CommittedModelConfig) and isinstance(model.latents, AR1Config)
+    assert isinstance(model, DeltaVAEConfig) and isinstance(model.latents, AR1Config)
     assert isinstance(model.item, ImageConfig) and model.item.size is not None
     return ar1_rate_nats(model.latents.alphas, -(-model.item.size[0] // model.encoder.stride))
 

@@ -24,7 +24,7 @@ import torch
 
 from latentpress.data.sources import Source, open_sources
 from latentpress.evaluate.peers import image_peers
-from latentpress.model import CommittedModel
+from latentpress.model import DeltaVAE
 from latentpress.press import compress, decode_archive, inspect_archive
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     source = open_sources([options.data], channels=1)
     source = replace(source, items=source.items[: options.limit])
     images = np.stack([item.read() for item in source.items])
-    model = CommittedModel.from_pretrained(options.model)
+    model = DeltaVAE.from_pretrained(options.model)
     two_part, two_part_blocks = archive_bits(model, source, images)
     bits_back, chains = archive_bits(model, source, images, bits_back=True)
     ideal, elbo = two_part_bits(model, images), elbo_bits(model, images)
@@ -49,7 +49,7 @@ def main() -> None:
         ("-ELBO, the float model", elbo),
     ]
     if options.alone:
-        alone = CommittedModel.from_pretrained(options.alone)
+        alone = DeltaVAE.from_pretrained(options.alone)
         rows += [
             ("decoder alone, archive", archive_bits(alone, source, images)[0]),
             ("decoder alone, the float model", elbo_bits(alone, images)),
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def archive_bits(
-    model: CommittedModel, source: Source, images: np.ndarray, *, bits_back: bool = False
+    model: DeltaVAE, source: Source, images: np.ndarray, *, bits_back: bool = False
 ) -> tuple[float, float]:
     """Bits of a real archive, which is restored and compared, and of its blocks, without names and index."""
     buffer = io.BytesIO()
@@ -85,7 +85,7 @@ def archive_bits(
 
 
 @torch.inference_mode()
-def two_part_bits(model: CommittedModel, images: np.ndarray) -> float:
+def two_part_bits(model: DeltaVAE, images: np.ndarray) -> float:
     """-log2 P(codes) - log2 p(x | codes): codes under the float auxiliary prior, whole steps of them."""
     exact, auxiliary = model.exact_prior, model.auxiliary
     assert exact is not None and auxiliary is not None
@@ -103,7 +103,7 @@ def two_part_bits(model: CommittedModel, images: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def elbo_bits(model: CommittedModel, images: np.ndarray) -> float:
+def elbo_bits(model: DeltaVAE, images: np.ndarray) -> float:
     """-ELBO in bits, one draw an image, the KL under the auxiliary prior."""
     generator, total = torch.Generator().manual_seed(0), 0.0
     for start in range(0, len(images), 100):

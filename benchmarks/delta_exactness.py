@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from latentpress.data.sources import Source, open_sources
-from latentpress.model import CommittedModel
+from latentpress.model import DeltaVAE
 from latentpress.press import compress, decode_archive
 
 CAPABILITIES = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}  # and Numba's names
@@ -49,7 +49,7 @@ def main() -> None:
         return
     with TemporaryDirectory() as folder:
         options.folder = Path(folder)
-        model = CommittedModel.from_pretrained(options.model, "cpu")
+        model = DeltaVAE.from_pretrained(options.model, "cpu")
         for way in WAYS:
             (options.folder / way).write_bytes(pressed(model, source(options), way))
         here = examined(options)
@@ -67,7 +67,7 @@ def source(options: argparse.Namespace) -> Source:
     return replace(found, items=found.items[: options.limit])
 
 
-def pressed(model: CommittedModel, items: Source, way: str) -> bytes:
+def pressed(model: DeltaVAE, items: Source, way: str) -> bytes:
     buffer = io.BytesIO()
     compress(model, items, buffer, verify=False, **WAYS[way])  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -75,7 +75,7 @@ def pressed(model: CommittedModel, items: Source, way: str) -> bytes:
 
 def examined(options: argparse.Namespace) -> dict[str, list[str]]:
     """Digests of every image of every archive, and of the archive by bits back made again."""
-    model = CommittedModel.from_pretrained(options.model, "cpu")
+    model = DeltaVAE.from_pretrained(options.model, "cpu")
     found = {}
     for way in WAYS:
         restored = decode_archive((options.folder / way).read_bytes(), model)

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentpress.config import GridConfig, ModelConfig
-from latentpress.grid import ExactGrid, GridNetwork
-from latentpress.grid.engine import Action, Job, Program, run
-from latentpress.grid.network import GatedLayer
-from latentpress.grid.offsets import Raster
-from latentpress.presets import preset
+from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+from latentpress.autoregressive.engine import Action, Job, Program, run
+from latentpress.autoregressive.network import GatedLayer
+from latentpress.autoregressive.offsets import Raster
+from latentpress.config import CausalConfig, VQVAEConfig
+from latentpress.config.presets import preset
 
 _UNCACHED_STEPS = 3
 _CACHED_STEPS = 60
@@ -44,18 +44,18 @@ class Case:
     """A network and the grid that it is stepped over."""
 
     name: str
-    config: GridConfig
+    config: CausalConfig
     sizes: tuple[int, ...]
     grid: tuple[int, ...]
 
 
 def cases() -> list[Case]:
-    wave = GridConfig(
-        width=64, depth=24, reach=8, dilations=(1, 2, 4, 8, 16, 32, 64, 128), embedding=32, head_width=64
+    wave = CausalConfig(
+        width=64, depth=24, radius=8, dilations=(1, 2, 4, 8, 16, 32, 64, 128), embedding=32, head_width=64
     )
-    video = GridConfig(width=64, depth=8, reach=2, dilations=(1, 2), embedding=32, head_width=64)
+    video = CausalConfig(width=64, depth=8, radius=2, dilations=(1, 2), embedding=32, head_width=64)
     model = preset("images-small").model
-    assert isinstance(model, ModelConfig) and model.prior is not None
+    assert isinstance(model, VQVAEConfig) and model.prior is not None
     prior = model.prior
     return [
         Case("1-D, 24 layers", wave, (256,), (1024,)),
@@ -67,7 +67,7 @@ def cases() -> list[Case]:
 class Cached:
     """The float network one position at a time, one item: rings of past inputs, in PyTorch."""
 
-    def __init__(self, network: GridNetwork, grid: tuple[int, ...]) -> None:
+    def __init__(self, network: CausalNetwork, grid: tuple[int, ...]) -> None:
         structure = network.structure
         offsets = [structure.window, *structure.layers]
         raster = Raster(grid, max(abs(o) for layer in offsets for offset in layer for o in offset))
@@ -97,17 +97,17 @@ class Cached:
         return ring[(place - self.shifts[number]) % len(ring)].view(1, -1)
 
 
-def build(case: Case) -> tuple[GridNetwork, ExactGrid, Tensor]:
+def build(case: Case) -> tuple[CausalNetwork, IntegerNetwork, Tensor]:
     torch.manual_seed(0)
-    network = GridNetwork(case.config, case.sizes, len(case.grid))
+    network = CausalNetwork(case.config, case.sizes, len(case.grid))
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[-1]))
     symbols = torch.stack([torch.randint(k, (2, *case.grid)) for k in case.sizes], -1)
-    return network.eval(), ExactGrid.convert(network, symbols), symbols
+    return network.eval(), IntegerNetwork.convert(network, symbols), symbols
 
 
 @torch.inference_mode()
-def cached_seconds(network: GridNetwork, symbols: Tensor, grid: tuple[int, ...]) -> float:
+def cached_seconds(network: CausalNetwork, symbols: Tensor, grid: tuple[int, ...]) -> float:
     """Seconds a position."""
     flat, steps = symbols[0].flatten(), min(_CACHED_STEPS, math.prod(grid))
     loop = Cached(network, grid)
@@ -115,7 +115,7 @@ def cached_seconds(network: GridNetwork, symbols: Tensor, grid: tuple[int, ...])
 
 
 @torch.inference_mode()
-def uncached_seconds(network: GridNetwork, symbols: Tensor) -> float:
+def uncached_seconds(network: CausalNetwork, symbols: Tensor) -> float:
     """Seconds a position, over all positions; those not yet known take the same time."""
     return seconds(lambda: [network(symbols[:1]) for _ in range(_UNCACHED_STEPS)]) / _UNCACHED_STEPS
 

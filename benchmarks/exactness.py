@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+from latentpress.autoregressive.engine import Action, Job, run
 from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
-from latentpress.config import GridConfig
-from latentpress.grid import ExactGrid, GridNetwork
-from latentpress.grid.engine import Action, Job, run
+from latentpress.config import CausalConfig
 
 CAPABILITIES = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}  # and Numba's names
 THREADS = (1, 2)
@@ -38,20 +38,20 @@ ITEMS = {1: 16, 3: 48, 7: 56}  # in PyTorch, of small batches: one lane at a tim
 GRID = (8, 8)
 
 
-def exact_prior(model: str | None) -> ExactGrid:
+def exact_prior(model: str | None) -> IntegerNetwork:
     if model is not None:
-        from latentpress.model import LatentModel
+        from latentpress.model import VQVAE
 
-        prior = LatentModel.from_pretrained(model, device="cpu").exact_prior
+        prior = VQVAE.from_pretrained(model, device="cpu").exact_prior
         if prior is None:
             sys.exit(f"{model} has no exact prior")
         return prior
     torch.manual_seed(0)
-    network = GridNetwork(GridConfig(), (512,), 2)
+    network = CausalNetwork(CausalConfig(), (512,), 2)
     for name, parameter in network.named_parameters():
         if name.endswith("logits.weight"):
             torch.nn.init.normal_(parameter, std=0.2)  # zero in an untrained network
-    return ExactGrid.convert(network, torch.randint(512, (16, *GRID, 1)))
+    return IntegerNetwork.convert(network, torch.randint(512, (16, *GRID, 1)))
 
 
 def encode(symbols: torch.Tensor, logits: tuple[torch.Tensor, ...]) -> list[bytes]:
@@ -65,7 +65,7 @@ def encode(symbols: torch.Tensor, logits: tuple[torch.Tensor, ...]) -> list[byte
     return streams
 
 
-def decode(exact: ExactGrid, streams: list[bytes]) -> torch.Tensor:
+def decode(exact: IntegerNetwork, streams: list[bytes]) -> torch.Tensor:
     decoders = [RangeDecoder(stream) for stream in streams]
     state, symbols = exact.start(len(streams), GRID), []
     while not state.done:
@@ -76,7 +76,7 @@ def decode(exact: ExactGrid, streams: list[bytes]) -> torch.Tensor:
     return torch.stack(symbols, 1)
 
 
-def differences(exact: ExactGrid, case: dict[str, torch.Tensor], batch: int) -> dict[str, int]:
+def differences(exact: IntegerNetwork, case: dict[str, torch.Tensor], batch: int) -> dict[str, int]:
     """Mismatches of both executions over the first items, in batches."""
     count = min(ITEMS.get(batch, 256), len(case["symbols"]))
     found = {"items": count, "parallel": 0, "step": 0, "engine": 0}
@@ -94,7 +94,7 @@ def differences(exact: ExactGrid, case: dict[str, torch.Tensor], batch: int) -> 
     return found
 
 
-def engine_differences(exact: ExactGrid, symbols: np.ndarray, payloads: list[bytes], lanes: int) -> int:
+def engine_differences(exact: IntegerNetwork, symbols: np.ndarray, payloads: list[bytes], lanes: int) -> int:
     """Streams that the engine encodes otherwise, and symbols that it decodes otherwise, all items."""
     program, positions, known = exact.program(GRID), math.prod(GRID), symbols.astype(np.int32)
     flat = known.reshape(len(known), 1, positions, -1)
@@ -113,7 +113,7 @@ def engine_differences(exact: ExactGrid, symbols: np.ndarray, payloads: list[byt
 
 def measure(folder: Path, device: str) -> None:
     """What a process of one capability does: prints a JSON line for each number of threads and batch."""
-    exact = ExactGrid.from_tensors(load_file(folder / "exact.safetensors"), device)
+    exact = IntegerNetwork.from_tensors(load_file(folder / "exact.safetensors"), device)
     case = load_file(folder / "case.safetensors")
     for threads in THREADS:
         torch.set_num_threads(threads)
@@ -123,7 +123,7 @@ def measure(folder: Path, device: str) -> None:
             print(json.dumps(result), flush=True)
 
 
-def prepare(exact: ExactGrid, folder: Path, items: int) -> None:
+def prepare(exact: IntegerNetwork, folder: Path, items: int) -> None:
     symbols = torch.stack([torch.randint(k, (items, *GRID)) for k in exact.sizes], -1)
     logits = exact.logits(symbols)
     streams = encode(symbols, logits)

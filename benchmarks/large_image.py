@@ -39,21 +39,21 @@ def write_untrained_model(folder: Path) -> None:
     """Writes a model of the preset `photos` with random weights and an exact prior."""
     import torch
 
-    from latentpress.config import ModelConfig
-    from latentpress.grid import ExactGrid
-    from latentpress.model import LatentModel
-    from latentpress.presets import PRESETS
+    from latentpress.autoregressive import IntegerNetwork
+    from latentpress.config import VQVAEConfig
+    from latentpress.config.presets import PRESETS
+    from latentpress.model import VQVAE
 
     torch.manual_seed(0)
     config = PRESETS["photos"]().model
-    assert isinstance(config, ModelConfig)
-    model = LatentModel(config)
-    size, partitions = config.latents.codebook_size, config.latents.num_partitions
+    assert isinstance(config, VQVAEConfig)
+    model = VQVAE(config)
+    size, partitions = config.latents.codebook_size, config.latents.num_codebooks
     model.train()
     model.latents(model.encoder(torch.randn(8, config.item.channels, 128, 128)))
     model.eval()
     assert model.prior is not None
-    model.exact_prior = ExactGrid.convert(model.prior, torch.randint(size, (2, 16, 16, partitions)))
+    model.exact_prior = IntegerNetwork.convert(model.prior, torch.randint(size, (2, 16, 16, partitions)))
     model.save_pretrained(folder)
 
 

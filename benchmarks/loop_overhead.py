@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentpress.config import ModelConfig
+from latentpress.config import VQVAEConfig
+from latentpress.config.presets import preset
 from latentpress.data.batches import Batches
 from latentpress.data.loading import load_pool
 from latentpress.data.sources import array_source
-from latentpress.model import LatentModel, resolve_device, to_signal
-from latentpress.presets import preset
+from latentpress.model import VQVAE, resolve_device, to_signal
 from latentpress.train.loop import Limit, StopSignals, Training, fit
 from latentpress.train.optim import build_optimizer, learning_rate
 from latentpress.train.replicas import Replicas
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     config = preset(arguments.preset)
-    assert isinstance(config.model, ModelConfig), "a preset of a VQ-VAE"
+    assert isinstance(config.model, VQVAEConfig), "a preset of a VQ-VAE"
     codec = replace(config.codec, batch_size=arguments.batch_size or config.codec.batch_size)
     device = resolve_device(arguments.device)
     images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
@@ -70,7 +70,7 @@ def main() -> None:
         seed=0,
         multiple_of=hop,
     )
-    model = LatentModel(config.model).to(device)
+    model = VQVAE(config.model).to(device)
     stage = CodecStage(model, codec, batches)
     training = Training(stage, model, Position("codec"), device=device, replicas=Replicas(), seed=0)
     steps = arguments.steps * (arguments.pairs + 1)
@@ -110,7 +110,7 @@ def run_loop(training: Training, steps: int) -> None:
 class Bare:
     """The same networks and optimiser, on batches that are ready."""
 
-    def __init__(self, model: LatentModel, stage: CodecStage, ready: list[Tensor]) -> None:
+    def __init__(self, model: VQVAE, stage: CodecStage, ready: list[Tensor]) -> None:
         self.model, self.config, self.ready, self.taken = model, stage.config, ready, 0
         self.optimizer = build_optimizer(stage.config, [p for p in model.parameters() if p.requires_grad])
 

@@ -25,8 +25,8 @@ from latentpress.cli.progress import progress_bar
 from latentpress.coding import code_length_bits, frequencies
 from latentpress.data.sources import Source, open_sources
 from latentpress.evaluate.lossless import LosslessEvaluation, evaluate_lossless
-from latentpress.items.differences import to_differences
-from latentpress.model import LatentModel
+from latentpress.items.differences import to_residuals
+from latentpress.model import VQVAE
 from latentpress.train.pixels import pixel_nats
 from measuring import extract, limited, parser, train_where_missing
 
@@ -45,7 +45,7 @@ def main() -> None:
         more += ["--stage", "decoder", "--set", "model.pixels.use_codes=false"]
     with opened(chosen.train) as train:
         train_where_missing(lambda: train, "image-lossless", chosen, *more)
-    model = LatentModel.from_pretrained(chosen.model, chosen.device)
+    model = VQVAE.from_pretrained(chosen.model, chosen.device)
     with opened(chosen.test) as test, progress_bar() as progress:
         source = limited(open_sources([test], channels=model.config.item.channels), chosen.limit)
         found = evaluate_lossless(model, source, progress=progress)
@@ -83,7 +83,7 @@ def table(found: LosslessEvaluation) -> str:
 
 
 @torch.inference_mode()
-def rate_ratio(model: LatentModel, source: Source) -> float:
+def rate_ratio(model: VQVAE, source: Source) -> float:
     """Bits of some images' pixels given their codes, under the exact network over the float one."""
     exact, config, exact_bits, float_bits = model.exact_pixels, model.config.pixels, 0.0, 0.0
     assert exact is not None and config is not None
@@ -91,7 +91,7 @@ def rate_ratio(model: LatentModel, source: Source) -> float:
         pixels = item.read()
         planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         float_bits += float(pixel_nats(model, planes).sum()) / math.log(2)
-        shown = to_differences(pixels) if config.differences else pixels
+        shown = to_residuals(pixels) if config.differences else pixels
         symbols = shown[None].astype(np.int64)
         context = exact.context(model.encode(pixels[None]) if exact.upsampler else None, pixels.shape[:2])
         for p, logits in enumerate(exact.network.logits(torch.from_numpy(symbols), context)):

@@ -13,7 +13,7 @@ from latentpress.cli.evaluate import evaluation_table, write_report
 from latentpress.cli.progress import progress_bar
 from latentpress.data.sources import Source, open_sources
 from latentpress.evaluate import evaluate
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 
 
 def parser(description: str | None, *, model: str, train_time: str) -> argparse.ArgumentParser:
@@ -57,7 +57,7 @@ def extract(archive: Path, prefix: str, folder: Path) -> Path:
 
 def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
     """Evaluates the model on `data`, prints the table, and writes what was asked for."""
-    model = LatentModel.from_pretrained(options.model, options.device)
+    model = VQVAE.from_pretrained(options.model, options.device)
     source = limited(open_sources(data, channels=model.config.item.channels), options.limit)
     with progress_bar() as progress:
         evaluation = evaluate(model, source, against=options.against.split(","), progress=progress)

@@ -31,12 +31,12 @@ import cbor2
 import numpy as np
 import torch
 
-from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig, PixelsConfig
+from latentpress.autoregressive import IntegerNetwork
+from latentpress.autoregressive.decoder import IntegerDecoder
+from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, PixelsConfig, VQVAEConfig
 from latentpress.data.sources import ItemRef, Source
 from latentpress.errors import LatentpressError
-from latentpress.grid import ExactGrid
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.model import LatentModel, build
+from latentpress.model import VQVAE, build
 from latentpress.press import compress, decode_archive
 
 SECONDS = 2.0
@@ -48,26 +48,26 @@ GOOD = ("same items", "clear error", "another archive")
 Items = dict[str, str]
 
 
-def make_model() -> LatentModel:
+def make_model() -> VQVAE:
     """A small model with a sharp random prior and a decoder of dark pixels, so that archives use both."""
     torch.manual_seed(0)
     conv = ConvConfig(width=32, depths=(0, 1))
     latents = CodebookConfig(codebook_size=32, code_dim=8)
-    prior = GridConfig(width=8, depth=1, reach=2, embedding=8, head_width=16)
-    pixels = PixelsConfig(width=8, depth=1, reach=2, head_width=16, map_width=8, map_channels=4)
-    config = ModelConfig(encoder=conv, decoder=conv, latents=latents, prior=prior, pixels=pixels)
+    prior = CausalConfig(width=8, depth=1, radius=2, embedding=8, head_width=16)
+    pixels = PixelsConfig(width=8, depth=1, radius=2, head_width=16, map_width=8, map_channels=4)
+    config = VQVAEConfig(encoder=conv, decoder=conv, latents=latents, prior=prior, pixels=pixels)
     model = build(config).eval()
     assert model.prior is not None and model.pixels is not None
-    model.exact_prior = ExactGrid.convert(model.prior, torch.randint(32, (4, 8, 8, 1)))
+    model.exact_prior = IntegerNetwork.convert(model.prior, torch.randint(32, (4, 8, 8, 1)))
     with torch.no_grad():
         for head in model.pixels.network.heads:
             head.get_parameter("logits.bias").copy_(-torch.arange(256) / DARK)
     samples, codes = torch.randint(8, (4, 16, 16, 3)), torch.randint(32, (4, 4, 4, 1))
-    model.exact_pixels = ExactDecoder.convert(model.pixels, samples, codes)
+    model.exact_pixels = IntegerDecoder.convert(model.pixels, samples, codes)
     return model
 
 
-def make_archive(model: LatentModel, images: int, lossless: bool = False) -> bytes:
+def make_archive(model: VQVAE, images: int, lossless: bool = False) -> bytes:
     """An archive of noise images of two sizes; in a lossless one most are dark, others suit WebP, or none."""
     random_pixels = np.random.default_rng(0)
     items = []
@@ -161,7 +161,7 @@ def fingerprint(pixels: np.ndarray) -> str:
     return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).hexdigest()
 
 
-def read_archive(data: bytes, model: LatentModel) -> Items:
+def read_archive(data: bytes, model: VQVAE) -> Items:
     """Reads all items."""
     return {name: fingerprint(pixels) for name, pixels in decode_archive(data, model)}
 
@@ -172,7 +172,7 @@ def read_model(data: bytes, name: str, folder: Path, archive: bytes) -> Items:
     whole = path.read_bytes()
     try:
         path.write_bytes(data)
-        return read_archive(archive, LatentModel.from_pretrained(folder, device="cpu"))
+        return read_archive(archive, VQVAE.from_pretrained(folder, device="cpu"))
     finally:
         path.write_bytes(whole)
 

@@ -17,22 +17,22 @@ import time
 import numpy as np
 import torch
 
+from latentpress.autoregressive import IntegerNetwork
+from latentpress.autoregressive.network import Head
 from latentpress.coding import Archive, Mode
-from latentpress.config import ModelConfig
-from latentpress.grid import ExactGrid
-from latentpress.grid.network import Head
-from latentpress.model import LatentModel
-from latentpress.presets import preset
+from latentpress.config import VQVAEConfig
+from latentpress.config.presets import preset
+from latentpress.model import VQVAE
 from latentpress.press import decode_archive, encode_archive, verify_archive
 
 _HEIGHT, _WIDTH = 512, 768
 
 
-def untrained() -> LatentModel:
+def untrained() -> VQVAE:
     torch.manual_seed(0)
     config = preset("photos").model
-    assert isinstance(config, ModelConfig)
-    model = LatentModel(config).eval()
+    assert isinstance(config, VQVAEConfig)
+    model = VQVAE(config).eval()
     model.latents.memory.vectors.data.normal_()  # so that many codes are in use
     codes = model.encode(picture()[None])
     assert model.prior is not None
@@ -41,7 +41,7 @@ def untrained() -> LatentModel:
         counts = torch.bincount(codes[..., p].flatten(), minlength=model.prior.sizes[p])
         torch.nn.init.normal_(head.logits.weight, std=1e-3)
         head.logits.bias.data.copy_((counts + 0.01).log())
-    model.exact_prior = ExactGrid.convert(model.prior, codes)
+    model.exact_prior = IntegerNetwork.convert(model.prior, codes)
     return model
 
 

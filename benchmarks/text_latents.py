@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from latentpress.config import RunConfig
+from latentpress.config.presets import delta_text, text
 from latentpress.data.sources import ItemRef, Source, open_sources
 from latentpress.data.windows import TextPool, load_text_pool
 from latentpress.evaluate.diagnosis import Diagnosis, diagnose
-from latentpress.model import CommittedModel
-from latentpress.presets import delta_text, text
+from latentpress.model import DeltaVAE
 from latentpress.train import run
 
 WINDOW = 512
@@ -69,7 +69,7 @@ def cut(texts: list[np.ndarray], most: int) -> np.ndarray:
     return np.stack([windows[index * len(windows) // count] for index in range(count)])
 
 
-def trained(config: RunConfig, pool: TextPool, folder: Path, steps: int, seed: int) -> CommittedModel:
+def trained(config: RunConfig, pool: TextPool, folder: Path, steps: int, seed: int) -> DeltaVAE:
     print(f"{folder}: {steps} steps", flush=True)
     codec, prior = replace(config.codec, steps=steps), replace(config.prior, steps=max(1, steps // 8))
     return run(replace(config, codec=codec, prior=prior), pool, folder, seed=seed).model

@@ -21,7 +21,7 @@ import torch
 from latentpress.cli.progress import progress_bar
 from latentpress.data.sources import Source, open_sources
 from latentpress.evaluate.lossless import evaluate_lossless
-from latentpress.model import CommittedModel, load
+from latentpress.model import DeltaVAE, load
 from latentpress.press import compress
 from measuring import parser, train_where_missing
 
@@ -42,7 +42,7 @@ def main() -> None:
         write(test, held_out)
         train_where_missing(lambda: train, "text", chosen)
         model = load(chosen.model, chosen.device)
-        assert isinstance(model, CommittedModel)
+        assert isinstance(model, DeltaVAE)
         with progress_bar() as progress:
             compress(model, [test], io.BytesIO(), verify=False, progress=progress)  # compiles
         print(table(model, open_sources([test], kind="text"), chosen.repeats))
@@ -55,7 +55,7 @@ def write(folder: Path, texts: Mapping[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-def table(model: CommittedModel, source: Source, repeats: int) -> str:
+def table(model: DeltaVAE, source: Source, repeats: int) -> str:
     found = [evaluate_lossless(model, source) for _ in range(repeats)]
     first = found[0]
     encoding = statistics.median(one.encode_seconds for one in found)

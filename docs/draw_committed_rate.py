@@ -59,9 +59,9 @@ def draw_samples(folder: Path, path: Path) -> None:
     """SIDE rows of latents from the auxiliary prior by SIDE columns of the decoder's random numbers."""
     from latentpress.generate import generate_delta
     from latentpress.items.image import write_png
-    from latentpress.model import CommittedModel
+    from latentpress.model import DeltaVAE
 
-    model = CommittedModel.from_pretrained(folder, "cpu")
+    model = DeltaVAE.from_pretrained(folder, "cpu")
     assert model.exact_prior is not None and model.exact_decoder is not None
     size = generate_delta(model, 1).shape[1:3]
     latents = model.exact_prior.with_step(1).sample(SIDE, -(-size[0] // model.hop[0]), seed=0)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from delta_parts import IMAGES, TEXTS
-from latentpress.config import AR1Config, CommittedModelConfig, ImageConfig
+from latentpress.autoregressive.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
+from latentpress.config import AR1Config, DeltaVAEConfig, ImageConfig
 from latentpress.data.sources import ItemRef, Source
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.grid.exact_encoder import ExactEncoder
-from latentpress.model import CommittedModel
+from latentpress.model import DeltaVAE
 from lossless_parts import drawn, integers
 from test_latents_exact_auxiliary import fixed
 
@@ -21,33 +21,33 @@ HEIGHT, WIDTH = 10, 8
 _TABLE = np.arange(4096) - 2048
 
 
-def pictures() -> CommittedModel:
+def pictures() -> DeltaVAE:
     """A model of grey pictures: it expects dark ones, and a latent pair for every two rows."""
     return _model(replace(IMAGES, item=ImageConfig(channels=1, size=(HEIGHT, WIDTH))), 0)
 
 
-def prose() -> CommittedModel:
+def prose() -> DeltaVAE:
     """A model of texts: it expects a's, and the fewer the farther after a."""
     return _model(replace(TEXTS, latents=AR1Config(channels=2, alpha=0.8)), ord("a"))
 
 
 @cache
-def _model(config: CommittedModelConfig, likeliest: int) -> CommittedModel:
-    model = CommittedModel(config).eval()
+def _model(config: DeltaVAEConfig, likeliest: int) -> DeltaVAE:
+    model = DeltaVAE(config).eval()
     symbols = torch.zeros(1, 10, *([WIDTH] if isinstance(config.item, ImageConfig) else []), 1).long()
     codes = model.on_grid(torch.zeros(1, -(-10 // config.encoder.stride), 2, dtype=torch.int64))
-    tensors = drawn(ExactDecoder.convert(model.decoder, symbols, codes).tensors(), 3)
+    tensors = drawn(IntegerDecoder.convert(model.decoder, symbols, codes).tensors(), 3)
     name = "network.heads.0.logits.bias"
     tensors[name] = tensors[name].roll(likeliest, dims=-1)
-    model.exact_decoder = ExactDecoder.from_tensors(tensors)
+    model.exact_decoder = IntegerDecoder.from_tensors(tensors)
     model.exact_prior = fixed()
     model.exact_encoder = _encoder(model, symbols)
     return model
 
 
-def _encoder(model: CommittedModel, symbols: torch.Tensor) -> ExactEncoder:
+def _encoder(model: DeltaVAE, symbols: torch.Tensor) -> IntegerEncoder:
     assert model.encoder is not None and model.latents is not None
-    made = ExactEncoder.convert(model.encoder, model.latents.posterior, symbols).tensors()
+    made = IntegerEncoder.convert(model.encoder, model.latents.posterior, symbols).tensors()
     tensors = drawn(made, 4)
     tensors["shape"] = made["shape"]
     tensors["hidden.shift"] = torch.full_like(made["hidden.shift"], 9)
@@ -57,7 +57,7 @@ def _encoder(model: CommittedModel, symbols: torch.Tensor) -> ExactEncoder:
     tensors["shifts"] = torch.from_numpy(_TABLE // 16).to(torch.int32)
     tensors["spreads"] = torch.from_numpy(_TABLE).to(torch.int32)
     tensors["bases"] = integers((4, 2), 6, 100).to(torch.int32) + 1600
-    return ExactEncoder.from_tensors(tensors)
+    return IntegerEncoder.from_tensors(tensors)
 
 
 def dim(seed: int, count: int) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from latentpress.config import (
     AnticausalConfig,
     AR1Config,
     AuxiliaryConfig,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     ImageConfig,
     RunConfig,
     SequenceDecoderConfig,
@@ -25,7 +25,7 @@ from latentpress.data.loading import Pool, load_pool
 from latentpress.data.sources import ItemRef, Source, array_source
 from latentpress.data.windows import TextPool, load_text_pool
 from latentpress.latents import GaussianLatents
-from latentpress.latents.committed import AR1Latents, PlainLatents
+from latentpress.latents.gaussian import AR1Latents, PlainLatents
 from latentpress.latents.independent import MeanBoundLatents, VarianceBoundLatents, VarianceRatioLatents
 
 M = TypeVar("M", bound=nn.Module)
@@ -33,7 +33,7 @@ M = TypeVar("M", bound=nn.Module)
 DECODER = SequenceDecoderConfig(
     width=8,
     depth=1,
-    reach=2,
+    radius=2,
     dilations=(1,),
     embedding=6,
     head_width=12,
@@ -41,16 +41,16 @@ DECODER = SequenceDecoderConfig(
     map_width=8,
     map_channels=4,
 )
-IMAGES = CommittedModelConfig(
+IMAGES = DeltaVAEConfig(
     item=ImageConfig(channels=1, size=(5, 4)),
-    encoder=AnticausalConfig(stride=2, width=6, depth=1, reach=1, dilations=(1,), embedding=4, hidden=8),
+    encoder=AnticausalConfig(stride=2, width=6, depth=1, radius=1, dilations=(1,), embedding=4, hidden=8),
     latents=AR1Config(channels=2, alpha=(0.9, 0.5)),
     decoder=DECODER,
     auxiliary=AuxiliaryConfig(width=6),
 )
-TEXTS = CommittedModelConfig(
+TEXTS = DeltaVAEConfig(
     item=TextConfig(),
-    encoder=AnticausalConfig(stride=4, width=6, depth=2, reach=2, dilations=(1, 2), embedding=4, hidden=8),
+    encoder=AnticausalConfig(stride=4, width=6, depth=2, radius=2, dilations=(1, 2), embedding=4, hidden=8),
     latents=AR1Config(channels=1, alpha=0.8),
     decoder=DECODER,
     auxiliary=AuxiliaryConfig(width=6),
@@ -60,7 +60,7 @@ STAGE = StageConfig(
 )
 
 
-def run_config(model: CommittedModelConfig) -> RunConfig:
+def run_config(model: DeltaVAEConfig) -> RunConfig:
     """A short training of `model`."""
     return RunConfig(model=model, codec=STAGE, prior=STAGE, codec_share=0.75)
 

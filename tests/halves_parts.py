@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+from latentpress.autoregressive.decoder import IntegerDecoder
 from latentpress.config import (
     AnticausalConfig,
     AuxiliaryConfig,
+    CausalConfig,
     CodebookConfig,
-    CommittedModelConfig,
     ConvConfig,
-    GridConfig,
+    DeltaVAEConfig,
     ImageConfig,
-    ModelConfig,
     PixelsConfig,
     SequenceDecoderConfig,
+    VQVAEConfig,
 )
-from latentpress.grid import ExactGrid, GridNetwork
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.latents.exact_auxiliary import ExactAuxiliary
-from latentpress.model import CommittedModel, LatentModel, to_signal
+from latentpress.latents.integer_lstm import IntegerLSTM
+from latentpress.model import VQVAE, DeltaVAE, to_signal
 
 SIDE = 12
 _STRIDE = 32
@@ -32,26 +32,26 @@ def images(count: int = 20) -> np.ndarray:
     return (noise * _STRIDE).astype(np.uint8)
 
 
-def _expect_them(network: GridNetwork) -> None:
+def _expect_them(network: CausalNetwork) -> None:
     with torch.no_grad():
         network.heads[0].logits.bias -= 12  # type: ignore[index, union-attr]
         network.heads[0].logits.bias[::_STRIDE] += 12  # type: ignore[index, union-attr]
 
 
-def codebook_model(pixels: bool = True) -> LatentModel:
+def codebook_model(pixels: bool = True) -> VQVAE:
     """A VQ-VAE with a prior and, if wanted, a decoder of pixels."""
     conv = ConvConfig(width=32, depths=(0, 0))
     lossless = PixelsConfig(
-        width=8, depth=1, reach=1, head_width=8, map_width=8, map_channels=4, differences=False
+        width=8, depth=1, radius=1, head_width=8, map_width=8, map_channels=4, differences=False
     )
     torch.manual_seed(1)
-    model = LatentModel(
-        ModelConfig(
+    model = VQVAE(
+        VQVAEConfig(
             item=ImageConfig(channels=1),
             encoder=conv,
             decoder=conv,
             latents=CodebookConfig(codebook_size=8, code_dim=4),
-            prior=GridConfig(width=8, depth=1, reach=2, embedding=4, head_width=8),
+            prior=CausalConfig(width=8, depth=1, radius=2, embedding=4, head_width=8),
             pixels=lossless if pixels else None,
         )
     ).eval()
@@ -63,21 +63,21 @@ def codebook_model(pixels: bool = True) -> LatentModel:
     model.latents.update()
     codes = model.eval().encode(images())
     assert model.prior is not None
-    model.exact_prior = ExactGrid.convert(model.prior, codes)
+    model.exact_prior = IntegerNetwork.convert(model.prior, codes)
     if model.pixels is not None:
         _expect_them(model.pixels.network)
-        model.exact_pixels = ExactDecoder.convert(model.pixels, torch.from_numpy(images()).long(), codes)
+        model.exact_pixels = IntegerDecoder.convert(model.pixels, torch.from_numpy(images()).long(), codes)
     return model
 
 
-def committed_model() -> CommittedModel:
+def committed_model() -> DeltaVAE:
     """A delta-VAE of images with an auxiliary prior."""
     torch.manual_seed(2)
-    model = CommittedModel(
-        CommittedModelConfig(
+    model = DeltaVAE(
+        DeltaVAEConfig(
             item=ImageConfig(channels=1, size=(SIDE, SIDE)),
-            encoder=AnticausalConfig(width=8, depth=1, hidden=8, stride=2, reach=1, embedding=4),
-            decoder=SequenceDecoderConfig(width=8, depth=1, reach=1, embedding=4, head_width=8, map_width=8),
+            encoder=AnticausalConfig(width=8, depth=1, hidden=8, stride=2, radius=1, embedding=4),
+            decoder=SequenceDecoderConfig(width=8, depth=1, radius=1, embedding=4, head_width=8, map_width=8),
             auxiliary=AuxiliaryConfig(width=4),
         )
     ).eval()
@@ -85,6 +85,6 @@ def committed_model() -> CommittedModel:
     symbols = torch.from_numpy(images()).long()
     _expect_them(model.decoder.network)
     codes = torch.randint(100, 155, (len(symbols), SIDE // 2, 1, 1))
-    model.exact_decoder = ExactDecoder.convert(model.decoder, symbols, codes)
-    model.exact_prior = ExactAuxiliary.convert(model.auxiliary, 12)
+    model.exact_decoder = IntegerDecoder.convert(model.decoder, symbols, codes)
+    model.exact_prior = IntegerLSTM.convert(model.auxiliary, 12)
     return model

@@ -9,16 +9,23 @@ from typing import Literal
 import numpy as np
 import torch
 
-from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ImageConfig, ModelConfig, PixelsConfig
+from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+from latentpress.autoregressive.decoder import GridDecoder, IntegerDecoder
+from latentpress.config import (
+    CausalConfig,
+    CodebookConfig,
+    ConvConfig,
+    ImageConfig,
+    PixelsConfig,
+    VQVAEConfig,
+)
 from latentpress.data.sources import ItemRef, Source
-from latentpress.grid import ExactGrid, GridNetwork
-from latentpress.grid.decoder import ExactDecoder, GridDecoder
-from latentpress.items.differences import from_differences
+from latentpress.items.differences import from_residuals
 
 HOP, CODES = 4, 16
-PRIOR = GridConfig(width=8, depth=1, reach=2, dilations=(1,), embedding=4, head_width=8)
+PRIOR = CausalConfig(width=8, depth=1, radius=2, dilations=(1,), embedding=4, head_width=8)
 PIXELS = PixelsConfig(
-    width=8, depth=2, reach=2, embedding=6, head_width=8, code_embedding=4, map_width=8, map_channels=4
+    width=8, depth=2, radius=2, embedding=6, head_width=8, code_embedding=4, map_width=8, map_channels=4
 )
 
 
@@ -59,22 +66,22 @@ def _favourites(size: int) -> torch.Tensor:
 
 
 @cache
-def prior(partitions: int, seed: int = 1) -> ExactGrid:
+def prior(partitions: int, seed: int = 1) -> IntegerNetwork:
     """A prior over codes."""
-    network = GridNetwork(PRIOR, (CODES,) * partitions, 2)
+    network = CausalNetwork(PRIOR, (CODES,) * partitions, 2)
     symbols = torch.zeros(1, 2, 2, partitions, dtype=torch.int64)
-    return ExactGrid(drawn(ExactGrid.convert(network, symbols).tensors(), seed))
+    return IntegerNetwork(drawn(IntegerNetwork.convert(network, symbols).tensors(), seed))
 
 
 @cache
-def pixel_decoder(channels: int, partitions: int, use_codes: bool, seed: int = 2) -> ExactDecoder:
+def pixel_decoder(channels: int, partitions: int, use_codes: bool, seed: int = 2) -> IntegerDecoder:
     """A decoder of pixels: it expects small differences."""
     config = replace(PIXELS, use_codes=use_codes)
     decoder = GridDecoder(config, (256,) * channels, (CODES,) * partitions, (HOP, HOP))
     samples = torch.zeros(1, HOP, HOP, channels, dtype=torch.int64)
     codes = torch.zeros(1, 1, 1, partitions, dtype=torch.int64)
-    exact = ExactDecoder.convert(decoder, samples, codes if use_codes else None)
-    return ExactDecoder.from_tensors(drawn(exact.tensors(), seed))
+    exact = IntegerDecoder.convert(decoder, samples, codes if use_codes else None)
+    return IntegerDecoder.from_tensors(drawn(exact.tensors(), seed))
 
 
 @dataclass
@@ -84,17 +91,17 @@ class LosslessCodec:
     channels: Literal[1, 3] = 3
     partitions: int = 1
     use_codes: bool = True
-    exact_prior: ExactGrid | None = None
-    exact_pixels: ExactDecoder | None = None
+    exact_prior: IntegerNetwork | None = None
+    exact_pixels: IntegerDecoder | None = None
     codebook_id: bytes = b"block-sums-00001"
     differences: bool = True
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> VQVAEConfig:
         conv = ConvConfig(strides=(4,), depths=(0,))
-        return ModelConfig(
+        return VQVAEConfig(
             item=ImageConfig(channels=self.channels),
-            latents=CodebookConfig(codebook_size=CODES, num_partitions=self.partitions),
+            latents=CodebookConfig(codebook_size=CODES, num_codebooks=self.partitions),
             encoder=conv,
             decoder=conv,
             prior=PRIOR,
@@ -146,7 +153,7 @@ def lossless_codec(channels: Literal[1, 3] = 3, partitions: int = 1, use_codes: 
 def dim(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
     """Noise whose differences are small: what the decoder of pixels expects, and WebP makes little of."""
     random = np.random.Generator(np.random.PCG64(seed)).random((height, width, channels))
-    return from_differences(np.minimum(-2 * np.log(random), 255).astype(np.uint8))
+    return from_residuals(np.minimum(-2 * np.log(random), 255).astype(np.uint8))
 
 
 def flat(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:

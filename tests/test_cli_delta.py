@@ -9,10 +9,10 @@ import pytest
 from delta_parts import image_pool, text_pool
 from latentpress.cli import main
 from latentpress.cli.train import fit_to_data
-from latentpress.config import CommittedModelConfig, ImageConfig, RunConfig, override
+from latentpress.config import DeltaVAEConfig, ImageConfig, RunConfig, override
+from latentpress.config.presets import PRESETS, preset
 from latentpress.items.image import write_png
-from latentpress.model import CommittedModel, load
-from latentpress.presets import PRESETS, preset
+from latentpress.model import DeltaVAE, load
 
 SMALL = (
     "--steps=6",
@@ -58,7 +58,7 @@ def test_every_preset_trains_to_the_end(
     assert out == "" and "trained: " in err and "6 steps" in err
     assert ("one latent step" in err) == (name == "delta-text")  # windows of 48 bytes, and a stride of 128
     model = load(tmp_path / "m", "cpu")
-    assert isinstance(model, CommittedModel) and any(model.pixels_id)
+    assert isinstance(model, DeltaVAE) and any(model.pixels_id)
     assert (model.latents is None) == (name == "text")
     if name == "delta-images":
         assert isinstance(model.config.item, ImageConfig) and model.config.item.size == (9, 7)
@@ -141,5 +141,5 @@ def test_the_data_say_what_the_preset_leaves_open():
 @pytest.mark.parametrize("name", ["text", "delta-text", "delta-images"])
 def test_presets_are_of_delta_vaes(name: str):
     config = PRESETS[name]()
-    assert isinstance(config, RunConfig) and isinstance(config.model, CommittedModelConfig)
+    assert isinstance(config, RunConfig) and isinstance(config.model, DeltaVAEConfig)
     assert config.model.objective.kind == "elbo"

@@ -7,7 +7,7 @@ import pytest
 
 from latentpress.cli import main
 from latentpress.items.image import read_image, write_png
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from latentpress.press import inspect_archive
 from workplace import QUICK, Workplace
 
@@ -30,7 +30,7 @@ def test_grey_images_come_back_grey(model: Path, tmp_path: Path) -> None:
     (images / "rgb.png").write_bytes(write_png(np.repeat(GREY, 3, axis=-1)))  # grey all the same
     assert main(["compress", str(images), "-m", str(model), "-o", archive]) == 0
     assert main(["decompress", archive, "-m", str(model), "-o", str(back)]) == 0
-    loaded = LatentModel.from_pretrained(model, "cpu")
+    loaded = VQVAE.from_pretrained(model, "cpu")
     expected = loaded.decode(loaded.encode(GREY[None]), GREY.shape[:2])[0]
     assert inspect_archive(archive).header.channels == 1
     for name in ("grey.png", "rgb.png"):

@@ -8,7 +8,7 @@ import pytest
 
 from latentpress.cli import main
 from latentpress.items.image import read_image
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from workplace import LOSSLESS, QUICK, Workplace
 
 
@@ -44,7 +44,7 @@ def test_inspect_tells_of_it(model: str, archive: str, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert main(["inspect", archive, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["lossless"] and told["pixels_id"] == LatentModel.from_pretrained(model).pixels_id.hex()
+    assert told["lossless"] and told["pixels_id"] == VQVAE.from_pretrained(model).pixels_id.hex()
     assert 0 <= told["stored_whole"] <= 3 and {use["part"] for use in told["modes"]} <= {
         "codes",
         "pixels",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from latentpress.cli import main
 from latentpress.items.image import read_image, write_png
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from workplace import QUICK, Workplace
 
 RNG = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def there_and_back(source: Path, model: Path, folder: Path, *options: str) -> di
 
 
 def expected(model: Path, pixels: np.ndarray) -> np.ndarray:
-    loaded = LatentModel.from_pretrained(model, "cpu")
+    loaded = VQVAE.from_pretrained(model, "cpu")
     return loaded.decode(loaded.encode(pixels[None]), pixels.shape[:2])[0]
 
 
@@ -83,7 +83,7 @@ def test_alpha_is_dropped_where_that_is_asked_for(
 def test_a_joint_prior_presses(workplace: Workplace, tmp_path: Path) -> None:
     photos, model = workplace.folder / "photos", tmp_path / "model"
     assert main(["train", str(photos), "-o", str(model), *QUICK, "--set=model.prior.training=joint"]) == 0
-    loaded = LatentModel.from_pretrained(model, "cpu")
+    loaded = VQVAE.from_pretrained(model, "cpu")
     assert loaded.exact_prior is not None
     assert [path.name for path in (model / "run").glob("step-*")] == ["step-4"]  # all steps are the codec's
     assert there_and_back(photos, model, tmp_path).keys() == set(workplace.names)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from latentpress.cli import main
-from latentpress.config import GradientMemoryConfig
+from latentpress.config import LearnedConfig
 from latentpress.items.image import read_image
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from latentpress.train import Progress, TrainResult
 from workplace import QUICK, Workplace
 
@@ -47,7 +47,7 @@ def test_round_trip(
     assert out == ""
     for part in ("pressed 3 images", "restored 3 images", "bits/dim", "bits by the model", "images/s"):
         assert part in err
-    model = LatentModel.from_pretrained("model", "cpu")
+    model = VQVAE.from_pretrained("model", "cpu")
     back = restored(tmp_path / "back")
     assert sorted(back) == sorted(place.names)
     for name, pixels in back.items():
@@ -161,8 +161,8 @@ def test_train_takes_settings_and_labels(place: Workplace, tmp_path: Path) -> No
     ]
     train = ["train", "photos", "-o", str(tmp_path / "model"), *QUICK, *more]
     assert main(train) == 0
-    model = LatentModel.from_pretrained(tmp_path / "model", "cpu")
-    assert model.config.latents.memory == GradientMemoryConfig(weight=0.5)
+    model = VQVAE.from_pretrained(tmp_path / "model", "cpu")
+    assert model.config.latents.memory == LearnedConfig(weight=0.5)
     assert model.config.labels == ("photos", "town")
     label = ["--label", "town", "-n", "1", "-o", str(tmp_path / "new")]
     assert main(["generate", str(tmp_path / "model"), *label]) == 0
@@ -184,7 +184,7 @@ def test_train_warns_once_and_fails_where_it_was_stopped(
     def stopped(*_: object, progress: Callable[[Progress], None], **__: object) -> TrainResult:
         for step in range(3):
             progress(Progress("codec", step, 0.1, 1.0, warning="few codes in use"))
-        model = LatentModel.from_pretrained("model", "cpu")
+        model = VQVAE.from_pretrained("model", "cpu")
         return TrainResult(model, tmp_path, 3, 1.0, finished=False, figures={})
 
     monkeypatch.setattr("latentpress.train.run", stopped)

@@ -22,7 +22,7 @@ from latentpress.coding import (
     modes,
     write_archive,
 )
-from latentpress.coding.columns import dump, inflate, load, pack, unpack
+from latentpress.coding.metadata import dump, inflate, load, pack, unpack
 from latentpress.coding.records import symbols_crc
 from latentpress.errors import ArchiveError, LatentpressError
 

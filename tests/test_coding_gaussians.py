@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from latentpress.coding import TOTAL
-from latentpress.coding.curves import logistic, normal_distribution
+from latentpress.coding.fixed_point import logistic, normal_distribution
 from latentpress.coding.gaussians import (
     LATENT_UNIT,
     SCALES,

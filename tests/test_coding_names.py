@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.coding import check_name, output_names
-from latentpress.coding.names import NameColumns, pack_names, unpack_names
 from latentpress.errors import ArchiveError, UnsafePathError
+from latentpress.names import NameColumns, pack_names, unpack_names
 
 NAMES = st.from_regex(r"[a-z0-9./é]{1,20}", fullmatch=True)
 

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.config import (
+    CausalConfig,
     CodebookConfig,
     ConvConfig,
     DiscretizedLogisticConfig,
+    EMAConfig,
     GaussianConfig,
-    GradientMemoryConfig,
-    GridConfig,
     ImageConfig,
     LaplaceConfig,
-    ModelConfig,
-    MovingAverageConfig,
+    LearnedConfig,
     PixelsConfig,
     RunConfig,
     StageConfig,
+    VQVAEConfig,
     from_json,
     from_toml,
     override,
@@ -36,11 +36,11 @@ convs = st.builds(
     width=st.integers(1, 8192),
     norm=st.sampled_from(["none", "channel"]),
 )
-memories = st.builds(MovingAverageConfig, decay=st.floats(0.01, 0.99)) | st.builds(
-    GradientMemoryConfig, weight=st.floats(1e-3, 1e3)
+memories = st.builds(EMAConfig, decay=st.floats(0.01, 0.99)) | st.builds(
+    LearnedConfig, weight=st.floats(1e-3, 1e3)
 )
 models = st.builds(
-    ModelConfig,
+    VQVAEConfig,
     item=st.builds(ImageConfig, channels=st.sampled_from([1, 3])),
     encoder=convs,
     decoder=convs,
@@ -48,21 +48,21 @@ models = st.builds(
     likelihood=st.builds(GaussianConfig, scale=scales)
     | st.builds(LaplaceConfig, scale=scales)
     | st.just(DiscretizedLogisticConfig()),
-    prior=st.none() | st.builds(GridConfig, depth=st.integers(0, 64)),
+    prior=st.none() | st.builds(CausalConfig, depth=st.integers(0, 64)),
     pixels=st.none() | st.builds(PixelsConfig, depth=st.integers(0, 64), use_codes=st.booleans()),
     labels=st.lists(st.text(max_size=8), unique=True, max_size=3).map(tuple),
 )
 
 
 @given(models)
-def test_json_round_trip(model: ModelConfig) -> None:
+def test_json_round_trip(model: VQVAEConfig) -> None:
     run = RunConfig(model=model)
     assert from_json(RunConfig, to_json(run)) == run
 
 
 def test_toml_fills_in_what_it_leaves_out() -> None:
     text = '[model.likelihood]\nkind = "laplace"\nscale = 0.25\n[codec]\nsteps = 7\n'
-    expected = RunConfig(model=ModelConfig(likelihood=LaplaceConfig(scale=0.25)), codec=StageConfig(steps=7))
+    expected = RunConfig(model=VQVAEConfig(likelihood=LaplaceConfig(scale=0.25)), codec=StageConfig(steps=7))
     assert from_toml(RunConfig, text) == expected
 
 
@@ -101,10 +101,10 @@ def test_refusals_say_where_and_what(tree: dict, message: str) -> None:
 @given(st.binary(max_size=64) | st.text(max_size=64))
 def test_hostile_text_is_refused_or_read(text: str | bytes) -> None:
     try:
-        config = from_json(ModelConfig, text)
+        config = from_json(VQVAEConfig, text)
     except ConfigError:
         return
-    assert isinstance(config, ModelConfig)
+    assert isinstance(config, VQVAEConfig)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_hostile_text_is_refused_or_read(text: str | bytes) -> None:
 )
 def test_hostile_shapes_are_refused(text: str | bytes) -> None:
     with pytest.raises(ConfigError):
-        from_json(ModelConfig, text)
+        from_json(VQVAEConfig, text)
     with pytest.raises(ConfigError):
-        from_json(ModelConfig, json.dumps({"encoder": {"strides": [2] * 100, "depths": [0] * 100}}))
+        from_json(VQVAEConfig, json.dumps({"encoder": {"strides": [2] * 100, "depths": [0] * 100}}))
 
 
 def test_broken_toml_is_refused() -> None:
@@ -149,20 +149,20 @@ def test_override_takes_a_kind_and_its_fields_in_any_order(keys: list[str]) -> N
         "codec.steps": "3",
     }
     changed = override(RunConfig(), {key: values[key] for key in keys})
-    assert changed.model.latents.memory == GradientMemoryConfig(weight=0.5)
+    assert changed.model.latents.memory == LearnedConfig(weight=0.5)
     assert changed.codec.steps == 3
 
 
 def test_override_of_the_same_kind_keeps_the_other_fields() -> None:
-    start = ModelConfig(likelihood=LaplaceConfig(scale=0.5))
+    start = VQVAEConfig(likelihood=LaplaceConfig(scale=0.5))
     assert override(start, {"likelihood.kind": "laplace"}) == start
 
 
 def test_override_removes_a_part_and_brings_it_back() -> None:
-    without = override(ModelConfig(), {"prior": "null"})
+    without = override(VQVAEConfig(), {"prior": "null"})
     assert without.prior is None
     back = override(without, {"prior.width": "32", "prior.kind": "grid"})
-    assert back.prior == GridConfig(width=32)
+    assert back.prior == CausalConfig(width=32)
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,10 @@ def test_override_refuses_unknown_keys(key: str, message: str) -> None:
 
 def test_a_pixels_section_comes_into_being_when_its_kind_is_set() -> None:
     settings = {"pixels.kind": "pixels", "pixels.width": "48", "pixels.use_codes": "false"}
-    assert override(ModelConfig(), settings).pixels == PixelsConfig(width=48, use_codes=False)
+    assert override(VQVAEConfig(), settings).pixels == PixelsConfig(width=48, use_codes=False)
 
 
-@pytest.mark.parametrize(("name", "value"), [("width", 0), ("map_channels", 0), ("depth", 65), ("reach", 0)])
+@pytest.mark.parametrize(("name", "value"), [("width", 0), ("map_channels", 0), ("depth", 65), ("radius", 0)])
 def test_pixels_settings_out_of_range_are_refused(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=name):
         PixelsConfig(**{name: value})

@@ -16,7 +16,7 @@ from latentpress.cli import main
 from latentpress.config import (
     AnticausalConfig,
     AuxiliaryConfig,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     ImageConfig,
     SequenceDecoderConfig,
     TextConfig,
@@ -29,12 +29,12 @@ from latentpress.evaluate.diagnosis import diagnose
 from latentpress.evaluate.gathering import gather_symbols, spread
 from latentpress.evaluate.rates import prior_nats, reconstruction_nats
 from latentpress.items.image import write_png
-from latentpress.model import CommittedModel, LatentModel, build
+from latentpress.model import VQVAE, DeltaVAE, build
 
-TINY = CommittedModelConfig(
+TINY = DeltaVAEConfig(
     item=TextConfig(),
-    encoder=AnticausalConfig(width=8, depth=1, hidden=8, stride=4, reach=1, embedding=4),
-    decoder=SequenceDecoderConfig(width=8, depth=1, reach=1, embedding=4, head_width=8, map_width=8),
+    encoder=AnticausalConfig(width=8, depth=1, hidden=8, stride=4, radius=1, embedding=4),
+    decoder=SequenceDecoderConfig(width=8, depth=1, radius=1, embedding=4, head_width=8, map_width=8),
     auxiliary=AuxiliaryConfig(width=4),
 )
 
@@ -44,17 +44,17 @@ def pool_of(pixels: np.ndarray, labels: list[str] | None = None) -> Pool:
 
 
 @pytest.fixture(scope="module")
-def model() -> LatentModel:
+def model() -> VQVAE:
     return codebook_model(pixels=False)
 
 
 @pytest.fixture(scope="module")
-def delta() -> CommittedModel:
+def delta() -> DeltaVAE:
     torch.manual_seed(0)
     return build(TINY).eval()
 
 
-def test_figures_of_codes_are_the_models_own(model: LatentModel) -> None:
+def test_figures_of_codes_are_the_models_own(model: VQVAE) -> None:
     pixels = images()
     found = diagnose_codebook(model, pool_of(pixels))
     codes = model.encode(pixels)
@@ -70,7 +70,7 @@ def test_figures_of_codes_are_the_models_own(model: LatentModel) -> None:
     assert told["verdict"] == found.verdict and told["bits_per_code"] == found.bits_per_code
 
 
-def test_the_gap_is_with_another_images_codes(model: LatentModel) -> None:
+def test_the_gap_is_with_another_images_codes(model: VQVAE) -> None:
     pair = images(2)
     codes = model.encode(pair)
     swapped = reconstruction_nats(model, pair, codes.flip(0)) - reconstruction_nats(model, pair, codes)
@@ -78,7 +78,7 @@ def test_the_gap_is_with_another_images_codes(model: LatentModel) -> None:
     assert found.shuffled_gap_nats == pytest.approx(float(swapped.mean()), rel=1e-5)
 
 
-def test_a_decoder_that_does_not_listen_is_told(model: LatentModel) -> None:
+def test_a_decoder_that_does_not_listen_is_told(model: VQVAE) -> None:
     deaf = codebook_model(pixels=False)
     with torch.no_grad():
         for parameter in deaf.decoder.parameters():
@@ -89,7 +89,7 @@ def test_a_decoder_that_does_not_listen_is_told(model: LatentModel) -> None:
     assert "does not use the codes" in told
 
 
-def test_one_code_is_a_collapse(model: LatentModel) -> None:
+def test_one_code_is_a_collapse(model: VQVAE) -> None:
     found = diagnose_codebook(model, pool_of(np.repeat(images(1), 4, axis=0)))
     assert found.shuffled_gap_nats == pytest.approx(0, abs=1e-6)
     assert "collapsed" in replace(found, used=1, perplexity=1.0).verdict
@@ -102,7 +102,7 @@ def test_verdicts_of_codes() -> None:
         dims_per_item=100.0,
         codes_per_item=10.0,
         codebook_size=64,
-        num_partitions=1,
+        num_codebooks=1,
         used=60,
         perplexity=40.0,
         reconstruction_nats=300.0,
@@ -113,7 +113,7 @@ def test_verdicts_of_codes() -> None:
     assert found.verdict.startswith("The codes are in use") and "0.144 bits/dim" in found.verdict
 
 
-def test_images_of_several_sizes_change_codes_within_a_size(model: LatentModel) -> None:
+def test_images_of_several_sizes_change_codes_within_a_size(model: VQVAE) -> None:
     sizes = [(12, 12), (8, 16), (12, 12), (5, 7)]
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 256, (*size, 1)).astype(np.uint8) for size in sizes]
@@ -125,7 +125,7 @@ def test_images_of_several_sizes_change_codes_within_a_size(model: LatentModel) 
     assert alone.shuffled_gap_nats is None and "two images of one size" in alone.verdict
 
 
-def test_the_probe_reads_labels_from_codes(model: LatentModel) -> None:
+def test_the_probe_reads_labels_from_codes(model: VQVAE) -> None:
     dark, bright = images(16) // 8, 255 - images(16) // 8
     labels = ["dark"] * 16 + ["bright"] * 16
     found = diagnose_codebook(model, pool_of(np.concatenate([dark, bright]), labels))
@@ -133,7 +133,7 @@ def test_the_probe_reads_labels_from_codes(model: LatentModel) -> None:
     assert diagnose_codebook(model, pool_of(dark)).probe_accuracy is None
 
 
-def test_one_item_is_too_few(model: LatentModel, delta: CommittedModel) -> None:
+def test_one_item_is_too_few(model: VQVAE, delta: DeltaVAE) -> None:
     with pytest.raises(LatentpressError, match="two or more"):
         diagnose_codebook(model, pool_of(images(1)))
     with pytest.raises(LatentpressError, match="two or more"):
@@ -149,7 +149,7 @@ def test_items_are_spread_evenly() -> None:
             assert chosen[0] == 0 and steps.max() - steps.min() <= 1 and chosen[-1] < count
 
 
-def test_windows_of_texts_are_whole_and_do_not_overlap(delta: CommittedModel, tmp_path: Path) -> None:
+def test_windows_of_texts_are_whole_and_do_not_overlap(delta: DeltaVAE, tmp_path: Path) -> None:
     texts = {"a/one.txt": b"0123456789", "b/two.txt": b"abc", "b/three.txt": b"ABCDEFGH"}
     for name, data in texts.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -173,7 +173,7 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
         gather_symbols(model, array_source(np.zeros((2, 8, 9, 1), np.uint8)), 3)
 
 
-def test_what_a_delta_vae_is_compared_with_has_no_latents(delta: CommittedModel) -> None:
+def test_what_a_delta_vae_is_compared_with_has_no_latents(delta: DeltaVAE) -> None:
     symbols = np.random.default_rng(0).integers(0, 256, (6, 16, 1)).astype(np.uint8)
     alone = build(replace(TINY, latents=None, auxiliary=None)).eval()
     found = diagnose(delta, symbols, alone=alone)
@@ -184,7 +184,7 @@ def test_what_a_delta_vae_is_compared_with_has_no_latents(delta: CommittedModel)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LatentModel, delta: CommittedModel) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: VQVAE, delta: DeltaVAE) -> Path:
     monkeypatch.chdir(tmp_path)
     for number, image in enumerate(images(6)):
         path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from delta_parts import IMAGES, TEXTS, jolted
-from latentpress.config import AnticausalConfig, AR1Config, CommittedModelConfig, PlainGaussianConfig
+from latentpress.config import AnticausalConfig, AR1Config, DeltaVAEConfig, PlainGaussianConfig
 from latentpress.errors import LatentpressError
 from latentpress.evaluate.diagnosis import Diagnosis, diagnose
-from latentpress.model import CommittedModel
+from latentpress.model import DeltaVAE
 
 SHADES = replace(
     TEXTS,
-    encoder=AnticausalConfig(stride=4, width=8, depth=1, reach=2, dilations=(1,), embedding=4, hidden=16),
+    encoder=AnticausalConfig(stride=4, width=8, depth=1, radius=2, dilations=(1,), embedding=4, hidden=16),
     latents=AR1Config(alpha=0.9),
 )
 
@@ -27,12 +27,12 @@ def shades(count: int) -> tuple[np.ndarray, np.ndarray]:
     return (97 + 5 * labels[:, None, None] + np.zeros((1, 12, 1), np.int64)).astype(np.uint8), labels
 
 
-def model_of(config: CommittedModelConfig, size: float = 0.1) -> CommittedModel:
+def model_of(config: DeltaVAEConfig, size: float = 0.1) -> DeltaVAE:
     torch.manual_seed(0)
-    return jolted(CommittedModel(config), size=size).eval()
+    return jolted(DeltaVAE(config), size=size).eval()
 
 
-def collapsed(config: CommittedModelConfig) -> CommittedModel:
+def collapsed(config: DeltaVAEConfig) -> DeltaVAE:
     """Its encoder says the same of every item, which is what costs least."""
     model = model_of(config)
     assert model.encoder is not None
@@ -43,10 +43,10 @@ def collapsed(config: CommittedModelConfig) -> CommittedModel:
 
 
 @pytest.fixture(scope="module")
-def used() -> CommittedModel:
+def used() -> DeltaVAE:
     """A model that was trained until its latents say which letter comes."""
     torch.manual_seed(0)
-    model = CommittedModel(SHADES)
+    model = DeltaVAE(SHADES)
     symbols = torch.from_numpy(shades(64)[0]).long()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(180):
@@ -75,7 +75,7 @@ def test_a_collapsed_model_is_called_one(latents):
         assert "larger alpha" in found.verdict and found.committed_nats > 1
 
 
-def test_a_model_in_use_is_called_one(used: CommittedModel):
+def test_a_model_in_use_is_called_one(used: DeltaVAE):
     items, labels = shades(200)
     found = diagnose(used, items, labels)
     assert "in use" in found.verdict and found.shuffled_gap_nats > 1
@@ -91,7 +91,7 @@ def test_a_model_in_use_is_called_one(used: CommittedModel):
     assert found.auxiliary_kl_nats > found.information_nats - 0.2
 
 
-def test_the_same_seed_finds_the_same(used: CommittedModel):
+def test_the_same_seed_finds_the_same(used: DeltaVAE):
     items, labels = shades(50)
     torch.manual_seed(0)
     before = torch.rand(2)
@@ -101,7 +101,7 @@ def test_the_same_seed_finds_the_same(used: CommittedModel):
     assert diagnose(used, items, labels, seed=1) == found != diagnose(used, items, labels, seed=2)
 
 
-def test_pieces_do_not_matter(used: CommittedModel, monkeypatch: pytest.MonkeyPatch):
+def test_pieces_do_not_matter(used: DeltaVAE, monkeypatch: pytest.MonkeyPatch):
     items, _ = shades(50)
     whole = diagnose(used, items)
     monkeypatch.setattr("latentpress.evaluate.diagnosis._BATCH_SYMBOLS", 12 * 7)
@@ -125,7 +125,7 @@ def test_a_decoder_alone_has_no_figures_of_latents():
 
 
 @pytest.mark.parametrize("config", [TEXTS, IMAGES, replace(TEXTS, auxiliary=None)])
-def test_json_has_every_figure(config: CommittedModelConfig):
+def test_json_has_every_figure(config: DeltaVAEConfig):
     size = (5, 4, 1) if config is IMAGES else (9, 1)
     items = np.random.default_rng(0).integers(0, 256, (6, *size), dtype=np.uint8)
     items.flags.writeable = False

@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from latentpress.config import CodebookConfig, ConvConfig, GaussianConfig, GridConfig, ModelConfig
+from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, GaussianConfig, VQVAEConfig
 from latentpress.data.sources import ItemRef, Source, array_source
 from latentpress.errors import ConfigError, ItemError
 from latentpress.evaluate import CodeStatistics, Evaluation, evaluate
 from latentpress.evaluate.metrics import distortion
 from latentpress.evaluate.rates import prior_nats, reconstruction_nats
 from latentpress.latents import CodeUsage
-from latentpress.model import LatentModel, build
+from latentpress.model import VQVAE, build
 from latentpress.press import encode_archive
 
 SIZES = [(16, 20), (24, 12), (16, 20), (9, 30)]
 
 
-def small_model(prior: GridConfig | None = None, labels: tuple[str, ...] = ()) -> LatentModel:
+def small_model(prior: CausalConfig | None = None, labels: tuple[str, ...] = ()) -> VQVAE:
     torch.manual_seed(3)
     conv = ConvConfig(width=32, depths=(0, 1))
-    latents = CodebookConfig(codebook_size=16, code_dim=4, num_partitions=2)
+    latents = CodebookConfig(codebook_size=16, code_dim=4, num_codebooks=2)
     likelihood = GaussianConfig(scale=0.5)
-    config = ModelConfig(
+    config = VQVAEConfig(
         encoder=conv, decoder=conv, latents=latents, likelihood=likelihood, prior=prior, labels=labels
     )
     return build(config).eval()
@@ -48,12 +48,12 @@ def as_source(images: list[np.ndarray]) -> Source:
 
 
 @pytest.fixture(scope="module")
-def model() -> LatentModel:
+def model() -> VQVAE:
     return small_model()
 
 
 @pytest.fixture(scope="module")
-def mixed(model: LatentModel) -> Evaluation:
+def mixed(model: VQVAE) -> Evaluation:
     return evaluate(model, as_source(pictures(SIZES)), against=["jpeg"])
 
 
@@ -64,12 +64,12 @@ def test_counts_of_items_pixels_and_samples(mixed: Evaluation) -> None:
     assert mixed.bytes_per_item * 4 == mixed.archive_bytes
 
 
-def test_bytes_are_those_of_a_real_archive(model: LatentModel, mixed: Evaluation) -> None:
+def test_bytes_are_those_of_a_real_archive(model: VQVAE, mixed: Evaluation) -> None:
     named = {f"set/{number:02}.png": image for number, image in enumerate(pictures(SIZES))}
     assert mixed.archive_bytes == len(encode_archive(model, named))
 
 
-def test_items_keep_the_order_of_the_source(model: LatentModel, mixed: Evaluation) -> None:
+def test_items_keep_the_order_of_the_source(model: VQVAE, mixed: Evaluation) -> None:
     assert [(item.height, item.width) for item in mixed.items] == SIZES
     for item, original in zip(mixed.items, pictures(SIZES), strict=True):
         restored = model.decode(model.encode(original[None]), size=original.shape[:2])
@@ -80,13 +80,13 @@ def test_shares_add_up_to_the_archive(mixed: Evaluation) -> None:
     assert sum(item.size_bytes for item in mixed.items) == pytest.approx(mixed.archive_bytes)
 
 
-def test_without_a_prior_a_code_costs_log_k(model: LatentModel, mixed: Evaluation) -> None:
+def test_without_a_prior_a_code_costs_log_k(model: VQVAE, mixed: Evaluation) -> None:
     symbols = sum(-(-h // 4) * -(-w // 4) * 2 for h, w in SIZES)
     assert mixed.prior_bytes == pytest.approx(symbols * math.log2(16) / 8)
     assert sum(map(sum, mixed.codes.counts)) == symbols
 
 
-def test_model_bits_are_codes_and_pixels_together(model: LatentModel) -> None:
+def test_model_bits_are_codes_and_pixels_together(model: VQVAE) -> None:
     image = pictures([(16, 20)])[0]
     codes = model.encode(image[None])
     nats = float(prior_nats(model, codes) + reconstruction_nats(model, image[None], codes))
@@ -95,7 +95,7 @@ def test_model_bits_are_codes_and_pixels_together(model: LatentModel) -> None:
 
 
 def test_the_prior_s_cost_is_that_of_the_archive_s_bands() -> None:
-    model = small_model(GridConfig(width=8, depth=1, reach=2, embedding=4, head_width=8))
+    model = small_model(CausalConfig(width=8, depth=1, radius=2, embedding=4, head_width=8))
     codes = torch.randint(16, (1, 65, 65, 2))  # more than 4096 positions: cut in two
     assert model.prior is not None
     for parameter in model.prior.parameters():
@@ -107,9 +107,7 @@ def test_the_prior_s_cost_is_that_of_the_archive_s_bands() -> None:
     assert not torch.allclose(whole, bands, rtol=1e-5)
 
 
-def test_reconstruction_in_tiles_equals_one_piece(
-    model: LatentModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reconstruction_in_tiles_equals_one_piece(model: VQVAE, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.stack(pictures([(70, 46)]))
     codes = model.encode(image)
     whole = reconstruction_nats(model, image, codes)
@@ -117,7 +115,7 @@ def test_reconstruction_in_tiles_equals_one_piece(
     torch.testing.assert_close(reconstruction_nats(model, image, codes), whole)
 
 
-def test_batches_do_not_change_the_figures(model: LatentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_do_not_change_the_figures(model: VQVAE, monkeypatch: pytest.MonkeyPatch) -> None:
     source = as_source(pictures([(16, 16)] * 5))
     whole = evaluate(model, source, against=[])
     monkeypatch.setattr("latentpress.evaluate.evaluation._BATCH_PIXELS", 2 * 16 * 16)
@@ -126,7 +124,7 @@ def test_batches_do_not_change_the_figures(model: LatentModel, monkeypatch: pyte
     assert pieces.codes == whole.codes and pieces.archive_bytes == whole.archive_bytes
 
 
-def test_small_images_are_compared_as_mosaic_and_files(model: LatentModel) -> None:
+def test_small_images_are_compared_as_mosaic_and_files(model: VQVAE) -> None:
     measured = evaluate(model, as_source(pictures([(32, 32)] * 4)), against=["jpeg", "webp"])
     assert [(each.codec, each.layout) for each in measured.comparisons] == [
         ("jpeg", "mosaic"),
@@ -145,7 +143,7 @@ def test_mixed_sizes_are_compared_each_at_its_bytes(mixed: Evaluation) -> None:
 
 
 def test_prior_sees_the_class_and_is_told_where_it_is_unknown() -> None:
-    config = GridConfig(width=8, depth=1, reach=2, embedding=4, head_width=8, class_conditional=True)
+    config = CausalConfig(width=8, depth=1, radius=2, embedding=4, head_width=8, class_conditional=True)
     model = small_model(config, labels=("cat", "dog"))
     images = np.stack(pictures([(16, 16)] * 2))
     codes = model.encode(images)
@@ -157,7 +155,7 @@ def test_prior_sees_the_class_and_is_told_where_it_is_unknown() -> None:
     torch.testing.assert_close(prior_nats(model, codes), unknown)
 
 
-def test_json_is_strict_and_holds_the_derived_figures(model: LatentModel, mixed: Evaluation) -> None:
+def test_json_is_strict_and_holds_the_derived_figures(model: VQVAE, mixed: Evaluation) -> None:
     tree = json.loads(mixed.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert tree["archive_bytes"] == mixed.archive_bytes
     assert tree["overhead"] == mixed.overhead
@@ -174,7 +172,7 @@ def test_code_statistics_of_even_and_collapsed_codebooks() -> None:
     assert collapsed.warning is not None and "collapsed" in collapsed.warning
 
 
-def test_progress_reaches_its_end(model: LatentModel) -> None:
+def test_progress_reaches_its_end(model: VQVAE) -> None:
     calls: list[tuple[str, int, int]] = []
     evaluate(
         model,
@@ -185,7 +183,7 @@ def test_progress_reaches_its_end(model: LatentModel) -> None:
     assert ("measure", 3, 3) in calls
 
 
-def test_users_errors_are_told(model: LatentModel) -> None:
+def test_users_errors_are_told(model: VQVAE) -> None:
     with pytest.raises(ItemError, match="no image"):
         evaluate(model, Source(()))
     with pytest.raises(ConfigError, match="no codec 'gif'"):

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from delta_parts import jolted, lengths_mask
+from latentpress.autoregressive.anticausal import AnticausalEncoder, RecurrentEncoder, by_step
 from latentpress.config import AnticausalConfig, RecurrentEncoderConfig
-from latentpress.grid.anticausal import AnticausalEncoder, RecurrentEncoder, by_step
 
 SIZES = {1: (256,), 2: (16, 9)}
 KINDS = ("anticausal", "recurrent")
@@ -18,7 +18,7 @@ def encoder_of(kind: str, stride: int, dims: int, across: int = 3) -> Anticausal
     if kind == "recurrent":
         return jolted(RecurrentEncoder(RecurrentEncoderConfig(stride=stride, width=7, embedding=4), *where))
     config = AnticausalConfig(
-        stride=stride, width=6, depth=2, reach=2, dilations=(1, 3), embedding=4, hidden=24
+        stride=stride, width=6, depth=2, radius=2, dilations=(1, 3), embedding=4, hidden=24
     )
     return jolted(AnticausalEncoder(config, *where))
 

@@ -8,21 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from latentpress.autoregressive.conditioner import CodeConditioner, ConditionerStructure, spread
+from latentpress.autoregressive.decoder import GridDecoder, IntegerDecoder
+from latentpress.autoregressive.integer.conditioner import IntegerConditioner, upsampler_integers
 from latentpress.config import PixelsConfig
 from latentpress.errors import CheckpointError, ConfigError
-from latentpress.grid.decoder import ExactDecoder, GridDecoder
-from latentpress.grid.exact_upsampler import ExactUpsampler, upsampler_integers
-from latentpress.grid.upsampler import CodeUpsampler, UpsamplerStructure, spread
 
 CONFIG = PixelsConfig(
-    width=12, depth=2, reach=2, embedding=12, head_width=16, code_embedding=8, map_width=16, map_channels=6
+    width=12, depth=2, radius=2, embedding=12, head_width=16, code_embedding=8, map_width=16, map_channels=6
 )
 
 
 def random_upsampler(sizes, hop, seed=0):
     torch.manual_seed(seed)
-    structure = UpsamplerStructure(sizes=tuple(sizes), hop=tuple(hop), embedding=4, width=12, channels=5)
-    upsampler = CodeUpsampler(structure)
+    structure = ConditionerStructure(sizes=tuple(sizes), hop=tuple(hop), embedding=4, width=12, channels=5)
+    upsampler = CodeConditioner(structure)
     with torch.no_grad():
         for parameter in upsampler.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -35,7 +35,7 @@ def random_codes(sizes, batch, grid):
 
 def rounded(upsampler, codes, step=2.0**-6):
     steps = torch.full((upsampler.structure.channels,), step)
-    return ExactUpsampler(upsampler_integers(upsampler, codes, steps))
+    return IntegerConditioner(upsampler_integers(upsampler, codes, steps))
 
 
 @settings(max_examples=20)
@@ -74,7 +74,7 @@ def test_threads_autocast_and_pieces_do_not_matter(monkeypatch):
         torch.set_num_threads(threads)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(exact(codes, (30, 29)), whole)
-    monkeypatch.setattr("latentpress.grid.exact_upsampler._CHUNK_FLOATS", 1)
+    monkeypatch.setattr("latentpress.autoregressive.integer.conditioner._CHUNK_FLOATS", 1)
     assert torch.equal(exact(codes, (30, 29)), whole)
     assert exact(codes[:0], (30, 29)).shape == (0, 5, 30, 29)
 
@@ -100,7 +100,7 @@ def test_spreading_puts_every_number_where_its_sample_is():
 )
 def test_a_structure_that_cannot_be_is_refused(integers):
     with pytest.raises(ConfigError):
-        UpsamplerStructure.from_integers(integers)
+        ConditionerStructure.from_integers(integers)
 
 
 def random_decoder(use_codes=True, hop=(4, 4)):
@@ -118,8 +118,8 @@ def random_decoder(use_codes=True, hop=(4, 4)):
 @pytest.mark.parametrize("use_codes", [True, False])
 def test_tensors_restore_the_decoder(use_codes):
     decoder, samples, codes = random_decoder(use_codes)
-    exact = ExactDecoder.convert(decoder, samples, codes)
-    again = ExactDecoder.from_tensors(exact.tensors())
+    exact = IntegerDecoder.convert(decoder, samples, codes)
+    again = IntegerDecoder.from_tensors(exact.tensors())
     assert again.id == exact.id and len(exact.id) == 16 and exact.fits(decoder) and again.fits(decoder)
     logits = exact.network.logits(samples, exact.context(codes, (10, 7)))
     found = again.network.logits(samples, again.context(codes, (10, 7)))
@@ -128,14 +128,14 @@ def test_tensors_restore_the_decoder(use_codes):
 
 
 def test_the_id_is_that_of_all_integers():
-    exact = ExactDecoder.convert(*random_decoder())
+    exact = IntegerDecoder.convert(*random_decoder())
     ids = {exact.id}
     for name, value in exact.tensors().items():
         if not name.endswith("structure"):
             changed = exact.tensors()
             first = changed[name].view(-1)[:1]
             first += -1 if int(value.view(-1)[0]) > 0 else 1
-            ids.add(ExactDecoder.from_tensors(changed).id)
+            ids.add(IntegerDecoder.from_tensors(changed).id)
     assert len(ids) == len(exact.tensors()) - 1
 
 
@@ -161,10 +161,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_tensors_are_refused(what):
-    tensors = ExactDecoder.convert(*random_decoder()).tensors()
+    tensors = IntegerDecoder.convert(*random_decoder()).tensors()
     HOSTILE[what](tensors)
     with pytest.raises(CheckpointError):
-        ExactDecoder.from_tensors(tensors)
+        IntegerDecoder.from_tensors(tensors)
 
 
 def test_the_network_starts_from_uniform_samples_and_ordered_values():
@@ -198,7 +198,7 @@ def test_a_trained_decoder_loses_almost_nothing_and_uses_its_codes():
         nats = decoder.nll_nats(held_out, known).sum().item()
         shuffled = decoder.nll_nats(held_out, known.roll(1, 0)).sum().item()
     assert nats < 0.5 * held_out.numel() * math.log(256) and nats < 0.9 * shuffled
-    exact = ExactDecoder.convert(decoder, samples[:32], codes[:32])
+    exact = IntegerDecoder.convert(decoder, samples[:32], codes[:32])
     logits = exact.network.logits(held_out, exact.context(known, (8, 8)))
     coded = sum(
         F.cross_entropy(

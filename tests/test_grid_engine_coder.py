@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
-from latentpress.grid.engine.coder import (
+from latentpress.autoregressive.engine.coder import (
     decode_symbol,
     encode_symbol,
     find,
@@ -15,6 +14,7 @@ from latentpress.grid.engine.coder import (
     start_decoding,
     weigh,
 )
+from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
 
 
 def encoded(logits, symbols):

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import ThreadpoolController
 
+from latentpress.autoregressive.engine import Action, Choice, Job, run
+from latentpress.autoregressive.engine.coder import make_streams
+from latentpress.autoregressive.engine.lanes import FEW, make_lanes, make_room
+from latentpress.autoregressive.engine.loop import Task, advance
 from latentpress.coding import code_length_bits, frequencies
 from latentpress.coding.modes import encode_prior
-from latentpress.grid.engine import Action, Choice, Job, run
-from latentpress.grid.engine.coder import make_streams
-from latentpress.grid.engine.lanes import FEW, make_lanes, make_room
-from latentpress.grid.engine.loop import Task, advance
 from test_grid_exact import random_grid
 
 

@@ -9,28 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from latentpress.config import GridConfig
+from latentpress.autoregressive import CausalNetwork, Conditioning, IntegerNetwork
+from latentpress.config import CausalConfig
 from latentpress.errors import CheckpointError, TrainingError
-from latentpress.grid import Context, ExactGrid, GridNetwork
-from latentpress.grid.quantise import ACCUMULATOR_LIMIT, LOGIT_UNIT, gate_table, proven, rounded_affine
+from latentpress.exact.affine import ACCUMULATOR_LIMIT, LOGIT_UNIT, gate_table, proven, rounded_affine
 
-SMALL = GridConfig(width=8, depth=2, reach=2, dilations=(1, 2), embedding=6, head_width=8)
+SMALL = CausalConfig(width=8, depth=2, radius=2, dilations=(1, 2), embedding=6, head_width=8)
 
 
 def random_grid(sizes, grid, *, channels=0, classes=0, seed=0, batch=3, config=SMALL):
     """An exact grid of random weights, with symbols and context for it."""
     generator = torch.Generator().manual_seed(seed)
-    network = GridNetwork(config, sizes, len(grid), context_channels=channels, num_classes=classes)
+    network = CausalNetwork(config, sizes, len(grid), context_channels=channels, num_classes=classes)
     with torch.no_grad():
         for parameter in network.parameters():
             random = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(random / math.sqrt(parameter.shape[-1]))
     symbols = torch.stack([torch.randint(k, (batch, *grid), generator=generator) for k in sizes], -1)
-    context = Context(
+    context = Conditioning(
         torch.randn(batch, channels, *grid, generator=generator) if channels else None,
         torch.randint(-1, classes, (batch,), generator=generator) if classes else None,
     )
-    exact = ExactGrid.convert(network, symbols, context)
+    exact = IntegerNetwork.convert(network, symbols, context)
     return exact, symbols, exact.quantize_context(context)
 
 
@@ -68,7 +68,7 @@ def test_neither_the_batch_nor_the_threads_matter():
     exact, symbols, context = random_grid((7, 5), (4, 6), channels=2, classes=2, batch=5)
     whole, threads = exact.logits(symbols, context), torch.get_num_threads()
     for item in range(5):
-        own = Context(context.map[item : item + 1], context.labels[item : item + 1])
+        own = Conditioning(context.map[item : item + 1], context.labels[item : item + 1])
         part = exact.logits(symbols[item : item + 1], own)
         assert_same(part, [member[item : item + 1] for member in whole])
     try:
@@ -102,7 +102,7 @@ def test_tensors_are_integers_that_restore_the_grid():
     exact, symbols, context = random_grid((7, 5), (4, 6), channels=2, classes=2)
     tensors = exact.tensors()
     assert {value.dtype for value in tensors.values()} == {torch.int8, torch.int32, torch.int64}
-    restored = ExactGrid.from_tensors(tensors)
+    restored = IntegerNetwork.from_tensors(tensors)
     assert restored.id == exact.id and len(exact.id) == 16 and restored.structure == exact.structure
     assert_same(restored.logits(symbols, context), exact.logits(symbols, context))
 
@@ -114,7 +114,7 @@ def test_every_integer_is_part_of_the_identity():
         tensors = exact.tensors()
         first = tensors[name].view(-1)[:1]
         first += -1 if first > 0 else 1
-        ids.add(ExactGrid.from_tensors(tensors).id)
+        ids.add(IntegerNetwork.from_tensors(tensors).id)
     assert len(ids) == len(exact.tensors())
 
 
@@ -153,7 +153,7 @@ def test_hostile_tensors_are_refused(name):
     tensors = exact.tensors()
     HOSTILE[name](tensors)
     with pytest.raises(CheckpointError):
-        ExactGrid.from_tensors(tensors)
+        IntegerNetwork.from_tensors(tensors)
 
 
 @pytest.mark.parametrize("fan_in", [10, 1040, 5000])
@@ -183,8 +183,8 @@ def test_the_gate_table_never_changes():
 
 def test_a_trained_network_loses_almost_nothing():
     torch.manual_seed(0)
-    config = GridConfig(width=16, depth=3, reach=2, dilations=(1, 2), embedding=16, head_width=32)
-    network, symbols = GridNetwork(config, (8, 4), 2), waves(192)
+    config = CausalConfig(width=16, depth=3, radius=2, dilations=(1, 2), embedding=16, head_width=32)
+    network, symbols = CausalNetwork(config, (8, 4), 2), waves(192)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
     for _ in range(80):
         optimizer.zero_grad()
@@ -194,7 +194,7 @@ def test_a_trained_network_loses_almost_nothing():
     with torch.no_grad():
         nats = network.nll_nats(held_out).sum().item()
     assert nats < 0.7 * held_out[..., 0].numel() * math.log(8 * 4)  # it has learned something
-    exact = ExactGrid.convert(network, symbols[:32])
+    exact = IntegerNetwork.convert(network, symbols[:32])
     coded = sum(
         F.cross_entropy(member.flatten(0, -2).double() * LOGIT_UNIT, symbol.flatten(), reduction="sum").item()
         for member, symbol in zip(exact.logits(held_out), held_out.unbind(-1), strict=True)
@@ -213,7 +213,7 @@ def waves(items):
 
 @pytest.mark.parametrize(
     ("grid", "context"),
-    [((4,), None), ((0, 4), None), ((4, 6), Context()), ((4, 6), Context(torch.zeros(3, 2, 4, 6)))],
+    [((4,), None), ((0, 4), None), ((4, 6), Conditioning()), ((4, 6), Conditioning(torch.zeros(3, 2, 4, 6)))],
 )
 def test_a_start_that_does_not_fit_is_named(grid, context):
     exact, _, _ = random_grid((7,), (4, 6), channels=2)
@@ -224,4 +224,4 @@ def test_a_start_that_does_not_fit_is_named(grid, context):
 def test_labels_out_of_range_are_named():
     exact, symbols, _ = random_grid((7,), (4, 6), classes=2)
     with pytest.raises(ValueError, match="labels"):
-        exact.logits(symbols, Context(labels=torch.tensor([0, 1, 2])))
+        exact.logits(symbols, Conditioning(labels=torch.tensor([0, 1, 2])))

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentpress.autoregressive.integer import encoder as exact_encoder
+from latentpress.autoregressive.anticausal import AnticausalEncoder
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.coding.gaussians import LATENT_UNIT, SCALES_PER_OCTAVE, UNIT_SCALE
 from latentpress.config import AnticausalConfig
 from latentpress.errors import CheckpointError
-from latentpress.grid import exact_encoder
-from latentpress.grid.anticausal import AnticausalEncoder
-from latentpress.grid.exact_encoder import ExactEncoder
-from latentpress.latents.committed import AR1Latents, PlainLatents
+from latentpress.latents.gaussian import AR1Latents, PlainLatents
 from latentpress.latents.independent import MeanBoundLatents, VarianceBoundLatents, VarianceRatioLatents
 
 FAMILIES = {
@@ -38,7 +38,7 @@ def exact_of(family, grid, stride, channels=2, sizes=(16,), seed=0, **parts):
     across = int(np.prod(grid[1:]))
     encoder = encoder_of(latents, across, len(grid), stride, sizes, seed, **parts)
     symbols = torch.randint(16, (50, 12, *grid[1:], len(sizes)))
-    return latents, encoder, ExactEncoder.convert(encoder, latents.posterior, symbols)
+    return latents, encoder, IntegerEncoder.convert(encoder, latents.posterior, symbols)
 
 
 def real(found):
@@ -81,7 +81,7 @@ def test_ends_of_the_sequence_have_their_own_variances(steps):
     seed=st.integers(0, 100),
 )
 def test_neither_neighbours_nor_cuts_matter(family, grid, stride, chunk, members, seed):
-    _, _, exact = exact_of(family, grid, stride, sizes=(16,) * members, seed=seed, reach=1)
+    _, _, exact = exact_of(family, grid, stride, sizes=(16,) * members, seed=seed, radius=1)
     symbols = torch.randint(16, (5, *grid, members))
     whole = exact(symbols)
     before, exact_encoder._CHUNK_FLOATS = exact_encoder._CHUNK_FLOATS, chunk
@@ -108,7 +108,7 @@ def test_a_step_sees_nothing_before_it(grid, stride):
 
 def test_tensors_give_it_back():
     _, encoder, exact = exact_of("ar1", (12,), 3)
-    again = ExactEncoder.from_tensors(exact.tensors())
+    again = IntegerEncoder.from_tensors(exact.tensors())
     symbols = torch.randint(16, (3, 12, 1))
     assert again.id == exact.id and np.array_equal(again(symbols).mean, exact(symbols).mean)
     assert exact.to("cpu") is exact
@@ -150,15 +150,15 @@ def test_hostile_tensors_are_refused():
     _, _, exact = exact_of("ar1", (60, 9), 8, width=40)
     for number, tensors in enumerate(hostile(exact.tensors())):
         with pytest.raises(CheckpointError, match=r"^(exact encoder|hidden|out|input|layers)"):
-            ExactEncoder.from_tensors(tensors)
+            IntegerEncoder.from_tensors(tensors)
             pytest.fail(f"number {number} passed")
 
 
 def test_a_trunk_that_is_told_more_is_refused():
-    from latentpress.config import GridConfig
-    from latentpress.grid import ExactGrid, GridNetwork
+    from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+    from latentpress.config import CausalConfig
 
-    network = GridNetwork(GridConfig(width=8, depth=1), (16,), 1, num_classes=2)
-    tensors = ExactGrid.convert(network, torch.zeros(1, 9, 1, dtype=torch.int64)).tensors()
+    network = CausalNetwork(CausalConfig(width=8, depth=1), (16,), 1, num_classes=2)
+    tensors = IntegerNetwork.convert(network, torch.zeros(1, 9, 1, dtype=torch.int64)).tensors()
     with pytest.raises(CheckpointError, match="told more"):
-        ExactEncoder.from_tensors(tensors)
+        IntegerEncoder.from_tensors(tensors)

@@ -8,22 +8,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.config import GridConfig
+from latentpress.autoregressive.offsets import Raster, gather, inside, layer_offsets, reached, window_offsets
+from latentpress.autoregressive.structure import NetworkStructure
+from latentpress.config import CausalConfig
 from latentpress.errors import ConfigError
-from latentpress.grid.offsets import Raster, gather, inside, layer_offsets, reached, window_offsets
-from latentpress.grid.structure import GridStructure
 
 
-@given(dims=st.integers(1, 3), reach=st.integers(1, 3))
-def test_the_window_is_exactly_the_past_within_reach(dims, reach):
-    box = itertools.product(range(-reach, reach + 1), repeat=dims)
-    assert window_offsets(dims, reach) == tuple(o for o in sorted(box) if o < (0,) * dims)
+@given(dims=st.integers(1, 3), radius=st.integers(1, 3))
+def test_the_window_is_exactly_the_past_within_reach(dims, radius):
+    box = itertools.product(range(-radius, radius + 1), repeat=dims)
+    assert window_offsets(dims, radius) == tuple(o for o in sorted(box) if o < (0,) * dims)
 
 
-@pytest.mark.parametrize(("reach", "dilations"), [(1, (1, 2, 3)), (2, (1, 2, 1)), (3, (3, 2))])
+@pytest.mark.parametrize(("radius", "dilations"), [(1, (1, 2, 3)), (2, (1, 2, 1)), (3, (3, 2))])
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_what_is_reached_is_past_and_every_row_is_without_holes(dims, reach, dilations):
-    offsets = reached(window_offsets(dims, reach), [layer_offsets(dims, d) for d in dilations])
+def test_what_is_reached_is_past_and_every_row_is_without_holes(dims, radius, dilations):
+    offsets = reached(window_offsets(dims, radius), [layer_offsets(dims, d) for d in dilations])
     assert all(offset < (0,) * dims for offset in offsets)
     rows: dict[tuple[int, ...], list[int]] = {}
     for *row, column in offsets:
@@ -31,14 +31,14 @@ def test_what_is_reached_is_past_and_every_row_is_without_holes(dims, reach, dil
     for columns in rows.values():
         assert sorted(columns) == list(range(min(columns), max(columns) + 1))
     present = rows[(0,) * (dims - 1)]
-    assert max(present) == -1 and min(present) == -reach - sum(dilations)
+    assert max(present) == -1 and min(present) == -radius - sum(dilations)
 
 
 def test_dilations_that_would_leave_holes_are_refused():
     with pytest.raises(ConfigError, match="holes"):
-        GridStructure.of(GridConfig(reach=1, depth=2, dilations=(4, 1)), (4,), 1)
+        NetworkStructure.of(CausalConfig(radius=1, depth=2, dilations=(4, 1)), (4,), 1)
     with pytest.raises(ConfigError, match="holes"):
-        GridStructure.of(GridConfig(reach=1, depth=3, dilations=(1, 2, 4)), (4,), 3)
+        NetworkStructure.of(CausalConfig(radius=1, depth=3, dilations=(1, 2, 4)), (4,), 3)
 
 
 @pytest.mark.parametrize("grid", [(5,), (3, 4), (2, 3, 3)])
@@ -59,9 +59,9 @@ def test_the_gradient_of_gather_is_its_transpose():
     assert torch.autograd.gradcheck(lambda x: gather(x, ((-1, 2), (-5, 0), (0, -1), (0, 0))), x)
 
 
-@given(grid=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple), reach=st.integers(1, 3))
-def test_on_the_raster_every_offset_is_one_shift(grid, reach):
-    offsets = window_offsets(len(grid), reach)
+@given(grid=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple), radius=st.integers(1, 3))
+def test_on_the_raster_every_offset_is_one_shift(grid, radius):
+    offsets = window_offsets(len(grid), radius)
     live = [offsets[i] for i in inside(offsets, grid)]
     raster = Raster(grid, margin=max((abs(o) for offset in live for o in offset), default=0))
     positions = list(itertools.product(*map(range, grid)))

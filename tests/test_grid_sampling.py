@@ -5,23 +5,23 @@ import math
 import pytest
 import torch
 
-from latentpress.config import GridConfig
-from latentpress.grid import Context, ExactGrid, GridNetwork
-from latentpress.grid.quantise import LOGIT_UNIT
-from latentpress.grid.sampling import sample
+from latentpress.autoregressive import CausalNetwork, Conditioning, IntegerNetwork
+from latentpress.autoregressive.sampling import sample
+from latentpress.config import CausalConfig
+from latentpress.exact.affine import LOGIT_UNIT
 
-SMALL = GridConfig(width=8, depth=1, reach=2, embedding=6, head_width=8)
+SMALL = CausalConfig(width=8, depth=1, radius=2, embedding=6, head_width=8)
 
 
 @pytest.fixture(scope="module")
 def exact():
     generator = torch.Generator().manual_seed(0)
-    network = GridNetwork(SMALL, (5, 3), 2, num_classes=2)
+    network = CausalNetwork(SMALL, (5, 3), 2, num_classes=2)
     with torch.no_grad():
         for parameter in network.parameters():
             random = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(random / math.sqrt(parameter.shape[-1]))
-    return ExactGrid.convert(network, torch.zeros(2, 3, 4, 2, dtype=torch.int64))
+    return IntegerNetwork.convert(network, torch.zeros(2, 3, 4, 2, dtype=torch.int64))
 
 
 def test_an_item_depends_on_its_number_and_the_seed_only(exact):
@@ -57,7 +57,7 @@ def test_a_prefix_is_kept_and_continued(exact):
 
 def test_labels_matter(exact):
     a, b = (
-        sample(exact, 8, (3, 4), Context(labels=torch.full((8,), label)), seed=0, temperature=0.5)
+        sample(exact, 8, (3, 4), Conditioning(labels=torch.full((8,), label)), seed=0, temperature=0.5)
         for label in (0, 1)
     )
     assert not torch.equal(a, b)

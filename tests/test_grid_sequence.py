@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from delta_parts import DECODER, jolted
+from latentpress.autoregressive.decoder import IntegerDecoder
+from latentpress.autoregressive.sequence import CODES, SequenceDecoder
 from latentpress.errors import CheckpointError
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.grid.sequence import CODES, SequenceDecoder
 
 UNIT = 1 / 24
 HOPS = {1: (3,), 2: (2, 4)}
@@ -35,8 +35,8 @@ def codes_of(dims: int, batch: int = 2, most: int = CODES) -> Tensor:
     return drawn[:, :, None] if dims == 2 else drawn
 
 
-def exact_of(dims: int, **changes: int) -> ExactDecoder:
-    return ExactDecoder.convert(decoder_of(dims, **changes), samples_of(dims), codes_of(dims))
+def exact_of(dims: int, **changes: int) -> IntegerDecoder:
+    return IntegerDecoder.convert(decoder_of(dims, **changes), samples_of(dims), codes_of(dims))
 
 
 @pytest.mark.parametrize("dims", [1, 2])
@@ -102,11 +102,11 @@ def test_coarser_codes_stand_for_every_so_many_finer_ones(dims: int, step: int):
     wanted = exact.context((codes - most) * step + CODES // 2, SAMPLES[dims]).map
     assert found is not None and wanted is not None and torch.equal(found, wanted)
     assert coarse.network is exact.network and (coarse.id == exact.id) == (step == 1)
-    assert ExactDecoder.from_tensors(coarse.tensors()).id == coarse.id
+    assert IntegerDecoder.from_tensors(coarse.tensors()).id == coarse.id
 
 
 def test_a_decoder_alone_has_nothing_to_coarsen():
-    exact = ExactDecoder.convert(decoder_of(1, latents=0), samples_of(1))
+    exact = IntegerDecoder.convert(decoder_of(1, latents=0), samples_of(1))
     assert exact.coarsened(9) is exact and exact.context(None, (8,)).map is None
 
 
@@ -119,7 +119,7 @@ def test_the_exact_map_is_near_the_float_one(hop: int, past: int, seed: int):
     samples = torch.randint(256, (4, 4 * hop + 1, 1))
     z = torch.randn(4, 5, LATENTS)
     codes = torch.round(z / UNIT).clamp(-127, 127).long() + CODES // 2
-    exact = ExactDecoder.convert(decoder, samples, codes)
+    exact = IntegerDecoder.convert(decoder, samples, codes)
     found, wanted = exact.context(codes, samples.shape[1:2]).map, decoder.context(z, samples.shape[1:2]).map
     assert found is not None and wanted is not None
     steps = torch.exp2(exact.network.tensors()["context_exponents"].float()).view(1, -1, 1)
@@ -130,7 +130,7 @@ def test_the_exact_map_is_near_the_float_one(hop: int, past: int, seed: int):
 @pytest.mark.parametrize("dims", [1, 2])
 def test_the_exact_decoder_costs_what_the_float_one_does(dims: int):
     decoder, samples, codes = decoder_of(dims), samples_of(dims, 8), codes_of(dims, 8)
-    exact = ExactDecoder.convert(decoder, samples, codes)
+    exact = IntegerDecoder.convert(decoder, samples, codes)
     z = (codes - CODES // 2).float().view(8, -1, LATENTS) * UNIT
     with torch.no_grad():
         nats = decoder.nll_nats(samples, z)
@@ -150,14 +150,14 @@ def test_an_exact_form_fits_its_own_decoder_alone():
 
 def test_tensors_restore_the_decoder_and_hostile_ones_are_refused():
     exact, codes = exact_of(2), codes_of(2)
-    again = ExactDecoder.from_tensors(exact.tensors())
+    again = IntegerDecoder.from_tensors(exact.tensors())
     found, wanted = again.context(codes, SAMPLES[2]).map, exact.context(codes, SAMPLES[2]).map
     assert again.id == exact.id and found is not None and wanted is not None and torch.equal(found, wanted)
     for number, value in [(1, 0), (1, 65), (1, -3), (0, 3), (2, 2), (5, 3), (6, 2**40)]:
         tensors = exact.tensors()
         tensors["upsampler.structure"][number] = value
         with pytest.raises(CheckpointError):
-            ExactDecoder.from_tensors(tensors)
+            IntegerDecoder.from_tensors(tensors)
 
 
 def test_masked_samples_cost_nothing():

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentpress.autoregressive.network import Conditioning
+from latentpress.autoregressive.stacks import Intervals, measure, pop, push
+from latentpress.autoregressive.streams import Stream
 from latentpress.coding.ans import Stacks
-from latentpress.grid.network import Context
-from latentpress.grid.stacks import Intervals, measure, pop, push
-from latentpress.grid.streams import Stream
 from test_grid_engine_run import tables
 from test_grid_exact import random_grid
 
@@ -25,7 +25,7 @@ def laid(items):
 
 def part(context, rows, extent=None):
     map = None if context.map is None else context.map[rows, :, :extent]
-    return Context(map, None if context.labels is None else context.labels[rows])
+    return Conditioning(map, None if context.labels is None else context.labels[rows])
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from latentpress.grid import streams
-from latentpress.grid.engine.lanes import FEW
-from latentpress.grid.sampling import sample
-from latentpress.grid.streams import Stream, _warm_up, encode, prepare
+from latentpress.autoregressive import streams
+from latentpress.autoregressive.engine.lanes import FEW
+from latentpress.autoregressive.sampling import sample
+from latentpress.autoregressive.streams import Stream, _warm_up, encode, prepare
 from test_grid_exact import random_grid
 
 
@@ -36,7 +36,7 @@ def test_what_goes_wrong_while_preparing_is_raised(monkeypatch):
     def broken(lanes):
         raise OSError("no compiler")
 
-    monkeypatch.setattr("latentpress.grid.streams._warm_up", broken)
+    monkeypatch.setattr("latentpress.autoregressive.streams._warm_up", broken)
     with pytest.raises(OSError, match="no compiler"):
         prepare(1, lambda *call: None)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from latentpress.items.differences import from_differences, simpler, to_differences
+from latentpress.items.differences import from_residuals, simpler, to_residuals
 from latentpress.train.pixels import differences_of
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
@@ -16,27 +16,27 @@ PIXELS = SHAPES.flatmap(lambda shape: arrays.arrays(np.uint8, shape))
 
 @given(PIXELS)
 def test_nothing_is_lost(pixels):
-    differences = to_differences(pixels)
+    differences = to_residuals(pixels)
     assert differences.dtype == np.uint8 and differences.shape == pixels.shape
-    assert np.array_equal(from_differences(differences), pixels)
+    assert np.array_equal(from_residuals(differences), pixels)
 
 
 @given(PIXELS)
 def test_every_array_of_bytes_is_the_differences_of_an_image(differences):
-    assert np.array_equal(to_differences(from_differences(differences)), differences)
+    assert np.array_equal(to_residuals(from_residuals(differences)), differences)
 
 
 @given(PIXELS.filter(lambda pixels: len(pixels) > 1), st.data())
 def test_bands_are_parts_of_the_whole(pixels, data):
     row = data.draw(st.integers(1, len(pixels) - 1))
-    band = to_differences(pixels[row:], pixels[row - 1 : row])
-    assert np.array_equal(band, to_differences(pixels)[row:])
+    band = to_residuals(pixels[row:], pixels[row - 1 : row])
+    assert np.array_equal(band, to_residuals(pixels)[row:])
 
 
 @given(PIXELS)
 def test_training_sees_the_same_symbols(pixels):
     symbols = differences_of(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-    assert np.array_equal(symbols[0].permute(1, 2, 0).numpy(), to_differences(pixels))
+    assert np.array_equal(symbols[0].permute(1, 2, 0).numpy(), to_residuals(pixels))
 
 
 def test_what_is_simpler_follows_the_pictures():
@@ -52,6 +52,6 @@ def test_what_is_simpler_follows_the_pictures():
 def test_a_plane_is_nothing_but_its_edges(channels):
     rows, columns = np.mgrid[:6, :7]
     pixels = np.repeat((3 * rows + 2 * columns)[..., None], channels, axis=2).astype(np.uint8)
-    differences = to_differences(pixels)
+    differences = to_residuals(pixels)
     assert not differences[1:, 1:].any()
     assert not differences[..., 1:].any()  # grey: no colour at all

@@ -4,7 +4,7 @@ import pytest
 
 from latentpress.config import (
     AR1Config,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     MeanBoundConfig,
     PlainGaussianConfig,
     VarianceBoundConfig,
@@ -32,8 +32,8 @@ def test_every_kind_commits_its_rate(config, rate: float):
     latents = build_gaussian(config)
     assert latents.channels == config.channels == len(config.alphas)
     assert latents.committed_rate_nats(7) == pytest.approx(rate)
-    model = CommittedModelConfig(latents=config)
-    assert from_json(CommittedModelConfig, to_json(model)) == model
+    model = DeltaVAEConfig(latents=config)
+    assert from_json(DeltaVAEConfig, to_json(model)) == model
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0, 1.0, 1, -1.0, 2.5, (0.5, 0.0)])
@@ -41,7 +41,7 @@ def test_a_chain_that_commits_nothing_is_refused(alpha):
     with pytest.raises(ConfigError, match="plain VAE has a kind of its own"):
         AR1Config(channels=2, alpha=alpha)
     with pytest.raises(ConfigError, match="plain VAE has a kind of its own"):
-        override(CommittedModelConfig(), {"latents.channels": 2, "latents.alpha": alpha})
+        override(DeltaVAEConfig(), {"latents.channels": 2, "latents.alpha": alpha})
 
 
 def test_as_many_alphas_as_channels():
@@ -52,6 +52,6 @@ def test_as_many_alphas_as_channels():
 @pytest.mark.parametrize("kind", ["free_bits", "annealed", "beta"])
 def test_other_objectives_are_for_the_plain_vae(kind: str):
     with pytest.raises(ConfigError, match="a committed rate needs none"):
-        override(CommittedModelConfig(), {"objective.kind": kind})
-    plain = override(CommittedModelConfig(), {"objective.kind": kind, "latents.kind": "plain"})
+        override(DeltaVAEConfig(), {"objective.kind": kind})
+    plain = override(DeltaVAEConfig(), {"objective.kind": kind, "latents.kind": "plain"})
     assert plain.objective.kind == kind

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentpress.config import CodebookConfig, GradientMemoryConfig, MovingAverageConfig
+from latentpress.config import CodebookConfig, EMAConfig, LearnedConfig
 from latentpress.latents import Codebook
-from latentpress.latents.memory import MovingAverageMemory
+from latentpress.latents.code_vectors import EMACodebook
 
 GRADIENTS = ("straight_through", "rotation", "index")
-MEMORIES = (MovingAverageConfig(), GradientMemoryConfig())
+MEMORIES = (EMAConfig(), LearnedConfig())
 
 
 def make(seed: int = 0, **settings: Any) -> Codebook:
@@ -26,7 +26,7 @@ def make(seed: int = 0, **settings: Any) -> Codebook:
 def started(seed: int = 0, **settings: Any) -> Codebook:
     """A codebook that has seen its first batch."""
     codebook = make(seed, **settings)
-    codebook(torch.randn(8, codebook.config.num_partitions * 4, 5, 5))
+    codebook(torch.randn(8, codebook.config.num_codebooks * 4, 5, 5))
     codebook.update()
     return codebook
 
@@ -50,7 +50,7 @@ def assert_same_state(one: Codebook, other: Codebook, exactly: bool = True) -> N
 def test_shapes_and_agreement_of_forward_encode_decode(
     gradient: str, memory: Any, distance: str, grid: tuple[int, ...]
 ) -> None:
-    codebook = make(num_partitions=3, gradient=gradient, memory=memory, distance=distance)
+    codebook = make(num_codebooks=3, gradient=gradient, memory=memory, distance=distance)
     z = torch.randn(5, 12, *grid)
     quantized = codebook(z)
     assert quantized.vectors.shape == z.shape and quantized.codes.shape == (5, *grid, 3)
@@ -69,7 +69,7 @@ def test_cosine_is_blind_to_length_and_euclidean_is_not() -> None:
 
 
 def test_losses_are_weighted_means_and_each_moves_only_its_side() -> None:
-    codebook = started(commitment_weight=0.7, memory=GradientMemoryConfig(weight=0.3))
+    codebook = started(commitment_weight=0.7, memory=LearnedConfig(weight=0.3))
     z = torch.randn(3, 4, 5, requires_grad=True)
     quantized = codebook(z)
     error = (z - quantized.vectors).square().mean()
@@ -114,7 +114,7 @@ def test_masked_vectors_have_no_effect(memory: Any, gradient: str) -> None:
     padded[..., :5] = real
     mask = torch.zeros(6, 9, dtype=torch.bool)
     mask[:, :5] = True
-    plain, masked = (started(num_partitions=2, memory=memory, gradient=gradient) for _ in range(2))
+    plain, masked = (started(num_codebooks=2, memory=memory, gradient=gradient) for _ in range(2))
     one, other = plain(real.requires_grad_()), masked(padded.requires_grad_(), mask)
     assert torch.equal(one.codes, other.codes[:, :5]) and not other.codes[:, 5:].any()
     assert torch.equal(one.vectors, other.vectors[..., :5]) and not other.vectors[..., 5:].any()
@@ -173,7 +173,7 @@ def test_padding_alone_starts_nothing(memory: Any, gradient: str, distance: str)
 
 
 def test_accumulated_micro_batches_equal_one_batch() -> None:
-    whole, parts = started(revive_below=0.0), started(revive_below=0.0)
+    whole, parts = started(dead_code_threshold=0.0), started(dead_code_threshold=0.0)
     for _ in range(3):
         z = torch.randn(12, 4, 7)
         whole(z)
@@ -186,9 +186,9 @@ def test_accumulated_micro_batches_equal_one_batch() -> None:
 
 
 def test_dead_codes_are_revived_from_the_batch_and_not_overwritten() -> None:
-    codebook = started(revive_below=0.1)
+    codebook = started(dead_code_threshold=0.1)
     memory = codebook.memory
-    assert isinstance(memory, MovingAverageMemory)
+    assert isinstance(memory, EMACodebook)
     memory.vectors[0, :6] += 1000
     far = torch.ones(6, dtype=torch.bool)
     for step in range(60):
@@ -208,8 +208,8 @@ def test_dead_codes_are_revived_from_the_batch_and_not_overwritten() -> None:
 
 
 def test_a_gradient_memory_revives_too_and_zero_turns_it_off() -> None:
-    for revive_below, revived in ((0.1, True), (0.0, False)):
-        codebook = started(revive_below=revive_below, memory=GradientMemoryConfig())
+    for dead_code_threshold, revived in ((0.1, True), (0.0, False)):
+        codebook = started(dead_code_threshold=dead_code_threshold, memory=LearnedConfig())
         with torch.no_grad():
             codebook.memory.vectors[0, 0] += 1000
         for _ in range(60):
@@ -233,11 +233,11 @@ def test_a_resumed_codebook_goes_on_bit_for_bit() -> None:
             codebook.update()
         return codebook
 
-    straight = train(make(revive_below=0.5), 0, 60)
+    straight = train(make(dead_code_threshold=0.5), 0, 60)
     file = io.BytesIO()
-    torch.save(train(make(revive_below=0.5), 0, 30).state_dict(), file)
+    torch.save(train(make(dead_code_threshold=0.5), 0, 30).state_dict(), file)
     file.seek(0)
-    resumed = make(seed=99, revive_below=0.5)
+    resumed = make(seed=99, dead_code_threshold=0.5)
     resumed.load_state_dict(torch.load(file, weights_only=True), assign=True)
     assert_same_state(straight, train(resumed, 30, 60))
 
@@ -268,7 +268,7 @@ def test_training_compiles_into_one_graph_with_the_same_result(
     gradient: str, memory: Any, backend: str
 ) -> None:
     torch._dynamo.reset()
-    plain, traced = (make(num_partitions=2, gradient=gradient, memory=memory) for _ in range(2))
+    plain, traced = (make(num_codebooks=2, gradient=gradient, memory=memory) for _ in range(2))
     compiled: Callable[..., Any] = torch.compile(traced, fullgraph=True, backend=backend)
     for _ in range(3):  # the first initialises
         z = torch.randn(4, 8, 6)

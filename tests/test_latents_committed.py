@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 
 from delta_parts import families, lengths_mask, raw_numbers, smallest_kl
 from latentpress.latents import Posterior
-from latentpress.latents.committed import AR1Latents, PlainLatents
+from latentpress.latents.gaussian import AR1Latents, PlainLatents
 
 ALPHAS = (0.95, 0.5, -0.7)
 KINDS = range(5)

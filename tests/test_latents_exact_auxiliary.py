@@ -13,7 +13,7 @@ from scipy.stats import norm
 from latentpress.coding.gaussians import LATENT_UNIT, MEAN_BITS
 from latentpress.config import AuxiliaryConfig
 from latentpress.errors import ArchiveError, CheckpointError, TrainingError
-from latentpress.latents import AuxiliaryPrior, ExactAuxiliary
+from latentpress.latents import AuxiliaryPrior, IntegerLSTM
 from lpz_latents import LatentPrior
 from lpz_reader import RangeDecoder
 
@@ -31,7 +31,7 @@ def network(width=24, spread=0.15, alphas=ALPHAS):
 
 def fixed():
     """A small network of integers that depend on no generator of floating-point numbers."""
-    made = ExactAuxiliary.convert(network(width=3), step=8).tensors()
+    made = IntegerLSTM.convert(network(width=3), step=8).tensors()
     rng = np.random.Philox(key=5)
     for name in ("gates", "corrections"):
         weight = made[f"{name}.weight"]
@@ -40,13 +40,13 @@ def fixed():
         made[f"{name}.bias"] = torch.arange(len(weight), dtype=torch.int32) * 11 - 60
         made[f"{name}.shift"].fill_(19 if name == "gates" else 20)
     made["scales"] = torch.tensor([[35166, 35166], [30256, 34316]], dtype=torch.int32)
-    return ExactAuxiliary.from_tensors(made)
+    return IntegerLSTM.from_tensors(made)
 
 
 @pytest.fixture(scope="module", params=[1, 8, 40])
 def pair(request):
     float_form = network()
-    return float_form, ExactAuxiliary.convert(float_form, request.param)
+    return float_form, IntegerLSTM.convert(float_form, request.param)
 
 
 def symbols_of(exact, lanes=5, steps=12, seed=0):
@@ -89,15 +89,15 @@ def test_conditionals_are_those_of_the_float_form(pair):
 
 
 def test_the_chain_alone_is_a_network_that_corrects_nothing():
-    chain = ExactAuxiliary.ar1(ALPHAS, 8)
-    same = ExactAuxiliary.convert(AuxiliaryPrior(AuxiliaryConfig(width=4), ALPHAS), 8)
+    chain = IntegerLSTM.ar1(ALPHAS, 8)
+    same = IntegerLSTM.convert(AuxiliaryPrior(AuxiliaryConfig(width=4), ALPHAS), 8)
     symbols = symbols_of(chain)
     assert chain.encode(symbols)[0] == same.encode(symbols)[0]
     assert chain.id != same.id
 
 
 def test_the_chains_conditionals_are_known():
-    chain = ExactAuxiliary.ar1((0.5, 0.0), 10)
+    chain = IntegerLSTM.ar1((0.5, 0.0), 10)
     state = chain.start(1)
     assert [part.tolist() for part in chain.conditionals(state)] == [[[0, 0]], [[137, 137]]]
     state = chain.push(state, np.array([[14, 14]]))  # 20 units each
@@ -145,7 +145,7 @@ def test_an_item_depends_on_its_number_and_the_seed_only(pair):
 
 
 def test_samples_of_the_chain_have_its_moments():
-    chain = ExactAuxiliary.ar1(ALPHAS, 1)
+    chain = IntegerLSTM.ar1(ALPHAS, 1)
     z = chain.dequantise(chain.sample(4000, 6, seed=0)).double()
     assert torch.allclose(z.square().mean(0), torch.ones(6, 2, dtype=torch.float64), atol=0.1)
     correlation = (z[:, 1:] * z[:, :-1]).mean((0, 1))
@@ -165,7 +165,7 @@ def test_latents_go_to_the_nearest_symbol_and_back(pair):
 def test_another_step_is_another_prior_of_the_same_network(pair):
     exact = pair[1]
     fine = exact.with_step(1)
-    assert fine.sizes == (255, 255) and fine.id == ExactAuxiliary.convert(pair[0], 1).id
+    assert fine.sizes == (255, 255) and fine.id == IntegerLSTM.convert(pair[0], 1).id
     assert exact.with_step(exact.step).id == exact.id
 
 
@@ -179,7 +179,7 @@ def test_golden_integers():
 
 def test_tensors_are_inverted(pair):
     exact = pair[1]
-    again = ExactAuxiliary.from_tensors(exact.tensors())
+    again = IntegerLSTM.from_tensors(exact.tensors())
     assert again.id == exact.id and again.sizes == exact.sizes and again.device.type == "cpu"
 
 
@@ -191,7 +191,7 @@ def test_every_integer_is_in_the_id(pair):
         if name == "structure":
             continue  # its shapes would not fit; the step's part is another test's
         changed[name][index] += -1 if tensor[index] > 0 else 1
-        assert ExactAuxiliary.from_tensors(changed).id != exact.id, name
+        assert IntegerLSTM.from_tensors(changed).id != exact.id, name
 
 
 HOSTILE = [
@@ -216,23 +216,23 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("name", "change"), HOSTILE)
 def test_hostile_tensors_are_refused(name, change):
-    tensors = ExactAuxiliary.convert(network(), 8).tensors()
+    tensors = IntegerLSTM.convert(network(), 8).tensors()
     tensors[name] = change(tensors[name])
     with pytest.raises(CheckpointError, match="exact auxiliary prior"):
-        ExactAuxiliary.from_tensors(tensors)
+        IntegerLSTM.from_tensors(tensors)
 
 
 @pytest.mark.parametrize("name", ["structure", "alphas", "gates.bias", "more"])
 def test_a_tensor_too_few_or_too_many_is_refused(name):
-    tensors = ExactAuxiliary.ar1(ALPHAS, 8).tensors()
+    tensors = IntegerLSTM.ar1(ALPHAS, 8).tensors()
     if tensors.pop(name, None) is None:
         tensors[name] = torch.zeros(1)
     with pytest.raises(CheckpointError, match=r"missing|unknown"):
-        ExactAuxiliary.from_tensors(tensors)
+        IntegerLSTM.from_tensors(tensors)
 
 
 def test_the_largest_integers_stay_in_range():
-    tensors = ExactAuxiliary.convert(network(), 1).tensors()
+    tensors = IntegerLSTM.convert(network(), 1).tensors()
     for name, tensor in tensors.items():
         if name.endswith(("weight", "alphas")):
             tensor.fill_(-(2**15))
@@ -240,7 +240,7 @@ def test_the_largest_integers_stay_in_range():
             tensor.fill_(2**30)
         if name.endswith("shift"):
             tensor.fill_(0)
-    exact = ExactAuxiliary.from_tensors(tensors)
+    exact = IntegerLSTM.from_tensors(tensors)
     symbols = np.random.default_rng(0).integers(0, 255, (20, 3, 2))
     assert np.array_equal(exact.decode(exact.encode(symbols)[0], 20, 3), symbols)
 
@@ -251,19 +251,19 @@ def test_weights_that_no_shift_represents_are_refused(value):
     with torch.no_grad():
         prior.correction.weight[0, 0] = value
     with pytest.raises(TrainingError, match="too large"):
-        ExactAuxiliary.convert(prior, 8)
+        IntegerLSTM.convert(prior, 8)
 
 
 @given(st.binary(max_size=120))
 @settings(max_examples=25)
 def test_hostile_bytes_give_symbols_or_one_error(data):
-    exact = ExactAuxiliary.ar1(ALPHAS, 8)
+    exact = IntegerLSTM.ar1(ALPHAS, 8)
     with suppress(ArchiveError):
         found = exact.decode(data, 6, 4)
         assert found.min() >= 0 and found.max() < exact.size
 
 
-@pytest.mark.parametrize("exact", [fixed(), ExactAuxiliary.ar1(ALPHAS, 5)])
+@pytest.mark.parametrize("exact", [fixed(), IntegerLSTM.ar1(ALPHAS, 5)])
 def test_the_prior_is_the_documented_one(exact):
     symbols = exact.sample(1, 30, seed=8)[0].tolist()
     reader = LatentPrior({name: tensor.tolist() for name, tensor in exact.tensors().items()})

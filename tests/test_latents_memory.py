@@ -2,14 +2,14 @@
 
 import torch
 
-from latentpress.config import GradientMemoryConfig, MovingAverageConfig
-from latentpress.latents.memory import GradientMemory, MovingAverageMemory, build_memory
+from latentpress.config import EMAConfig, LearnedConfig
+from latentpress.latents.code_vectors import EMACodebook, LearnedCodebook, build_memory
 
 
 def test_moving_averages_are_the_equations_with_their_bias_removed() -> None:
     torch.manual_seed(0)
     decay, shape = 0.9, (1, 4, 3)
-    memory = MovingAverageMemory(MovingAverageConfig(decay=decay), shape)
+    memory = EMACodebook(EMAConfig(decay=decay), shape)
     big_n, m = torch.zeros(1, 4, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
     for step in range(1, 30):
         counts = torch.randint(1, 9, (1, 4)).float()
@@ -24,14 +24,14 @@ def test_moving_averages_are_the_equations_with_their_bias_removed() -> None:
 
 
 def test_a_constant_input_is_reached_at_once_and_kept() -> None:
-    memory = MovingAverageMemory(MovingAverageConfig(), (1, 2, 2))
+    memory = EMACodebook(EMAConfig(), (1, 2, 2))
     for _ in range(3):
         memory.learn(torch.full((1, 2), 5.0), torch.full((1, 2, 2), 35.0))
         torch.testing.assert_close(memory.vectors, torch.full((1, 2, 2), 7.0))
 
 
 def test_an_unused_code_stays_where_it_is_however_long() -> None:
-    memory = MovingAverageMemory(MovingAverageConfig(decay=0.01), (1, 2, 2))
+    memory = EMACodebook(EMAConfig(decay=0.01), (1, 2, 2))
     memory.learn(torch.ones(1, 2), torch.randn(1, 2, 2))
     before = memory.vectors.clone()
     for _ in range(60):  # its averages underflow
@@ -41,7 +41,7 @@ def test_an_unused_code_stays_where_it_is_however_long() -> None:
 
 
 def test_replaced_codes_forget_their_averages() -> None:
-    memory = MovingAverageMemory(MovingAverageConfig(), (1, 2, 1))
+    memory = EMACodebook(EMAConfig(), (1, 2, 1))
     memory.learn(torch.full((1, 2), 100.0), torch.full((1, 2, 1), 100.0))
     memory.replace(torch.tensor([[True, False]]), torch.full((1, 2, 1), 5.0))
     assert memory.vectors.flatten().tolist() == [5.0, 1.0]
@@ -50,8 +50,8 @@ def test_replaced_codes_forget_their_averages() -> None:
 
 
 def test_the_gradient_memory_moves_by_its_own_loss_only() -> None:
-    memory = build_memory(GradientMemoryConfig(weight=0.5), (1, 2, 3))
-    assert isinstance(memory, GradientMemory)
+    memory = build_memory(LearnedConfig(weight=0.5), (1, 2, 3))
+    assert isinstance(memory, LearnedCodebook)
     z = torch.randn(4, 3, requires_grad=True)
     chosen = memory.vectors[0, torch.tensor([0, 0, 0, 0])]
     memory.loss(z, chosen, 12).backward()

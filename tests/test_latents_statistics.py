@@ -38,26 +38,26 @@ def train(codebook: Codebook, rank: int, world: int) -> None:
         codebook.update()
 
 
-def make(revive_below: float) -> Codebook:
-    return Codebook(CodebookConfig(codebook_size=24, code_dim=4, revive_below=revive_below))
+def make(dead_code_threshold: float) -> Codebook:
+    return Codebook(CodebookConfig(codebook_size=24, code_dim=4, dead_code_threshold=dead_code_threshold))
 
 
 def replica(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     torch.manual_seed(rank)  # the replicas disagree on everything they draw
-    for revive_below in (0.0, 0.9):
-        codebook = make(revive_below)
+    for dead_code_threshold in (0.0, 0.9):
+        codebook = make(dead_code_threshold)
         train(codebook, rank, 2)
-        torch.save(codebook.state_dict(), folder / f"{revive_below}-{rank}.pt")
+        torch.save(codebook.state_dict(), folder / f"{dead_code_threshold}-{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_replicas_stay_equal_bit_for_bit_and_learn_from_the_whole_batch(tmp_path: Path) -> None:
     start_processes(replica, args=(tmp_path,), nprocs=2, start_method="spawn")
     states = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt")}
-    for revive_below in (0.0, 0.9):
-        first, second = (states[f"{revive_below}-{rank}"] for rank in (0, 1))
+    for dead_code_threshold in (0.0, 0.9):
+        first, second = (states[f"{dead_code_threshold}-{rank}"] for rank in (0, 1))
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert (states["0.9-0"]["share.weight"] < 0.3).any(), "some codes were revived"
 

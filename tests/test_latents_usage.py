@@ -25,7 +25,7 @@ def test_perplexity_is_the_exponential_of_the_entropy_and_a_mean_over_partitions
 def test_a_collapse_is_warned_of_with_what_to_do() -> None:
     warning = CodeUsage(torch.tensor([[6000, 12] + [0] * 98])).warning
     assert warning is not None
-    assert "2 of 100" in warning and "latents.revive_below" in warning and "\n" not in warning
+    assert "2 of 100" in warning and "latents.dead_code_threshold" in warning and "\n" not in warning
 
 
 @pytest.mark.parametrize("counts", [[100] * 50, [9] + [0] * 99, [0] * 100])

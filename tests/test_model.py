@@ -8,32 +8,30 @@ import torch
 from torch import Tensor
 
 from latentpress.config import (
+    CausalConfig,
     CodebookConfig,
     ConvConfig,
     DiscretizedLogisticConfig,
     GaussianConfig,
-    GridConfig,
     ImageConfig,
     LikelihoodConfig,
-    ModelConfig,
+    VQVAEConfig,
 )
-from latentpress.model import LatentModel, build, to_pixels, to_signal
-from latentpress.model import codebook as module
+from latentpress.model import VQVAE, build, to_pixels, to_signal
+from latentpress.model import vqvae as module
 
 SMALL = ConvConfig(width=32, depths=(0, 1))
 
 
-def small_model(
-    channels: int = 3, likelihood: LikelihoodConfig | None = None, partitions: int = 2
-) -> LatentModel:
+def small_model(channels: int = 3, likelihood: LikelihoodConfig | None = None, partitions: int = 2) -> VQVAE:
     torch.manual_seed(3)
-    config = ModelConfig(
+    config = VQVAEConfig(
         item=ImageConfig(channels=channels),  # pyright: ignore[reportArgumentType]
         encoder=SMALL,
         decoder=SMALL,
-        latents=CodebookConfig(codebook_size=16, code_dim=4, num_partitions=partitions),
+        latents=CodebookConfig(codebook_size=16, code_dim=4, num_codebooks=partitions),
         likelihood=likelihood or GaussianConfig(),
-        prior=GridConfig(width=8, depth=1),
+        prior=CausalConfig(width=8, depth=1),
     )
     model = build(config)
     model.latents(model.encoder(to_signal(torch.from_numpy(noise(8, 32, 32, channels))).permute(0, 3, 1, 2)))

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from delta_parts import IMAGES, TEXTS, jolted, lengths_mask
+from latentpress.autoregressive.sequence import CODES
 from latentpress.config import (
-    CommittedModelConfig,
+    DeltaVAEConfig,
     ImageConfig,
     MeanBoundConfig,
     PlainGaussianConfig,
@@ -19,27 +20,26 @@ from latentpress.config import (
 )
 from latentpress.data.symbols import SymbolBatch
 from latentpress.errors import CheckpointError, ConfigError
-from latentpress.grid.sequence import CODES
-from latentpress.model import CommittedModel, LatentModel, load
+from latentpress.model import VQVAE, DeltaVAE, load
 from latentpress.train.committed import make_exact
 
 ALONE = replace(TEXTS, latents=None, auxiliary=None)
 RECURRENT = replace(IMAGES, encoder=RecurrentEncoderConfig(stride=3, width=6, embedding=4))
 
 
-def model_of(config: CommittedModelConfig) -> CommittedModel:
+def model_of(config: DeltaVAEConfig) -> DeltaVAE:
     torch.manual_seed(0)
-    return jolted(CommittedModel(config), size=0.1).eval()
+    return jolted(DeltaVAE(config), size=0.1).eval()
 
 
-def items_of(config: CommittedModelConfig, count: int = 3) -> torch.Tensor:
+def items_of(config: DeltaVAEConfig, count: int = 3) -> torch.Tensor:
     size = (5, 4, 1) if config.item.kind == "image" else (13, 1)
     drawn = np.random.default_rng(0).integers(0, 256, (count, *size), dtype=np.uint8)
     return torch.from_numpy(drawn)
 
 
 @pytest.mark.parametrize("config", [IMAGES, TEXTS, RECURRENT])
-def test_the_parts_fit(config: CommittedModelConfig):
+def test_the_parts_fit(config: DeltaVAEConfig):
     model, items = model_of(config), items_of(config)
     elbo = model.elbo(items.long())
     steps = -(-items.shape[1] // model.hop[0])
@@ -99,11 +99,11 @@ def test_the_decoder_alone_has_an_elbo_too():
 
 
 @pytest.mark.parametrize("config", [IMAGES, TEXTS, RECURRENT, ALONE])
-def test_a_folder_restores_the_model(config: CommittedModelConfig, tmp_path: Path):
+def test_a_folder_restores_the_model(config: DeltaVAEConfig, tmp_path: Path):
     model, items = model_of(config), items_of(config)
     model.save_pretrained(tmp_path, card="# A card")
-    again = CommittedModel.from_pretrained(tmp_path, "cpu")
-    assert again.config == config and isinstance(load(tmp_path, "cpu"), CommittedModel)
+    again = DeltaVAE.from_pretrained(tmp_path, "cpu")
+    assert again.config == config and isinstance(load(tmp_path, "cpu"), DeltaVAE)
     state = again.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     steps = -(-items.shape[1] // model.hop[0])
@@ -114,11 +114,11 @@ def test_a_folder_restores_the_model(config: CommittedModelConfig, tmp_path: Pat
         z = torch.randn(2, 3, config.latents.channels)
         assert torch.equal(again.auxiliary.nll_nats(z), model.auxiliary.nll_nats(z))
     with pytest.raises(CheckpointError, match="another kind"):
-        LatentModel.from_pretrained(tmp_path, "cpu")
+        VQVAE.from_pretrained(tmp_path, "cpu")
 
 
 @pytest.mark.parametrize("config", [IMAGES, TEXTS, ALONE])
-def test_exact_forms_are_the_same_each_time_and_fit(config: CommittedModelConfig):
+def test_exact_forms_are_the_same_each_time_and_fit(config: DeltaVAEConfig):
     batches = [SymbolBatch(items_of(config, 9))]
     ids = set()
     for seed in range(2):
@@ -171,14 +171,14 @@ def test_items_that_do_not_fit_are_refused():
 
 def test_images_need_a_size():
     with pytest.raises(ConfigError, match=r"model\.item\.size"):
-        CommittedModel(replace(IMAGES, item=ImageConfig(channels=1)))
+        DeltaVAE(replace(IMAGES, item=ImageConfig(channels=1)))
 
 
 def test_making_a_model_with_an_auxiliary_prior_gives_the_others_the_same_weights():
     torch.manual_seed(0)
-    beside = CommittedModel(IMAGES)
+    beside = DeltaVAE(IMAGES)
     torch.manual_seed(0)
-    alone = CommittedModel(replace(IMAGES, auxiliary=None))
+    alone = DeltaVAE(replace(IMAGES, auxiliary=None))
     state = beside.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in alone.state_dict().items())
     assert PlainGaussianConfig().alphas == (0.0,)

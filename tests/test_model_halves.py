@@ -15,11 +15,11 @@ from safetensors.numpy import load_file
 
 from halves_parts import codebook_model, committed_model, images
 from latentpress.cli import main
-from latentpress.config import CommittedModelConfig, ModelConfig, RunConfig
+from latentpress.config import DeltaVAEConfig, RunConfig, VQVAEConfig
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError, MissingPartError
 from latentpress.generate import generate, generate_delta
 from latentpress.items.image import write_png
-from latentpress.model import AnyModel, CommittedModel, LatentModel, build, load, split_model
+from latentpress.model import VQVAE, AnyModel, DeltaVAE, build, load, split_model
 from latentpress.press import compress, decode_archive, encode_archive, inspect_archive, verify_archive
 
 MAKERS = {"codebook": codebook_model, "committed": committed_model}
@@ -97,14 +97,14 @@ def test_the_decoder_half_restores_lossless_archives(whole: AnyModel, folder: Pa
 
 def test_the_decoder_half_draws_what_the_whole_draws(whole: AnyModel, folder: Path) -> None:
     decoder, encoder = load(folder / "decoder", "cpu"), load(folder / "encoder", "cpu")
-    if isinstance(whole, LatentModel):
-        assert isinstance(decoder, LatentModel) and isinstance(encoder, LatentModel)
+    if isinstance(whole, VQVAE):
+        assert isinstance(decoder, VQVAE) and isinstance(encoder, VQVAE)
         drawn = generate(decoder, 2, size=(8, 8))
         np.testing.assert_array_equal(drawn, generate(whole, 2, size=(8, 8)))
         with pytest.raises(MissingPartError, match="has no decoder"):
             generate(encoder, 1, size=(8, 8))
     else:
-        assert isinstance(decoder, CommittedModel) and isinstance(encoder, CommittedModel)
+        assert isinstance(decoder, DeltaVAE) and isinstance(encoder, DeltaVAE)
         np.testing.assert_array_equal(generate_delta(decoder, 2), generate_delta(whole, 2))
         with pytest.raises(MissingPartError, match="has no decoder"):
             generate_delta(encoder, 1)
@@ -140,14 +140,14 @@ def test_halves_are_not_parted_and_not_trained(whole: AnyModel) -> None:
 
 def test_a_decoder_alone_has_no_halves() -> None:
     with pytest.raises(LatentpressError, match="no halves"):
-        split_model(build(CommittedModelConfig(latents=None)))
+        split_model(build(DeltaVAEConfig(latents=None)))
     with pytest.raises(ConfigError, match="half"):
-        CommittedModelConfig(latents=None, half="decoder")
+        DeltaVAEConfig(latents=None, half="decoder")
     for wrong in ("ab", "x" * 32):
         with pytest.raises(ConfigError, match="decoder_id"):
-            CommittedModelConfig(half="encoder", decoder_id=wrong)
+            DeltaVAEConfig(half="encoder", decoder_id=wrong)
     with pytest.raises(ConfigError, match="decoder_id"):
-        CommittedModelConfig(half="decoder", decoder_id="0" * 32)
+        DeltaVAEConfig(half="decoder", decoder_id="0" * 32)
 
 
 def test_tensors_of_the_other_half_are_refused(whole: AnyModel, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_the_verb(whole: AnyModel, folder: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_model_without_exact_forms_is_parted_too() -> None:
     config = replace(codebook_model().config, prior=None, pixels=None)
-    assert isinstance(config, ModelConfig)
+    assert isinstance(config, VQVAEConfig)
     halves = split_model(build(config).eval())
     archive = encode_archive(halves.encoder, named(images()))
     assert len(dict(decode_archive(archive, halves.decoder))) == len(images())

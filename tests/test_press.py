@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentpress.autoregressive import CausalNetwork, Conditioning, IntegerNetwork, streams
 from latentpress.cli import main
 from latentpress.coding import Archive, Mode
-from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig
+from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, VQVAEConfig
 from latentpress.data.sources import ItemRef, Skipped, Source
 from latentpress.errors import ArchiveError, ItemError, LatentpressError, UnsafePathError, WrongModelError
-from latentpress.grid import Context, ExactGrid, GridNetwork, streams
 from latentpress.items.image import read_image, write_png
 from latentpress.press import (
     compress,
@@ -35,8 +35,8 @@ READER = runpy.run_path(str(HERE / "lpz_reader.py"))["Reader"]
 def chain_prior(partitions=1, classes=0, slope=0.25):
     """A prior that expects every code to be the one before it in its row plus 1, by weights that are set."""
     size = 32 * partitions
-    config = GridConfig(width=size, depth=1, reach=1, dilations=(1,), embedding=size, head_width=32)
-    network = GridNetwork(config, (32,) * partitions, 2, num_classes=classes)
+    config = CausalConfig(width=size, depth=1, radius=1, dilations=(1,), embedding=size, head_width=32)
+    network = CausalNetwork(config, (32,) * partitions, 2, num_classes=classes)
     distance = (torch.arange(32)[:, None] - torch.arange(32) - 1) % 32
     with torch.no_grad():
         for parameter in network.parameters():
@@ -49,7 +49,7 @@ def chain_prior(partitions=1, classes=0, slope=0.25):
         if classes:
             network.input.context.classes.weight[:, 0] = 0.1 * torch.arange(classes + 1)
     codes = torch.randint(32, (4, 8, 8, partitions), generator=torch.Generator().manual_seed(0))
-    return ExactGrid.convert(network, codes)
+    return IntegerNetwork.convert(network, codes)
 
 
 @dataclass
@@ -58,18 +58,18 @@ class BlockMeans:
 
     partitions: int = 1
     labels: tuple[str, ...] = ()
-    exact_prior: ExactGrid | None = None
+    exact_prior: IntegerNetwork | None = None
     codebook_id: bytes = b"block-means-0001"
     draws: bool = False
     encoded: list = field(default_factory=list)
 
     @property
     def config(self):
-        return ModelConfig(
-            latents=CodebookConfig(codebook_size=32, num_partitions=self.partitions),
+        return VQVAEConfig(
+            latents=CodebookConfig(codebook_size=32, num_codebooks=self.partitions),
             encoder=ConvConfig(strides=(4,), depths=(0,)),
             decoder=ConvConfig(strides=(4,), depths=(0,)),
-            prior=GridConfig(class_conditional=bool(self.labels)),
+            prior=CausalConfig(class_conditional=bool(self.labels)),
             labels=self.labels,
         )
 
@@ -157,10 +157,10 @@ def test_restoring_gives_what_the_codec_gives(partitions, prior):
 class LanesOfChain:
     """The chain prior as the format page's reader asks for it."""
 
-    prior: ExactGrid
+    prior: IntegerNetwork
 
     def __init__(self, shape, lanes):
-        self.state = self.prior.start(lanes, shape, Context(labels=torch.tensor([-1] * lanes)))
+        self.state = self.prior.start(lanes, shape, Conditioning(labels=torch.tensor([-1] * lanes)))
 
     def logits(self):
         return self.prior.member_logits(self.state).tolist()
@@ -238,11 +238,13 @@ def test_items_go_through_the_codec_in_batches_of_one_size():
 def test_with_the_real_prior():
     torch.manual_seed(0)
     model = codec(2, prior=False)
-    network = GridNetwork(GridConfig(width=8, depth=1, reach=2), sizes=(32, 32), dims=2)
+    network = CausalNetwork(CausalConfig(width=8, depth=1, radius=2), sizes=(32, 32), dims=2)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    model.exact_prior = ExactGrid.convert(network, model.encode(np.stack([picture(i) for i in range(8)])))
+    model.exact_prior = IntegerNetwork.convert(
+        network, model.encode(np.stack([picture(i) for i in range(8)]))
+    )
     images = {f"{i}.png": picture(i, 20, 24) for i in range(3)}
     out = io.BytesIO()
     summary = compress(model, source(images), out)

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitsback_parts import HEIGHT, WIDTH, dim, images, noise, pictures, prose, source, texts, words
+from latentpress.autoregressive.network import Conditioning
 from latentpress.coding import Archive, Mode, Part, inspect_archive
-from latentpress.coding.columns import pack
+from latentpress.coding.metadata import pack
 from latentpress.config import RecurrentEncoderConfig
 from latentpress.errors import ArchiveError, ItemError, LatentpressError, MissingPartError, WrongModelError
-from latentpress.grid.network import Context
-from latentpress.model import CommittedModel, split_model
+from latentpress.model import DeltaVAE, split_model
 from latentpress.press import bitsback, compress, decode_archive, decompress, verify_archive
 from latentpress.press.bitsback import ChainCoder
 from lossless_parts import lossless_codec
@@ -215,14 +215,14 @@ def test_bits_back_is_lossless_and_needs_all_of_a_delta_vae():
         press(pictures(), images(), lossless=False)
     with pytest.raises(LatentpressError, match="delta-VAE"):
         press(lossless_codec(1), images())
-    without = CommittedModel(pictures().config).eval()
+    without = DeltaVAE(pictures().config).eval()
     without.exact_decoder, without.exact_prior = pictures().exact_decoder, pictures().exact_prior
     with pytest.raises(LatentpressError, match="all exact forms"):
         press(without, images())
-    alone = CommittedModel(replace(pictures().config, latents=None, auxiliary=None)).eval()
+    alone = DeltaVAE(replace(pictures().config, latents=None, auxiliary=None)).eval()
     with pytest.raises(LatentpressError, match="the latents of a delta-VAE"):
         press(alone, images())
-    recurrent = CommittedModel(replace(pictures().config, encoder=RecurrentEncoderConfig())).eval()
+    recurrent = DeltaVAE(replace(pictures().config, encoder=RecurrentEncoderConfig())).eval()
     with pytest.raises(LatentpressError, match="kind=anticausal"):
         press(recurrent, images())
 
@@ -252,7 +252,7 @@ def test_half_a_model_says_what_it_lacks():
 @pytest.mark.parametrize("part", ["encoder", "prior", "pixels"])
 def test_the_wrong_model_is_told_which_is_needed(part):
     data = press(pictures(), images(), model_name="digits")[0]
-    other = CommittedModel(pictures().config).eval()
+    other = DeltaVAE(pictures().config).eval()
     for name in ("exact_encoder", "exact_prior", "exact_decoder"):
         setattr(other, name, getattr(pictures(), name))
     if part == "encoder":
@@ -268,7 +268,7 @@ def test_the_wrong_model_is_told_which_is_needed(part):
 def test_a_model_folder_keeps_the_exact_encoder(tmp_path):
     data = press(pictures(), images())[0]
     pictures().save_pretrained(tmp_path)
-    again = CommittedModel.from_pretrained(tmp_path, device="cpu")
+    again = DeltaVAE.from_pretrained(tmp_path, device="cpu")
     assert again.encoder_id == pictures().encoder_id
     assert_same(restored(data, again), images())
 
@@ -299,7 +299,7 @@ class Rows:
         exact = model.exact_decoder
         codes = model.on_grid(torch.tensor(integers)[None] + 127)
         self.network = exact.network
-        self.state = exact.network.start(1, shape, Context(exact.context(codes, shape).map))
+        self.state = exact.network.start(1, shape, Conditioning(exact.context(codes, shape).map))
 
     def logits(self):
         return self.network.member_logits(self.state)[0].tolist()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from latentpress.autoregressive.streams import Stream
 from latentpress.coding import Archive, Mode, Part
 from latentpress.coding.layout import BlockLayout, Segment
 from latentpress.errors import ArchiveError
-from latentpress.grid.streams import Stream
-from latentpress.latents import ExactAuxiliary
+from latentpress.latents import IntegerLSTM
 from latentpress.press import compress, decode_archive
 from latentpress.press.blocks import BlockEncoder, decode_lanes, encode_lanes
 from test_latents_exact_auxiliary import fixed
@@ -62,7 +62,7 @@ class DrawnCodec(TextCodec):
 
 
 def test_archives_with_such_codes_come_back():
-    prior = ExactAuxiliary.ar1((0.9,), 18)
+    prior = IntegerLSTM.ar1((0.9,), 18)
     model, files = DrawnCodec(prior, byte_decoder(True), prior.sizes), texts()
     out = io.BytesIO()
     compress(model, source(files), out)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from latentpress.autoregressive import CausalNetwork, Conditioning, IntegerNetwork
+from latentpress.autoregressive.streams import Stream
 from latentpress.coding import Archive, Mode, Part
-from latentpress.coding.columns import pack
+from latentpress.coding.metadata import pack
 from latentpress.coding.records import MAX_SIDE
-from latentpress.config import GridConfig
+from latentpress.config import CausalConfig
 from latentpress.errors import ArchiveError, LatentpressError, WrongModelError
-from latentpress.grid import Context, ExactGrid, GridNetwork
-from latentpress.grid.streams import Stream
-from latentpress.items.differences import to_differences
+from latentpress.items.differences import to_residuals
 from latentpress.items.webp import pack_webp
 from latentpress.press import compress, decode_archive, decompress, inspect_archive, pixels, verify_archive
 from latentpress.press.blocks import _encode_parallel, decode_lanes, encode_lanes
@@ -101,7 +101,7 @@ def test_an_item_of_several_bands_may_be_stored_whole(small_blocks):
 
 def test_pixels_may_be_coded_as_they_are():
     model = replace(lossless_codec(), differences=False)
-    images = {f"{i}.png": to_differences(dim(i, 12, 12)) for i in range(6)}  # small values suit it
+    images = {f"{i}.png": to_residuals(dim(i, 12, 12)) for i in range(6)}  # small values suit it
     data, summary = press(model, images)
     assert_restored(data, model, images)
     archive = Archive(io.BytesIO(data))
@@ -209,9 +209,11 @@ def test_inspection_tells_the_forms():
 
 def test_lanes_of_unequal_members_are_inverted():
     """Both directions go position by position, member by member, lane by lane."""
-    config = GridConfig(width=8, depth=1, reach=1, dilations=(1,), embedding=4, head_width=8)
-    network = GridNetwork(config, (5, 9), 2)
-    exact = ExactGrid(drawn(ExactGrid.convert(network, torch.zeros(1, 2, 2, 2).long()).tensors(), 3))
+    config = CausalConfig(width=8, depth=1, radius=1, dilations=(1,), embedding=4, head_width=8)
+    network = CausalNetwork(config, (5, 9), 2)
+    exact = IntegerNetwork(
+        drawn(IntegerNetwork.convert(network, torch.zeros(1, 2, 2, 2).long()).tensors(), 3)
+    )
     symbols = [np.abs(integers((6, lanes, 2), lanes, 4).numpy()) for lanes in (1, 3)]
     plain = [Stream((2, 3), block.shape[1], symbols=block) for block in symbols]
     coded = encode_lanes(exact, plain)
@@ -247,18 +249,18 @@ def test_a_reader_made_from_the_format_page_reads_the_same_pixels(use_codes):
     images = items()
 
     def prior(shape, lanes):
-        return Lanes(model.exact_prior, shape, lanes, Context())
+        return Lanes(model.exact_prior, shape, lanes, Conditioning())
 
     def network(shape, bands):
         exact = model.exact_pixels
         if exact.upsampler is None:
-            return Lanes(exact.network, shape, len(bands), Context())
+            return Lanes(exact.network, shape, len(bands), Conditioning())
         maps = []
         for codes, extents, first in bands:
             grid = [-(-extent // 4) for extent in extents]
             whole = exact.context(torch.tensor(codes).view(1, *grid, -1), extents).map
             maps.append(whole[0, :, first : first + shape[0]])
-        return Lanes(exact.network, shape, len(bands), Context(torch.stack(maps)))
+        return Lanes(exact.network, shape, len(bands), Conditioning(torch.stack(maps)))
 
     found = READER(press(model, images)[0]).pixels(prior, network)
     for name, image in images.items():

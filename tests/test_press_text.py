@@ -15,13 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentpress.autoregressive import Conditioning
 from latentpress.cli import main
 from latentpress.coding import Archive, Mode, Part
-from latentpress.coding.columns import pack
 from latentpress.coding.layout import TEXT_SEGMENT
+from latentpress.coding.metadata import pack
 from latentpress.data.sources import Skipped
 from latentpress.errors import ArchiveError, ItemError, LatentpressError, UnsafePathError, WrongModelError
-from latentpress.grid import Context
 from latentpress.items.text import pack_text
 from latentpress.press import (
     compress,
@@ -237,17 +237,17 @@ def test_a_reader_made_from_the_format_page_reads_the_same_bytes(use_codes):
     model, files = text_codec(use_codes), {**texts(), "model/long": after_a(8, 17_000)}
 
     def prior(shape, lanes):
-        return Lanes(model.exact_prior, shape, lanes, Context())
+        return Lanes(model.exact_prior, shape, lanes, Conditioning())
 
     def network(shape, bands):
         exact = model.exact_pixels
         if exact.upsampler is None:
-            return Lanes(exact.network, shape, len(bands), Context())
+            return Lanes(exact.network, shape, len(bands), Conditioning())
         maps = []
         for codes, extents, first in bands:
             whole = exact.context(torch.tensor(codes).view(1, -1, 1), extents).map
             maps.append(whole[0, :, first : first + shape[0]])
-        return Lanes(exact.network, shape, len(bands), Context(torch.stack(maps)))
+        return Lanes(exact.network, shape, len(bands), Conditioning(torch.stack(maps)))
 
     found = READER(press(model, files)[0]).pixels(prior, network)
     assert {name: bytes(byte for (byte,) in symbols) for name, symbols in found.items()} == files

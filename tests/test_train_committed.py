@@ -12,14 +12,14 @@ from delta_parts import IMAGES, STAGE, TEXTS, jolted, lengths_mask
 from latentpress.config import (
     AnnealedObjectiveConfig,
     BetaObjectiveConfig,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     FreeBitsObjectiveConfig,
     PlainGaussianConfig,
 )
 from latentpress.data.symbols import SymbolBatch
-from latentpress.latents.committed import AR1Latents
-from latentpress.model import CommittedModel
-from latentpress.train.committed import AuxiliaryStage, CommittedStage
+from latentpress.latents.gaussian import AR1Latents
+from latentpress.model import DeltaVAE
+from latentpress.train.committed import AuxiliaryStage, DeltaVAEStage
 
 PLAIN = replace(TEXTS, latents=PlainGaussianConfig(), auxiliary=None)
 
@@ -44,17 +44,17 @@ def images() -> SymbolBatch:
     return SymbolBatch(torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 5, 4, 1), np.uint8)))
 
 
-def stage_of(config: CommittedModelConfig, batch: SymbolBatch) -> CommittedStage:
+def stage_of(config: DeltaVAEConfig, batch: SymbolBatch) -> DeltaVAEStage:
     torch.manual_seed(0)
-    return CommittedStage(jolted(CommittedModel(config), size=0.2), STAGE, Fixed(batch))
+    return DeltaVAEStage(jolted(DeltaVAE(config), size=0.2), STAGE, Fixed(batch))
 
 
-def value(stage: CommittedStage, batch: SymbolBatch, progress: float = 0.5) -> float:
+def value(stage: DeltaVAEStage, batch: SymbolBatch, progress: float = 0.5) -> float:
     torch.manual_seed(1)
     return stage.loss(batch, progress).total.item()
 
 
-def parts(stage: CommittedStage, batch: SymbolBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def parts(stage: DeltaVAEStage, batch: SymbolBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """-log p(x | z) and KL of every item, for the draw that `value` sees."""
     torch.manual_seed(1)
     elbo = stage.model.elbo(batch.symbols.long(), batch.mask)
@@ -62,9 +62,7 @@ def parts(stage: CommittedStage, batch: SymbolBatch) -> tuple[torch.Tensor, torc
 
 
 @pytest.mark.parametrize(("config", "batch", "dims"), [(IMAGES, images(), 80), (TEXTS, texts(), 24)])
-def test_the_loss_is_the_negative_elbo_of_a_dimension(
-    config: CommittedModelConfig, batch: SymbolBatch, dims: int
-):
+def test_the_loss_is_the_negative_elbo_of_a_dimension(config: DeltaVAEConfig, batch: SymbolBatch, dims: int):
     stage = stage_of(replace(config, auxiliary=None), batch)
     nll, kl = parts(stage, batch)
     assert batch.dims == dims
@@ -153,9 +151,9 @@ def test_every_item_has_the_floor_of_its_own_length():
 
 
 @pytest.mark.parametrize(("config", "batch"), [(IMAGES, images()), (TEXTS, texts())])
-def test_the_refit_moves_the_auxiliary_prior_alone(config: CommittedModelConfig, batch: SymbolBatch):
+def test_the_refit_moves_the_auxiliary_prior_alone(config: DeltaVAEConfig, batch: SymbolBatch):
     torch.manual_seed(0)
-    model = jolted(CommittedModel(config), size=0.2)
+    model = jolted(DeltaVAE(config), size=0.2)
     stage = AuxiliaryStage(model, STAGE, Fixed(batch))
     loss = stage.loss(batch, 0.5)
     loss.total.backward()
@@ -183,5 +181,5 @@ def test_the_exact_decoder_is_made_once_and_of_the_finished_weights():
     AuxiliaryStage(model, STAGE, Fixed(SymbolBatch(batch.symbols.flip(1)))).finish()
     assert model.pixels_id == first != bytes(16)
     jolted(model, size=0.2)
-    CommittedStage(model, STAGE, Fixed(batch)).finish()
+    DeltaVAEStage(model, STAGE, Fixed(batch)).finish()
     assert model.pixels_id != first

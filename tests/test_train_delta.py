@@ -13,20 +13,20 @@ import torch
 from delta_parts import IMAGES, TEXTS, image_pool, run_config, text_pool
 from latentpress.config import (
     AuxiliaryConfig,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     FreeBitsObjectiveConfig,
     ImageConfig,
-    ModelConfig,
     PlainGaussianConfig,
     RecurrentEncoderConfig,
     SequenceDecoderConfig,
+    VQVAEConfig,
 )
 from latentpress.data.loading import Pool, load_pool
 from latentpress.data.sources import array_source
 from latentpress.data.windows import TextPool
 from latentpress.errors import ConfigError, TrainingError
-from latentpress.latents.committed import AR1Latents
-from latentpress.model import CommittedModel
+from latentpress.latents.gaussian import AR1Latents
+from latentpress.model import DeltaVAE
 from latentpress.train import Progress, run
 from latentpress.train.plan import plan_stages
 from test_data_windows import pool_of
@@ -37,7 +37,7 @@ POOLS: dict[str, Pool | TextPool] = {"images": image_pool(), "texts": text_pool(
 STEPS = 40
 
 
-def trained(kind: str, folder: Path, model: CommittedModelConfig | None = None, **options):
+def trained(kind: str, folder: Path, model: DeltaVAEConfig | None = None, **options):
     config = run_config(model or MODELS[kind])
     return run(config, POOLS[kind], folder, **{"steps": STEPS, "device": "cpu", **options})
 
@@ -54,7 +54,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def of(model: CommittedModel, *parts: str) -> dict[str, torch.Tensor]:
+def of(model: DeltaVAE, *parts: str) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if name.split(".")[0] in parts}
 
 
@@ -79,7 +79,7 @@ def test_the_elbo_improves_and_the_rate_is_committed(whole):
 
 def test_the_folder_holds_the_model(whole):
     kind, result, _ = whole
-    model = CommittedModel.from_pretrained(result.folder, "cpu")
+    model = DeltaVAE.from_pretrained(result.folder, "cpu")
     assert same(model.state_dict(), result.model.state_dict()) and any(model.pixels_id)
     assert model.pixels_id == result.model.pixels_id and model.config == MODELS[kind]
     lines = [json.loads(line) for line in (result.folder / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -108,16 +108,16 @@ def test_a_kill_before_the_model_is_written_costs_no_bit(
 ):
     """All steps are done and saved; only what comes after them is to be done again."""
     kind, result, _ = whole
-    save = CommittedModel.save_pretrained
+    save = DeltaVAE.save_pretrained
     calls = iter(["codec", "prior"])
 
-    def killed(model: CommittedModel, folder: Path, *, card: str = "") -> None:
+    def killed(model: DeltaVAE, folder: Path, *, card: str = "") -> None:
         if next(calls) == stage:
             raise SystemExit
         save(model, folder, card=card)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(CommittedModel, "save_pretrained", killed)
+        patch.setattr(DeltaVAE, "save_pretrained", killed)
         trained(kind, tmp_path)
     torch.manual_seed(99)
     trained(kind, tmp_path)
@@ -168,7 +168,7 @@ def test_a_refit_changes_the_auxiliary_prior_alone(whole, tmp_path: Path):
     parts = ("encoder", "latents", "decoder")
     assert same(of(before, *parts), of(after, *parts)) and before.pixels_id == after.pixels_id
     assert after.config.auxiliary.width == 9 and not same(of(before, "auxiliary"), of(after, "auxiliary"))
-    loaded = CommittedModel.from_pretrained(tmp_path, "cpu")
+    loaded = DeltaVAE.from_pretrained(tmp_path, "cpu")
     assert same(loaded.state_dict(), after.state_dict()) and loaded.pixels_id == before.pixels_id
 
 
@@ -204,7 +204,7 @@ def test_a_decoder_alone_has_one_stage(kind: str, tmp_path: Path):
     alone = replace(MODELS[kind], latents=None, auxiliary=None)
     result = trained(kind, tmp_path, alone, steps=6)
     assert result.figures.keys() == {"bits_per_dim"} and any(result.model.pixels_id)
-    assert CommittedModel.from_pretrained(tmp_path, "cpu").pixels_id == result.model.pixels_id
+    assert DeltaVAE.from_pretrained(tmp_path, "cpu").pixels_id == result.model.pixels_id
     assert "decoder alone" in (tmp_path / "README.md").read_text()
 
 
@@ -235,7 +235,7 @@ def test_stages_that_there_are_not_are_refused():
     [
         ("texts", IMAGES, "one of images, and the items are others"),
         ("images", TEXTS, "one of texts, and the items are others"),
-        ("texts", ModelConfig(), "one of images, and the items are others"),
+        ("texts", VQVAEConfig(), "one of images, and the items are others"),
         ("images", replace(IMAGES, item=ImageConfig(channels=1, size=(4, 5))), "one size, here 4 x 5"),
         ("images", replace(IMAGES, item=ImageConfig(channels=1)), "one size"),
         ("images", replace(IMAGES, item=ImageConfig(channels=3, size=(5, 4))), "1 channels and the model 3"),

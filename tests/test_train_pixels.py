@@ -8,29 +8,29 @@ import pytest
 import torch
 
 from latentpress.config import (
+    CausalConfig,
     CodebookConfig,
     ConvConfig,
-    GridConfig,
-    ModelConfig,
     PixelsConfig,
     RunConfig,
     StageConfig,
+    VQVAEConfig,
 )
 from latentpress.data.batches import Batches
 from latentpress.data.loading import Pool, load_pool
 from latentpress.data.sources import array_source
 from latentpress.errors import CheckpointError, ConfigError, TrainingError
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from latentpress.press import decode_archive, encode_archive
 from latentpress.train import Progress, TrainResult, run
 from latentpress.train.plan import STAGES, plan_stages
 
 CONV = ConvConfig(width=32, depths=(0, 1))
-PRIOR = GridConfig(width=8, depth=1, reach=2, dilations=(1,), embedding=4, head_width=8)
+PRIOR = CausalConfig(width=8, depth=1, radius=2, dilations=(1,), embedding=4, head_width=8)
 PIXELS = PixelsConfig(
     width=8,
     depth=1,
-    reach=2,
+    radius=2,
     dilations=(1,),
     embedding=12,
     head_width=16,
@@ -39,7 +39,7 @@ PIXELS = PixelsConfig(
     map_channels=4,
 )
 LATENTS = CodebookConfig(codebook_size=16, code_dim=4)
-MODEL = ModelConfig(encoder=CONV, decoder=CONV, latents=LATENTS, prior=PRIOR, pixels=PIXELS)
+MODEL = VQVAEConfig(encoder=CONV, decoder=CONV, latents=LATENTS, prior=PRIOR, pixels=PIXELS)
 STAGE = StageConfig(batch_size=8, warmup=2, learning_rate=1e-2, average_decay=0.9)
 CONFIG = RunConfig(model=MODEL, codec=STAGE, prior=STAGE, decoder=STAGE, codec_share=0.5, decoder_share=0.5)
 
@@ -63,7 +63,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def of(model: LatentModel, *parts: str) -> dict[str, torch.Tensor]:
+def of(model: VQVAE, *parts: str) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if name.split(".")[0] in parts}
 
 
@@ -77,7 +77,7 @@ def test_all_stages_in_one_command(trained: tuple[TrainResult, list[Progress]], 
     bits = [p.figures["pixel_bits_per_dim"] for p in seen if "pixel_bits_per_dim" in p.figures]
     assert bits[-1] < bits[0] - 0.5 and {"pixel_bits_per_dim", "bits_per_code"} <= result.figures.keys()
     assert result.finished and result.steps == 80
-    model = LatentModel.from_pretrained(result.folder, "cpu")
+    model = VQVAE.from_pretrained(result.folder, "cpu")
     assert any(model.prior_id) and any(model.pixels_id) and model.pixels_id == result.model.pixels_id
     images = {f"{i}.png": pool[i] for i in range(4)}
     restored = dict(decode_archive(encode_archive(model, images, lossless=True), model))
@@ -110,7 +110,7 @@ def test_the_decoder_alone_keeps_all_else(pool: Pool, tmp_path: Path) -> None:
     again = run(CONFIG, pool, tmp_path, steps=6, seed=1, device="cpu", stages=("prior",)).model
     assert again.pixels_id == after.pixels_id and again.prior_id != after.prior_id
     assert same(of(after, "pixels"), of(again, "pixels"))
-    assert LatentModel.from_pretrained(tmp_path, "cpu").pixels_id == after.pixels_id
+    assert VQVAE.from_pretrained(tmp_path, "cpu").pixels_id == after.pixels_id
 
 
 def test_a_stage_alone_is_continued_with_what_others_left(pool: Pool, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from latentpress.config import GridConfig, ImageConfig, ModelConfig
+from latentpress.config import CausalConfig, ImageConfig, VQVAEConfig
 from latentpress.data.loading import Pool, load_pool
 from latentpress.data.sources import array_source
 from latentpress.errors import TrainingError
@@ -46,9 +46,9 @@ def test_the_digest_tells_data_sets_apart():
 
 def test_items_that_do_not_fit_are_refused_with_advice():
     with pytest.raises(TrainingError, match=r"model\.item\.channels=1"):
-        check_pool(pool_of(3, channels=1), ModelConfig())
-    conditional = ModelConfig(
-        item=ImageConfig(channels=3), prior=GridConfig(class_conditional=True), labels=("a",)
+        check_pool(pool_of(3, channels=1), VQVAEConfig())
+    conditional = VQVAEConfig(
+        item=ImageConfig(channels=3), prior=CausalConfig(class_conditional=True), labels=("a",)
     )
     with pytest.raises(TrainingError, match="labels"):
         check_pool(pool_of(3), conditional)

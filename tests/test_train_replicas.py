@@ -14,15 +14,15 @@ REPLICA = """
 import hashlib, os, sys
 from pathlib import Path
 import numpy as np
-from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig, RunConfig, StageConfig
+from latentpress.config import CodebookConfig, ConvConfig, CausalConfig, VQVAEConfig, RunConfig, StageConfig
 from latentpress.data.loading import load_pool
 from latentpress.data.sources import array_source
 from latentpress.train import run
 
 conv = ConvConfig(width=32, depths=(0, 1))
-prior = GridConfig(width=8, depth=1, reach=2, dilations=(1,), embedding=4, head_width=8)
-latents = CodebookConfig(codebook_size=16, code_dim=4, revive_below=0.5)
-model = ModelConfig(encoder=conv, decoder=conv, latents=latents, prior=prior)
+prior = CausalConfig(width=8, depth=1, radius=2, dilations=(1,), embedding=4, head_width=8)
+latents = CodebookConfig(codebook_size=16, code_dim=4, dead_code_threshold=0.5)
+model = VQVAEConfig(encoder=conv, decoder=conv, latents=latents, prior=prior)
 stage = StageConfig(batch_size=4, warmup=2, learning_rate=1e-2)
 pool = load_pool(array_source(np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3), np.uint8)))
 folder, rank = Path(sys.argv[1]), os.environ["RANK"]

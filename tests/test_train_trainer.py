@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from latentpress.config import CodebookConfig, ConvConfig, GridConfig, ModelConfig, RunConfig, StageConfig
+from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, RunConfig, StageConfig, VQVAEConfig
 from latentpress.data.loading import Pool, load_pool
 from latentpress.data.sources import array_source
 from latentpress.errors import ConfigError, TrainingError
 from latentpress.items.image import read_image
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from latentpress.train import Progress, TrainResult, run
 
 CONV = ConvConfig(width=32, depths=(0, 1))
-PRIOR = GridConfig(width=8, depth=1, reach=2, dilations=(1,), embedding=4, head_width=8)
-MODEL = ModelConfig(
+PRIOR = CausalConfig(width=8, depth=1, radius=2, dilations=(1,), embedding=4, head_width=8)
+MODEL = VQVAEConfig(
     encoder=CONV, decoder=CONV, latents=CodebookConfig(codebook_size=16, code_dim=4), prior=PRIOR
 )
 STAGE = StageConfig(batch_size=8, warmup=2, learning_rate=1e-2, average_decay=0.9)
@@ -62,7 +62,7 @@ def test_reconstructions_and_the_prior_improve(trained: tuple[TrainResult, list[
 
 def test_the_folder_holds_a_model_and_the_run(trained: tuple[TrainResult, list[Progress]], pool: Pool):
     folder = trained[0].folder
-    model = LatentModel.from_pretrained(folder, "cpu")
+    model = VQVAE.from_pretrained(folder, "cpu")
     assert model.exact_prior is not None
     pixels = np.stack([pool[i] for i in range(4)])
     assert torch.equal(model.encode(pixels), trained[0].model.encode(pixels))
@@ -125,7 +125,7 @@ def test_the_prior_alone_keeps_the_codec(
     trained: tuple[TrainResult, list[Progress]], pool: Pool, tmp_path: Path
 ):
     run(CONFIG, pool, tmp_path, steps=4, device="cpu", stages=("codec",))
-    codec = LatentModel.from_pretrained(tmp_path, "cpu")
+    codec = VQVAE.from_pretrained(tmp_path, "cpu")
     assert codec.exact_prior is None
     item = replace(MODEL.item, size=(8, 12))  # in which new images are made: no matter of the codec
     wider = replace(CONFIG, model=replace(MODEL, item=item, prior=replace(PRIOR, width=12)))
@@ -208,10 +208,10 @@ def test_a_kill_before_the_model_is_written_costs_no_model(
 ):
     run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("codec",))
     with monkeypatch.context() as patch, pytest.raises(TypeError):
-        patch.setattr(LatentModel, "save_pretrained", None)
+        patch.setattr(VQVAE, "save_pretrained", None)
         run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("prior",))
     model = run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("prior",)).model
-    assert LatentModel.from_pretrained(tmp_path, "cpu").prior_id == model.prior_id != bytes(16)
+    assert VQVAE.from_pretrained(tmp_path, "cpu").prior_id == model.prior_id != bytes(16)
 
 
 def test_a_folder_that_holds_a_model_is_not_trained_over(pool: Pool, tmp_path: Path):

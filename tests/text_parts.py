@@ -8,18 +8,18 @@ from functools import cache
 import numpy as np
 import torch
 
+from latentpress.autoregressive import CausalNetwork, IntegerNetwork
+from latentpress.autoregressive.decoder import GridDecoder, IntegerDecoder
 from latentpress.config import PixelsConfig
-from latentpress.config.committed import CommittedModelConfig, TextConfig
+from latentpress.config.deltavae import DeltaVAEConfig, TextConfig
 from latentpress.data.sources import ItemRef, Source
-from latentpress.grid import ExactGrid, GridNetwork
-from latentpress.grid.decoder import ExactDecoder, GridDecoder
 from lossless_parts import CODES, PRIOR, drawn
 
 HOP = 16
 BYTES = PixelsConfig(
     width=8,
     depth=2,
-    reach=2,
+    radius=2,
     embedding=6,
     head_width=8,
     code_embedding=4,
@@ -30,31 +30,31 @@ BYTES = PixelsConfig(
 
 
 @cache
-def prior(seed: int = 1) -> ExactGrid:
+def prior(seed: int = 1) -> IntegerNetwork:
     """A prior over the codes of a text."""
-    network = GridNetwork(PRIOR, (CODES,), 1)
-    exact = ExactGrid.convert(network, torch.zeros(1, 2, 1, dtype=torch.int64))
-    return ExactGrid(drawn(exact.tensors(), seed))
+    network = CausalNetwork(PRIOR, (CODES,), 1)
+    exact = IntegerNetwork.convert(network, torch.zeros(1, 2, 1, dtype=torch.int64))
+    return IntegerNetwork(drawn(exact.tensors(), seed))
 
 
 @cache
-def byte_decoder(use_codes: bool, seed: int = 2) -> ExactDecoder:
+def byte_decoder(use_codes: bool, seed: int = 2) -> IntegerDecoder:
     """A decoder of bytes: it expects a's, and the fewer the farther after a."""
     codes = (CODES,) if use_codes else ()
     decoder = GridDecoder(replace(BYTES, use_codes=use_codes), (256,), codes, (HOP,))
     samples, told = torch.zeros(1, 20, 1, dtype=torch.int64), torch.zeros(1, 2, 1, dtype=torch.int64)
-    tensors = drawn(ExactDecoder.convert(decoder, samples, told if use_codes else None).tensors(), seed)
+    tensors = drawn(IntegerDecoder.convert(decoder, samples, told if use_codes else None).tensors(), seed)
     name = "network.heads.0.logits.bias"
     tensors[name] = tensors[name].roll(ord("a"), dims=-1)
-    return ExactDecoder.from_tensors(tensors)
+    return IntegerDecoder.from_tensors(tensors)
 
 
 @dataclass
 class TextCodec:
     """A code is the mean of 16 bytes, modulo the alphabet's size."""
 
-    exact_prior: ExactGrid | None = None
-    exact_pixels: ExactDecoder | None = None
+    exact_prior: IntegerNetwork | None = None
+    exact_pixels: IntegerDecoder | None = None
     sizes: tuple[int, ...] = ()
     codebook_id: bytes = bytes(16)
     hop: tuple[int, ...] = (HOP,)
@@ -62,8 +62,8 @@ class TextCodec:
     num_classes: int = 0
 
     @property
-    def config(self) -> CommittedModelConfig:
-        return CommittedModelConfig(item=TextConfig())
+    def config(self) -> DeltaVAEConfig:
+        return DeltaVAEConfig(item=TextConfig())
 
     @property
     def prior_id(self) -> bytes:

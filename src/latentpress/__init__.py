@@ -11,23 +11,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentpress.config import CommittedModelConfig, ModelConfig, RunConfig
+    from latentpress.config import DeltaVAEConfig, RunConfig, VQVAEConfig
     from latentpress.data.loading import load_pool
     from latentpress.data.sources import open_sources
     from latentpress.errors import LatentpressError
     from latentpress.items.image import read_image, write_png
-    from latentpress.model import CommittedModel, LatentModel
+    from latentpress.model import VQVAE, DeltaVAE
     from latentpress.press import compress, decompress, inspect_archive, verify_archive
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CommittedModel",
-    "CommittedModelConfig",
-    "LatentModel",
+    "VQVAE",
+    "DeltaVAE",
+    "DeltaVAEConfig",
     "LatentpressError",
-    "ModelConfig",
     "RunConfig",
+    "VQVAEConfig",
     "compress",
     "decompress",
     "inspect_archive",
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 _HOME = {
-    "CommittedModel": "model",
-    "CommittedModelConfig": "config",
-    "LatentModel": "model",
+    "DeltaVAE": "model",
+    "DeltaVAEConfig": "config",
+    "VQVAE": "model",
     "LatentpressError": "errors",
-    "ModelConfig": "config",
+    "VQVAEConfig": "config",
     "RunConfig": "config",
     "compress": "press",
     "decompress": "press",
@@ -55,8 +55,8 @@ _HOME = {
     "write_png": "items.image",
 }
 
-_SUBMODULES = ("checkpoint", "coding", "config", "data", "errors", "evaluate", "generate", "grid", "items")
-_SUBMODULES += ("latents", "model", "nn", "presets", "press", "train")
+_SUBMODULES = ("checkpoint", "coding", "config", "data", "errors", "evaluate", "generate", "items")
+_SUBMODULES += ("latents", "model", "nn", "press", "train")
 
 
 def __getattr__(name: str) -> Any:

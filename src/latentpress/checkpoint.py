@@ -27,7 +27,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from latentpress.config import CommittedModelConfig, ModelConfig, from_json, to_json
+from latentpress.config import DeltaVAEConfig, VQVAEConfig, from_json, to_json
 from latentpress.errors import CheckpointError, ConfigError
 from latentpress.model import AnyModel, build
 
@@ -101,16 +101,16 @@ def load_model(folder: Path, device: torch.device) -> AnyModel:
     return _assemble(model, tensors, path, device)
 
 
-def _model_config(text: str | bytes) -> ModelConfig | CommittedModelConfig:
+def _model_config(text: str | bytes) -> VQVAEConfig | DeltaVAEConfig:
     """The configuration of a model, of the kind that it names."""
     try:
-        kind = json.loads(text).get("kind", "codebook")
+        kind = json.loads(text).get("kind", "vq-vae")
     except (ValueError, AttributeError, RecursionError):
-        kind = "codebook"  # whose reader says what is wrong
-    return from_json(CommittedModelConfig if kind == "committed" else ModelConfig, text)
+        kind = "vq-vae"  # whose reader says what is wrong
+    return from_json(DeltaVAEConfig if kind == "delta-vae" else VQVAEConfig, text)
 
 
-def read_config(folder: Path) -> ModelConfig | CommittedModelConfig:
+def read_config(folder: Path) -> VQVAEConfig | DeltaVAEConfig:
     """Reads a model folder's `config.json` only, for a look that needs no weights."""
     try:
         with open(folder / "config.json", "rb") as file:

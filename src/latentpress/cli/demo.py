@@ -43,11 +43,11 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
     from latentpress.cli.progress import format_seconds, progress_bar, say
     from latentpress.cli.summary import say_pressed
     from latentpress.cli.train import fit_to_data, train_with_progress
+    from latentpress.config.presets import tiny
     from latentpress.data.demo import demo_images
     from latentpress.data.loading import load_pool
     from latentpress.data.sources import open_sources
     from latentpress.evaluate import evaluate
-    from latentpress.presets import tiny
     from latentpress.press import compress, decompress
 
     _claim(output)

@@ -83,13 +83,11 @@ def command(
     from latentpress.evaluate.codebook_diagnosis import diagnose_codebook
     from latentpress.evaluate.diagnosis import diagnose
     from latentpress.evaluate.gathering import gather_images, gather_symbols
-    from latentpress.model import CommittedModel, LatentModel, load
+    from latentpress.model import VQVAE, DeltaVAE, load
 
     with ExitStack() as stack:
         loaded, beside = load(model, device), None if alone is None else load(alone, device)
-        if beside is not None and not (
-            isinstance(loaded, CommittedModel) and isinstance(beside, CommittedModel)
-        ):
+        if beside is not None and not (isinstance(loaded, DeltaVAE) and isinstance(beside, DeltaVAE)):
             raise click.UsageError("--alone compares delta-VAEs, and one of these is a codebook model")
         item = loaded.config.item
         name = "stdin.txt" if item.kind == "text" else "stdin.png"
@@ -97,7 +95,7 @@ def command(
         source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
         progress = stack.enter_context(progress_bar("item"))
         read = partial(progress, "read")
-        if isinstance(loaded, LatentModel):
+        if isinstance(loaded, VQVAE):
             gathered = gather_images(source, items, progress=read)
             found = diagnose_codebook(loaded, gathered, seed=seed, progress=progress)
             table = codebook_table(found)
@@ -149,7 +147,7 @@ def codebook_table(found: CodebookDiagnosis) -> str:
         *_row("both", found.reconstruction_nats + found.prior_nats, dims),
         *_row("loss with another image's codes", found.shuffled_gap_nats, others),
     ]
-    codes = f"{found.used:,} of {found.num_partitions} x {found.codebook_size:,}"
+    codes = f"{found.used:,} of {found.num_codebooks} x {found.codebook_size:,}"
     notes = [
         f"{found.num_items:,} images of {found.dims_per_item:,.0f} dimensions and "
         f"{found.codes_per_item:,.0f} codes",

@@ -29,7 +29,7 @@ from latentpress.cli.tables import aligned
 if TYPE_CHECKING:
     from latentpress.data.sources import Source
     from latentpress.evaluate import Evaluation, LosslessEvaluation, Quality
-    from latentpress.model import LatentModel
+    from latentpress.model import VQVAE
 
 __all__ = ["command", "evaluation_table", "lossless_table", "write_report"]
 
@@ -97,7 +97,7 @@ def command(
     from latentpress.cli.progress import progress_bar
     from latentpress.data.sources import open_sources
     from latentpress.evaluate import evaluate, evaluate_lossless
-    from latentpress.model import LatentModel, load
+    from latentpress.model import VQVAE, load
 
     codecs = [] if against == "none" else [name.strip() for name in against.split(",")]
     with ExitStack() as stack:
@@ -109,12 +109,12 @@ def command(
         progress = stack.enter_context(progress_bar())
         if item.kind == "text" and lossy_only:
             raise click.UsageError("texts have codecs of their own: leave out --against and --report")
-        if not isinstance(loaded, LatentModel) and not lossless and item.kind == "image":
+        if not isinstance(loaded, VQVAE) and not lossless and item.kind == "image":
             raise click.UsageError(
                 "a delta-VAE draws what its latents do not say, so there is no distortion to compare: "
                 "use --lossless, or latentpress diagnose"
             )
-        if lossless or not isinstance(loaded, LatentModel):
+        if lossless or not isinstance(loaded, VQVAE):
             exact = evaluate_lossless(loaded, source, progress=progress)
             click.echo(exact.to_json() if as_json else lossless_table(exact))
             return
@@ -141,7 +141,7 @@ def evaluation_table(evaluation: Evaluation) -> str:
         f"{evaluation.model_bits_per_dim:.3f} lossless under the model",
         f"- archive bytes / float prior's cross-entropy: {evaluation.archive_bytes:,} / "
         f"{evaluation.prior_bytes:,.0f} = {evaluation.overhead:.4f}",
-        f"- codes used: {codes.usage:.1%} of {codes.num_partitions} x {codes.codebook_size}, "
+        f"- codes used: {codes.usage:.1%} of {codes.num_codebooks} x {codes.codebook_size}, "
         f"perplexity {codes.perplexity:.1f}",
     ]
     fitting = [other for other in evaluation.comparisons if other.fits]
@@ -196,7 +196,7 @@ def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> Sequ
 def write_report(
     path: Path,
     folder: Path,
-    model: LatentModel,
+    model: VQVAE,
     source: Source,
     evaluation: Evaluation,
     *,

@@ -123,14 +123,14 @@ def command(
     from latentpress.cli.progress import progress_bar, say
     from latentpress.generate import generate, generate_delta
     from latentpress.items.image import write_png
-    from latentpress.model import CommittedModel, load
+    from latentpress.model import DeltaVAE, load
 
     loaded = load(model, device)
     suffix = "txt" if loaded.config.item.kind == "text" else "png"
     targets = [STREAM if output == STREAM else output / f"{seed}-{i:05d}.{suffix}" for i in range(count)]
     for target in targets:
         refuse_overwrite(target, force)
-    if isinstance(loaded, CommittedModel):
+    if isinstance(loaded, DeltaVAE):
         narrowed = None if top_p == 1.0 else top_p
         given = {"--label": label, "--top-k": top_k, "--top-p": narrowed, "--complete": complete}
         if foreign := [name for name, value in given.items() if value is not None]:
@@ -140,7 +140,7 @@ def command(
     elif prior is not None:
         raise click.UsageError("--prior is for delta-VAEs, and this is a codebook model")
     with progress_bar("code") as progress:
-        if isinstance(loaded, CommittedModel):
+        if isinstance(loaded, DeltaVAE):
             items = generate_delta(
                 loaded,
                 count,

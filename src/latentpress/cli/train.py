@@ -143,7 +143,7 @@ def command(
 def base_config(preset: str | None, config: Path | None) -> RunConfig:
     """Returns a preset's configuration, or that of a TOML file."""
     from latentpress.config import RunConfig, from_toml
-    from latentpress.presets import preset as preset_named
+    from latentpress.config.presets import preset as preset_named
 
     return (
         from_toml(RunConfig, config.read_text(encoding="utf-8"))
@@ -178,20 +178,20 @@ def fit_to_data(config: RunConfig, pool: Pool | TextPool, changes: dict[str, str
     """
     import numpy as np
 
-    from latentpress.config import ModelConfig, override
+    from latentpress.config import VQVAEConfig, override
     from latentpress.data.windows import TextPool
     from latentpress.items.differences import simpler
 
-    if config.model.kind == "committed":
+    if config.model.kind == "delta-vae":
         return _delta_fitted(config, pool, changes)
     assert not isinstance(pool, TextPool)
     labels = pool.label_names if len(pool.label_names) > 1 else ()  # one class is none to tell apart
     found: dict[str, object] = {"model.labels": labels}
-    if isinstance(config.model, ModelConfig) and config.model.pixels is not None:
+    if isinstance(config.model, VQVAEConfig) and config.model.pixels is not None:
         some = range(0, len(pool), max(1, len(pool) // _LOOKED_AT))
         found["model.pixels.differences"] = simpler(pool[i] for i in some)
     config = override(config, {**found, **changes})
-    assert isinstance(config.model, ModelConfig)
+    assert isinstance(config.model, VQVAEConfig)
     prior = config.model.prior
     crop = (config.codec if prior is not None and prior.training == "joint" else config.prior).crop
     size = np.median(pool.shapes[:, 1:], axis=0).astype(int).clip(max=crop).tolist()

@@ -12,9 +12,9 @@ from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.inspection import ArchiveInfo, ArchiveLike, ModeUse, inspect_archive, open_archive
 from latentpress.coding.layout import BlockLayout, Part, Segment, lay_out
 from latentpress.coding.modes import Mode
-from latentpress.coding.names import check_name, output_names
 from latentpress.coding.records import Block, Header, ItemRecord
 from latentpress.coding.tables import TOTAL, TOTAL_BITS, code_length_bits, frequencies, normalize
+from latentpress.names import check_name, output_names
 
 __all__ = [
     "TOTAL",

@@ -22,10 +22,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding import columns, modes
+from latentpress.coding import metadata, modes
 from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
-from latentpress.coding.names import NameColumns, pack_names, unpack_names
 from latentpress.coding.records import (
     MAX_ITEMS,
     MAX_SAMPLES,
@@ -37,6 +36,7 @@ from latentpress.coding.records import (
 )
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError
+from latentpress.names import NameColumns, pack_names, unpack_names
 
 __all__ = ["Archive", "pack_counts", "write_archive"]
 
@@ -78,7 +78,7 @@ def write_archive(
         whole: in a lossless archive, the numbers of the items that are stored whole.
     """
     fields = {name: value for name, value in asdict(header).items() if value is not None}
-    head = MAGIC + bytes([VERSION]) + _section(b"HEAD", columns.dump(fields))
+    head = MAGIC + bytes([VERSION]) + _section(b"HEAD", metadata.dump(fields))
     if counts is not None:
         head += _section(b"TABL", pack_counts(counts))
     length = sum(len(block.payload) for block in blocks)
@@ -92,7 +92,7 @@ def write_archive(
 
 def pack_counts(counts: Sequence[Integers]) -> bytes:
     """Returns the payload of the section that holds the static tables, here as counts (sizes[p],)."""
-    return zlib.compress(columns.pack(np.concatenate(counts)), 9)
+    return zlib.compress(metadata.pack(np.concatenate(counts)), 9)
 
 
 def _section(tag: bytes, payload: bytes) -> bytes:
@@ -104,20 +104,20 @@ def _pack_index(
 ) -> bytes:
     steps, shared, endings = pack_names(item.name for item in items)
     index: dict[str, Any] = {
-        "steps": columns.pack(steps),
-        "shared": columns.pack(shared),
+        "steps": metadata.pack(steps),
+        "shared": metadata.pack(shared),
         "endings": endings,
-        "shape": [columns.pack(axis) for axis in zip(*(item.shape for item in items), strict=True)],
+        "shape": [metadata.pack(axis) for axis in zip(*(item.shape for item in items), strict=True)],
         "modes": bytes(block.mode for block in blocks),
-        "lengths": columns.pack([len(block.payload) for block in blocks]),
-        "payload_crcs": columns.pack([zlib.crc32(block.payload) for block in blocks]),
-        "symbols_crcs": columns.pack([block.symbols_crc for block in blocks]),
+        "lengths": metadata.pack([len(block.payload) for block in blocks]),
+        "payload_crcs": metadata.pack([zlib.crc32(block.payload) for block in blocks]),
+        "symbols_crcs": metadata.pack([block.symbols_crc for block in blocks]),
     }
     if any(item.label is not None for item in items):
-        index["labels"] = columns.pack([0 if item.label is None else item.label + 1 for item in items])
+        index["labels"] = metadata.pack([0 if item.label is None else item.label + 1 for item in items])
     if header.lossless:
         index["whole"] = bytes(number in whole for number in range(len(items)))
-    return columns.dump(index)
+    return metadata.dump(index)
 
 
 class Archive:
@@ -142,7 +142,7 @@ class Archive:
         sections, self._data = self._read_sections()
         self.header = _read_header(sections[b"HEAD"])
         self.tables = _read_tables(sections.get(b"TABL"), self.header.sizes)
-        index = columns.load(columns.inflate(sections[b"INDX"], _MAX_INDEX))
+        index = metadata.load(metadata.inflate(sections[b"INDX"], _MAX_INDEX))
         self.items = _read_items(index, len(self.header.hop))
         self.whole = _read_whole(index, self.header, len(self.items))
         if any(not self.items[number].samples for number in self.whole):
@@ -250,11 +250,11 @@ class Archive:
             digest.update(self._read_at(start, min(_CHUNK, position + length - start)))
 
     def _read_blocks(self, index: dict[str, Any]) -> None:
-        numbers = columns.get(index, "modes", bytes)
+        numbers = metadata.get(index, "modes", bytes)
         count = len(numbers)
-        self.lengths = columns.unpack(columns.get(index, "lengths", bytes), count)
-        self._payload_crcs = columns.unpack(columns.get(index, "payload_crcs", bytes), count)
-        self._symbols_crcs = columns.unpack(columns.get(index, "symbols_crcs", bytes), count)
+        self.lengths = metadata.unpack(metadata.get(index, "lengths", bytes), count)
+        self._payload_crcs = metadata.unpack(metadata.get(index, "payload_crcs", bytes), count)
+        self._symbols_crcs = metadata.unpack(metadata.get(index, "symbols_crcs", bytes), count)
         self._offsets = np.cumsum(self.lengths) - self.lengths
         if np.any(self.lengths == 0) or self.lengths.sum() != self._data_length:
             raise ArchiveError("damaged archive: the blocks' lengths do not sum to what is there")
@@ -272,19 +272,19 @@ def _other_format(start: bytes) -> str:
 def _read_header(data: bytes) -> Header:
     if len(data) > _MAX_HEAD:
         raise ArchiveError("damaged archive: its header is too long")
-    tree = columns.load(data)
+    tree = metadata.load(data)
     header = Header(
-        kind=columns.get(tree, "kind", str),
-        channels=columns.get(tree, "channels", int),
-        sizes=tuple(columns.get(tree, "sizes", list)),
-        hop=tuple(columns.get(tree, "hop", list)),
-        model=columns.get(tree, "model", str),
-        prior_id=columns.get(tree, "prior_id", bytes),
-        codebook_id=columns.get(tree, "codebook_id", bytes),
-        pixels_id=columns.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
-        differences=columns.get(tree, "differences", int) if "pixels_id" in tree else None,
-        seed=columns.get(tree, "seed", int) if "seed" in tree else None,
-        encoder_id=columns.get(tree, "encoder_id", bytes) if "encoder_id" in tree else None,
+        kind=metadata.get(tree, "kind", str),
+        channels=metadata.get(tree, "channels", int),
+        sizes=tuple(metadata.get(tree, "sizes", list)),
+        hop=tuple(metadata.get(tree, "hop", list)),
+        model=metadata.get(tree, "model", str),
+        prior_id=metadata.get(tree, "prior_id", bytes),
+        codebook_id=metadata.get(tree, "codebook_id", bytes),
+        pixels_id=metadata.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
+        differences=metadata.get(tree, "differences", int) if "pixels_id" in tree else None,
+        seed=metadata.get(tree, "seed", int) if "seed" in tree else None,
+        encoder_id=metadata.get(tree, "encoder_id", bytes) if "encoder_id" in tree else None,
     )
     fewest = 0 if header.lossless else 1
     for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
@@ -320,7 +320,7 @@ def _check_kind(header: Header) -> None:
 def _read_tables(data: bytes | None, sizes: Sequence[int]) -> list[Integers]:
     if data is None:
         return []
-    counts = columns.unpack(columns.inflate(data, 4 * sum(sizes)), sum(sizes))
+    counts = metadata.unpack(metadata.inflate(data, 4 * sum(sizes)), sum(sizes))
     members = np.split(counts, np.cumsum(sizes)[:-1])
     if any(member.sum() == 0 for member in members):
         raise ArchiveError("damaged archive: a static table is empty")
@@ -332,7 +332,7 @@ def _read_whole(index: dict[str, Any], header: Header, count: int) -> frozenset[
         raise ArchiveError("damaged archive: its header and its index differ about being lossless")
     if not header.lossless:
         return frozenset()
-    flags = columns.get(index, "whole", bytes)
+    flags = metadata.get(index, "whole", bytes)
     if len(flags) != count or not set(flags) <= {0, 1}:
         raise ArchiveError("damaged archive: its index does not say which items are stored whole")
     return frozenset(number for number, flag in enumerate(flags) if flag)
@@ -346,23 +346,23 @@ def _fits(shape: tuple[int, ...]) -> bool:
 
 
 def _read_items(index: dict[str, Any], dims: int) -> tuple[ItemRecord, ...]:
-    steps = columns.unpack(columns.get(index, "steps", bytes))
+    steps = metadata.unpack(metadata.get(index, "steps", bytes))
     count = len(steps)
     if not 1 <= count <= MAX_ITEMS:
         raise ArchiveError(f"archive of {count} items; this release reads 1 to {MAX_ITEMS}")
-    shared = columns.unpack(columns.get(index, "shared", bytes))
+    shared = metadata.unpack(metadata.get(index, "shared", bytes))
     if len(shared) > count:
         raise ArchiveError("damaged archive: there are more names than items")
-    names = unpack_names(NameColumns(steps.tolist(), shared.tolist(), columns.get(index, "endings", bytes)))
-    axes = columns.get(index, "shape", list)
+    names = unpack_names(NameColumns(steps.tolist(), shared.tolist(), metadata.get(index, "endings", bytes)))
+    axes = metadata.get(index, "shape", list)
     if len(axes) != dims or not all(isinstance(axis, bytes) for axis in axes):
         raise ArchiveError("damaged archive: the items' shapes do not fit its header")
-    shapes = list(zip(*(columns.unpack(axis, count).tolist() for axis in axes), strict=True))
+    shapes = list(zip(*(metadata.unpack(axis, count).tolist() for axis in axes), strict=True))
     if not all(map(_fits, set(shapes))):
         raise ArchiveError("archive with an item that is empty or too large for this release")
     labels: list[int] = [0] * count
     if "labels" in index:
-        labels = columns.unpack(columns.get(index, "labels", bytes), count).tolist()
+        labels = metadata.unpack(metadata.get(index, "labels", bytes), count).tolist()
     return tuple(
         ItemRecord(name, shape, label - 1 if label else None)
         for name, shape, label in zip(names, shapes, labels, strict=True)

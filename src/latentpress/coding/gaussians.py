@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.curves import normal_distribution
+from latentpress.coding.fixed_point import normal_distribution
 from latentpress.coding.tables import TOTAL
 
 __all__ = [

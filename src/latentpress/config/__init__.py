@@ -10,13 +10,13 @@ part has several kinds, its dataclass carries a literal `kind` and the field's t
     reading.py   configurations as text
 """
 
-from latentpress.config.committed import (
+from latentpress.config.deltavae import (
     AnnealedObjectiveConfig,
     AnticausalConfig,
     AR1Config,
     AuxiliaryConfig,
     BetaObjectiveConfig,
-    CommittedModelConfig,
+    DeltaVAEConfig,
     ElboObjectiveConfig,
     FreeBitsObjectiveConfig,
     GaussianLatentsConfig,
@@ -29,24 +29,24 @@ from latentpress.config.committed import (
     VarianceBoundConfig,
     VarianceRatioConfig,
 )
-from latentpress.config.models import (
+from latentpress.config.reading import from_json, from_toml, override, to_json
+from latentpress.config.runs import RunConfig, StageConfig
+from latentpress.config.vqvae import (
+    CausalConfig,
     CodebookConfig,
+    CodeVectorsConfig,
     ConvConfig,
     DiscretizedLogisticConfig,
+    EMAConfig,
     GaussianConfig,
-    GradientMemoryConfig,
-    GridConfig,
     HalfName,
     ImageConfig,
     LaplaceConfig,
+    LearnedConfig,
     LikelihoodConfig,
-    MemoryConfig,
-    ModelConfig,
-    MovingAverageConfig,
     PixelsConfig,
+    VQVAEConfig,
 )
-from latentpress.config.reading import from_json, from_toml, override, to_json
-from latentpress.config.runs import RunConfig, StageConfig
 
 __all__ = [
     "AR1Config",
@@ -54,24 +54,23 @@ __all__ = [
     "AnticausalConfig",
     "AuxiliaryConfig",
     "BetaObjectiveConfig",
+    "CausalConfig",
+    "CodeVectorsConfig",
     "CodebookConfig",
-    "CommittedModelConfig",
     "ConvConfig",
+    "DeltaVAEConfig",
     "DiscretizedLogisticConfig",
+    "EMAConfig",
     "ElboObjectiveConfig",
     "FreeBitsObjectiveConfig",
     "GaussianConfig",
     "GaussianLatentsConfig",
-    "GradientMemoryConfig",
-    "GridConfig",
     "HalfName",
     "ImageConfig",
     "LaplaceConfig",
+    "LearnedConfig",
     "LikelihoodConfig",
     "MeanBoundConfig",
-    "MemoryConfig",
-    "ModelConfig",
-    "MovingAverageConfig",
     "ObjectiveConfig",
     "PixelsConfig",
     "PlainGaussianConfig",
@@ -80,6 +79,7 @@ __all__ = [
     "SequenceDecoderConfig",
     "StageConfig",
     "TextConfig",
+    "VQVAEConfig",
     "VarianceBoundConfig",
     "VarianceRatioConfig",
     "from_json",

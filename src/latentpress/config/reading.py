@@ -53,10 +53,10 @@ def override(config: T, settings: Mapping[str, Any]) -> T:
     A key that ends in `kind` puts that kind's defaults into its section; the other keys of the call
     then set fields of the new kind, in whatever order they come.
 
-    >>> from latentpress.config import ModelConfig
-    >>> override(ModelConfig(), {"latents.codebook_size": "1024"}).latents.codebook_size
+    >>> from latentpress.config import VQVAEConfig
+    >>> override(VQVAEConfig(), {"latents.codebook_size": "1024"}).latents.codebook_size
     1024
-    >>> override(ModelConfig(), {"likelihood.scale": "0.1", "likelihood.kind": "laplace"}).likelihood
+    >>> override(VQVAEConfig(), {"likelihood.scale": "0.1", "likelihood.kind": "laplace"}).likelihood
     LaplaceConfig(kind='laplace', scale=0.1)
     """
     tree = json.loads(to_json(config))
@@ -124,7 +124,7 @@ def _from_tree(kind: type[T], tree: object) -> T:
 def _with_model_kind(tree: object) -> object:
     """A run whose model names no kind is a VQ-VAE's: said here, so that messages speak of that kind alone."""
     if isinstance(tree, dict) and isinstance(model := tree.get("model"), dict):
-        return {**tree, "model": {"kind": "codebook", **model}}
+        return {**tree, "model": {"kind": "vq-vae", **model}}
     return tree
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from latentpress.config.committed import CommittedModelConfig
-from latentpress.config.models import ModelConfig
-from latentpress.config.strict import Strict, require
+from latentpress.config.deltavae import DeltaVAEConfig
+from latentpress.config.vqvae import VQVAEConfig
+from latentpress.strict import Strict, require
 
 __all__ = ["RunConfig", "StageConfig"]
 
@@ -51,7 +51,7 @@ class RunConfig(Strict):
     has `decoder_share`, and of the rest the codec `codec_share`.
     """
 
-    model: ModelConfig | CommittedModelConfig = field(default_factory=ModelConfig)
+    model: VQVAEConfig | DeltaVAEConfig = field(default_factory=VQVAEConfig)
     codec: StageConfig = field(default_factory=StageConfig)
     prior: StageConfig = field(default_factory=StageConfig)
     decoder: StageConfig = field(default_factory=StageConfig)

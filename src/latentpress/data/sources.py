@@ -19,10 +19,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from latentpress.coding.names import check_name
 from latentpress.data.arrays import ImageArray, image_array, read_idx, read_npz
 from latentpress.data.kinds import ImageKind, ItemKind, KindName, TextKind
 from latentpress.errors import ItemError, UnsafePathError
+from latentpress.names import check_name
 
 __all__ = ["MAX_FILE_BYTES", "ItemRef", "Skipped", "Source", "array_source", "is_lost", "open_sources"]
 

@@ -22,7 +22,7 @@ from latentpress.evaluate.gathering import labels_of
 from latentpress.evaluate.probe import probe_accuracy
 from latentpress.evaluate.rates import prior_nats, reconstruction_nats
 from latentpress.latents import CodeUsage
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 
 __all__ = ["CodebookDiagnosis", "diagnose_codebook"]
 
@@ -42,7 +42,7 @@ class CodebookDiagnosis:
         dims_per_item: samples, pixels times channels.
         codes_per_item: codes.
         codebook_size: K.
-        num_partitions: P.
+        num_codebooks: P.
         used: codes that came, of K x P.
         perplexity: of their distribution, 1 to K, the mean over the partitions.
         reconstruction_nats: -log p(x | codes) of an item under the decoder.
@@ -59,7 +59,7 @@ class CodebookDiagnosis:
     dims_per_item: float
     codes_per_item: float
     codebook_size: int
-    num_partitions: int
+    num_codebooks: int
     used: int
     perplexity: float
     reconstruction_nats: float
@@ -72,7 +72,7 @@ class CodebookDiagnosis:
     @property
     def usage(self) -> float:
         """Share of the codes that came, 0 to 1."""
-        return self.used / (self.codebook_size * self.num_partitions)
+        return self.used / (self.codebook_size * self.num_codebooks)
 
     @property
     def bits_per_code(self) -> float:
@@ -94,19 +94,19 @@ class CodebookDiagnosis:
     @property
     def collapsed(self) -> bool:
         """Whether few of the codes that could have come did."""
-        possible = min(self.codebook_size, self.num_items * self.codes_per_item / self.num_partitions)
+        possible = min(self.codebook_size, self.num_items * self.codes_per_item / self.num_codebooks)
         return self.perplexity < max(_LEAST_PERPLEXITY, _COLLAPSED * possible)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         said = (
-            f"{self.used:,} of {self.num_partitions} x {self.codebook_size:,} came, as unevenly as if there "
+            f"{self.used:,} of {self.num_codebooks} x {self.codebook_size:,} came, as unevenly as if there "
             f"were {self.perplexity:.1f}, {self.bits_per_code:.2f} bits each"
         )
         if self.collapsed:
             return (
-                f"The codebook has collapsed ({said}): raise latents.revive_below or "
+                f"The codebook has collapsed ({said}): raise latents.dead_code_threshold or "
                 "latents.commitment_weight, or take a smaller latents.codebook_size."
             )
         if self.shuffled_gap_nats is None or self.shuffled_gap_bits_per_dim is None:
@@ -133,7 +133,7 @@ class CodebookDiagnosis:
 
 
 def diagnose_codebook(
-    model: LatentModel,
+    model: VQVAE,
     pool: Pool,
     *,
     seed: int = 0,
@@ -147,11 +147,11 @@ def diagnose_codebook(
         seed: of the order in which codes change hands.
         progress: called with what is being measured, how many images of it are done, and of how many.
 
-    >>> from latentpress.config import ConvConfig, ModelConfig
+    >>> from latentpress.config import ConvConfig, VQVAEConfig
     >>> from latentpress.data.loading import load_pool
     >>> from latentpress.data.sources import array_source
     >>> small = ConvConfig(width=32, depths=(0, 1))
-    >>> model = LatentModel(ModelConfig(encoder=small, decoder=small, prior=None)).eval()
+    >>> model = VQVAE(VQVAEConfig(encoder=small, decoder=small, prior=None)).eval()
     >>> pool = load_pool(array_source(np.zeros((2, 8, 8, 3), np.uint8)))
     >>> diagnose_codebook(model, pool).bits_per_code
     9.0
@@ -165,7 +165,7 @@ def diagnose_codebook(
 class _Measuring:
     """Images and, batch by batch, what is found of them."""
 
-    model: LatentModel
+    model: VQVAE
     pool: Pool
     seed: int
     report: Callable[[str, int, int], None]
@@ -174,8 +174,8 @@ class _Measuring:
     def diagnosed(self) -> CodebookDiagnosis:
         count, latents = len(self.pool), self.model.config.latents
         nats = np.zeros((2, count))  # given the codes, and of the codes
-        usage = torch.zeros(latents.num_partitions, latents.codebook_size, dtype=torch.int64)
-        features = torch.zeros(count, latents.num_partitions * latents.code_dim * _REGIONS**2)
+        usage = torch.zeros(latents.num_codebooks, latents.codebook_size, dtype=torch.int64)
+        features = torch.zeros(count, latents.num_codebooks * latents.code_dim * _REGIONS**2)
         labels, done = self._prior_labels(), 0
         for numbers in self._batches():
             pixels = self._pixels(numbers)
@@ -197,7 +197,7 @@ class _Measuring:
             dims_per_item=float(self._dims(np.arange(count)).mean()),
             codes_per_item=sum(codes.numel() for codes in self.codes.values()) / count,
             codebook_size=latents.codebook_size,
-            num_partitions=latents.num_partitions,
+            num_codebooks=latents.num_codebooks,
             used=counted.used,
             perplexity=counted.perplexity,
             reconstruction_nats=float(nats[0].mean()),

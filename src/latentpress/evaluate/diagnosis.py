@@ -21,7 +21,7 @@ from latentpress.errors import LatentpressError
 from latentpress.evaluate.probe import probe_accuracy
 from latentpress.latents import Posterior
 from latentpress.latents.information import active_units, mutual_information_nats
-from latentpress.model import CommittedModel
+from latentpress.model import DeltaVAE
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -111,11 +111,11 @@ class Diagnosis:
 
 
 def diagnose(
-    model: CommittedModel,
+    model: DeltaVAE,
     symbols: np.ndarray,
     labels: Sequence[object] | np.ndarray | None = None,
     *,
-    alone: CommittedModel | None = None,
+    alone: DeltaVAE | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Diagnosis:
@@ -132,9 +132,9 @@ def diagnose(
     Raises:
         LatentpressError: there are fewer than two items, or `alone` is of other items or has latents.
 
-    >>> from latentpress.config import CommittedModelConfig, SequenceDecoderConfig
-    >>> config = CommittedModelConfig(decoder=SequenceDecoderConfig(width=8, depth=1))
-    >>> diagnose(CommittedModel(config), np.zeros((4, 16, 1), np.uint8)).steps
+    >>> from latentpress.config import DeltaVAEConfig, SequenceDecoderConfig
+    >>> config = DeltaVAEConfig(decoder=SequenceDecoderConfig(width=8, depth=1))
+    >>> diagnose(DeltaVAE(config), np.zeros((4, 16, 1), np.uint8)).steps
     16
     """
     if len(symbols) < 2:
@@ -157,7 +157,7 @@ class _Items:
     """Items, their posteriors and one draw from each."""
 
     def __init__(
-        self, model: CommittedModel, symbols: Tensor, seed: int, report: Callable[[str, int, int], None]
+        self, model: DeltaVAE, symbols: Tensor, seed: int, report: Callable[[str, int, int], None]
     ) -> None:
         self.model, self.symbols, self.report = model, symbols, report
         self.generator = torch.Generator().manual_seed(seed)
@@ -167,9 +167,7 @@ class _Items:
             for start in range(0, len(symbols), max(1, _BATCH_SYMBOLS // per_item))
         ]
 
-    def diagnosed(
-        self, labels: Sequence[object] | np.ndarray | None, alone: CommittedModel | None
-    ) -> Diagnosis:
+    def diagnosed(self, labels: Sequence[object] | np.ndarray | None, alone: DeltaVAE | None) -> Diagnosis:
         beside = None if alone is None else float(self.nll(alone, None, "decoder alone").mean())
         shape = {"num_items": len(self.symbols), "dims_per_item": self.symbols[0].numel()}
         if self.model.latents is None:
@@ -212,7 +210,7 @@ class _Items:
             torch.cat([each.log_variance.cpu() for each in found]),
         )
 
-    def nll(self, model: CommittedModel, z: Tensor | None, stage: str) -> Tensor:
+    def nll(self, model: DeltaVAE, z: Tensor | None, stage: str) -> Tensor:
         """-log p(x | z) of every item, (N,), float64."""
         parts = []
         for rows in self.rows:

@@ -22,7 +22,7 @@ from latentpress.evaluate.metrics import Distortion, distortion, join
 from latentpress.evaluate.rates import prior_nats, reconstruction_nats
 from latentpress.evaluate.results import CodeStatistics, Evaluation, ItemResult
 from latentpress.latents import CodeUsage
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 from latentpress.press import compress, decode_archive
 
 __all__ = ["Progress", "evaluate"]
@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def evaluate(
-    model: LatentModel,
+    model: VQVAE,
     source: Source,
     *,
     against: Sequence[str] = ("jpeg", "webp", "avif"),
@@ -87,7 +87,7 @@ class _Measured:
     reconstruction_nats: Tensor
 
 
-def _measure(model: LatentModel, source: Source, archive: bytes, report: Progress) -> Evaluation:
+def _measure(model: VQVAE, source: Source, archive: bytes, report: Progress) -> Evaluation:
     parts: list[_Measured] = []
     sizes: dict[int, tuple[int, int]] = {}
     for batch in _batches(source.items, decode_archive(archive, model)):
@@ -113,7 +113,7 @@ def _measure(model: LatentModel, source: Source, archive: bytes, report: Progres
     )
 
 
-def _measure_batch(model: LatentModel, refs: Sequence[ItemRef], batch: _Batch) -> _Measured:
+def _measure_batch(model: VQVAE, refs: Sequence[ItemRef], batch: _Batch) -> _Measured:
     codes = model.encode(batch.originals)
     labels = _labels(model, [refs[place].label for place in batch.places])
     return _Measured(
@@ -179,7 +179,7 @@ def _stack(run: list[tuple[int, np.ndarray, np.ndarray]]) -> _Batch:
     return _Batch(places, np.stack(originals), np.stack(restored))
 
 
-def _labels(model: LatentModel, labels: Sequence[str | None]) -> Tensor | None:
+def _labels(model: VQVAE, labels: Sequence[str | None]) -> Tensor | None:
     """Returns the class indices (B,) for a class-conditional prior, -1 where unknown."""
     if model.config.prior is None or not model.config.prior.class_conditional:
         return None

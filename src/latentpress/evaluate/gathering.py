@@ -12,7 +12,7 @@ from latentpress.data.loading import Pool, load_pool
 from latentpress.data.sources import Skipped, Source
 from latentpress.data.windows import TextPool, load_text_pool
 from latentpress.errors import ItemError
-from latentpress.model import CommittedModel
+from latentpress.model import DeltaVAE
 
 __all__ = ["Gathered", "gather_images", "gather_symbols", "labels_of", "spread"]
 
@@ -51,7 +51,7 @@ def gather_images(source: Source, most: int, *, progress: Report | None = None) 
 
 
 def gather_symbols(
-    model: CommittedModel, source: Source, most: int, *, window: int = 512, progress: Report | None = None
+    model: DeltaVAE, source: Source, most: int, *, window: int = 512, progress: Report | None = None
 ) -> Gathered:
     """Reads items as a delta-VAE takes them: images of its size, or whole windows of texts.
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentpress.autoregressive import Conditioning
 from latentpress.coding.layout import segments
-from latentpress.grid import Context
-from latentpress.model import LatentModel, to_signal
+from latentpress.model import VQVAE, to_signal
 from latentpress.nn import tiles
 
 __all__ = ["prior_nats", "reconstruction_nats"]
@@ -25,7 +25,7 @@ _TILE = 128  # latent positions a side that are decoded together
 
 
 @torch.inference_mode()
-def prior_nats(model: LatentModel, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+def prior_nats(model: VQVAE, codes: Tensor, labels: Tensor | None = None) -> Tensor:
     """Cross-entropy of codes (B, rows, columns, P) under the float prior, (B,) float64.
 
     Large grids are cut into the archive's bands, each of which the prior sees as a grid of its own.
@@ -34,7 +34,7 @@ def prior_nats(model: LatentModel, codes: Tensor, labels: Tensor | None = None) 
     if model.prior is None:
         uniform = codes[0].numel() * math.log(model.config.latents.codebook_size)
         return torch.full((len(codes),), uniform, dtype=torch.float64)
-    context = Context(labels=labels.to(model.device)) if labels is not None else None
+    context = Conditioning(labels=labels.to(model.device)) if labels is not None else None
     nats = torch.zeros(len(codes), dtype=torch.float64)
     for band, _ in segments(0, codes.shape[1:3]):  # as an archive cuts large images
         symbols = codes[:, band.start : band.stop].to(model.device)
@@ -43,7 +43,7 @@ def prior_nats(model: LatentModel, codes: Tensor, labels: Tensor | None = None) 
 
 
 @torch.inference_mode()
-def reconstruction_nats(model: LatentModel, pixels: np.ndarray, codes: Tensor) -> Tensor:
+def reconstruction_nats(model: VQVAE, pixels: np.ndarray, codes: Tensor) -> Tensor:
     """-log p(x | z) of pixels (B, H, W, C) uint8 given their codes, (B,) float64; in tiles."""
     images = torch.as_tensor(pixels).permute(0, 3, 1, 2)
     nats = torch.zeros(len(codes), dtype=torch.float64)

@@ -19,7 +19,7 @@ from latentpress.evaluate.figures import CODEC_NAMES, plot_rate_distortion, plot
 from latentpress.evaluate.metrics import Quality
 from latentpress.evaluate.results import Evaluation
 from latentpress.items.image import write_png
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 
 __all__ = ["Report", "Sample", "TrainingCurve", "collect_samples", "read_training_curve"]
 
@@ -64,7 +64,7 @@ def read_training_curve(metrics: Path) -> TrainingCurve | None:
 
 
 def collect_samples(
-    model: LatentModel, source: Source, evaluation: Evaluation, count: int = 12
+    model: VQVAE, source: Source, evaluation: Evaluation, count: int = 12
 ) -> tuple[Sample, ...]:
     """Takes `count` images evenly from `source` with their reconstructions, for a report."""
     picks = np.unique(np.linspace(0, len(source.items) - 1, min(count, len(source.items))).astype(int))
@@ -156,7 +156,7 @@ def _tiles(evaluation: Evaluation) -> str:
         (f"{quality.psnr_db:.2f} dB", "PSNR"),
         (_ratio(quality.ssim), "SSIM"),
         (_ratio(quality.ms_ssim), "MS-SSIM"),
-        (f"{codes.usage:.1%}", f"of {codes.codebook_size * codes.num_partitions} codes in use"),
+        (f"{codes.usage:.1%}", f"of {codes.codebook_size * codes.num_codebooks} codes in use"),
         (f"{evaluation.overhead:.3f}", "times the ideal size"),
     ]
     cells = (f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what in tiles if value)

@@ -33,7 +33,7 @@ class CodeStatistics:
 
     Attributes:
         codebook_size: codes in each partition.
-        num_partitions: codes a position.
+        num_codebooks: codes a position.
         usage: share of the codes that occur at all.
         perplexity: exp of the entropy of the codes' frequencies, mean over the partitions; the codebook
             size when all are used alike.
@@ -42,7 +42,7 @@ class CodeStatistics:
     """
 
     codebook_size: int
-    num_partitions: int
+    num_codebooks: int
     usage: float
     perplexity: float
     counts: tuple[tuple[int, ...], ...]
@@ -58,7 +58,7 @@ class CodeStatistics:
         """
         return cls(
             codebook_size=usage.counts.shape[1],
-            num_partitions=usage.counts.shape[0],
+            num_codebooks=usage.counts.shape[0],
             usage=usage.usage,
             perplexity=usage.perplexity,
             counts=tuple(tuple(row) for row in usage.counts.tolist()),

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentpress.autoregressive import Conditioning
+from latentpress.autoregressive.sampling import sample
+from latentpress.autoregressive.streams import prepare
 from latentpress.errors import ConfigError, LatentpressError
-from latentpress.grid import Context
-from latentpress.grid.sampling import sample
-from latentpress.grid.streams import prepare
-from latentpress.model import LatentModel
+from latentpress.model import VQVAE
 
 __all__ = ["Progress", "generate"]
 
@@ -30,7 +30,7 @@ _DECODED_PIXELS = 1 << 22  # from one report to the next
 
 
 def generate(
-    model: LatentModel,
+    model: VQVAE,
     n: int,
     *,
     label: str | None = None,
@@ -116,14 +116,14 @@ def _check_size(size: tuple[int, int], given: np.ndarray | None, channels: int) 
         )
 
 
-def _known_codes(model: LatentModel, given: np.ndarray, n: int) -> Tensor:
+def _known_codes(model: VQVAE, given: np.ndarray, n: int) -> Tensor:
     """(n, positions, P): the codes of the rows of positions that lie wholly within what is given."""
     rows = len(given) // model.hop_length
     codes = model.encode(given[None])[:, :rows]
     return codes.flatten(1, 2).expand(n, -1, -1)
 
 
-def _decode(model: LatentModel, codes: Tensor, size: tuple[int, int], report: Progress) -> np.ndarray:
+def _decode(model: VQVAE, codes: Tensor, size: tuple[int, int], report: Progress) -> np.ndarray:
     """(n, rows, columns, P) -> (n, height, width, C), some images at a time."""
     run = max(1, _DECODED_PIXELS // (size[0] * size[1]))
     images = []
@@ -137,7 +137,7 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Reports nothing."""
 
 
-def _context(model: LatentModel, n: int, label: str | None) -> Context | None:
+def _context(model: VQVAE, n: int, label: str | None) -> Conditioning | None:
     labels, prior = model.config.labels, model.config.prior
     if label is None:
         return None
@@ -147,4 +147,4 @@ def _context(model: LatentModel, n: int, label: str | None) -> Context | None:
         )
     if label not in labels:
         raise LatentpressError(f"no class {label!r}; the model has: {', '.join(labels)}")
-    return Context(labels=torch.full((n,), labels.index(label), dtype=torch.int64, device=model.device))
+    return Conditioning(labels=torch.full((n,), labels.index(label), dtype=torch.int64, device=model.device))

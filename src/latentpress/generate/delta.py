@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentpress.autoregressive.streams import prepare
 from latentpress.config import ImageConfig
 from latentpress.errors import ConfigError, LatentpressError
-from latentpress.grid.streams import prepare
-from latentpress.latents.exact_auxiliary import ExactAuxiliary
-from latentpress.model import CommittedModel
+from latentpress.latents.integer_lstm import IntegerLSTM
+from latentpress.model import DeltaVAE
 
 __all__ = ["PriorName", "generate_delta"]
 
@@ -32,7 +32,7 @@ _LATENTS = int.from_bytes(b"latents")  # keeps the latents' random numbers apart
 
 
 def generate_delta(
-    model: CommittedModel,
+    model: DeltaVAE,
     n: int,
     *,
     prior: PriorName = "auxiliary",
@@ -83,7 +83,7 @@ def generate_delta(
     )
 
 
-def _size(model: CommittedModel, size: tuple[int, ...] | None) -> tuple[int, ...]:
+def _size(model: DeltaVAE, size: tuple[int, ...] | None) -> tuple[int, ...]:
     item = model.config.item
     if isinstance(item, ImageConfig):
         assert item.size is not None
@@ -96,14 +96,14 @@ def _size(model: CommittedModel, size: tuple[int, ...] | None) -> tuple[int, ...
     return wanted
 
 
-def _latents(model: CommittedModel, n: int, extent: int, prior: PriorName, seed: int) -> Tensor:
+def _latents(model: DeltaVAE, n: int, extent: int, prior: PriorName, seed: int) -> Tensor:
     """The codes (n, *grid, d) of the exact decoder, of which the latents are drawn."""
     steps = -(-extent // model.hop[0])
     if model.config.latents is None or model.exact_prior is None:
         return model.on_grid(_no_codes(n, steps))
     exact = model.exact_prior.with_step(1)
     if prior == "ar1":
-        exact = ExactAuxiliary.ar1(model.config.latents.alphas, 1)
+        exact = IntegerLSTM.ar1(model.config.latents.alphas, 1)
     return model.on_grid(exact.sample(n, steps, seed ^ _LATENTS))
 
 

@@ -16,19 +16,19 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["from_differences", "simpler", "to_differences"]
+__all__ = ["from_residuals", "simpler", "to_residuals"]
 
 Pixels = NDArray[np.uint8]
 
 
-def to_differences(pixels: Pixels, above: Pixels | None = None) -> Pixels:
+def to_residuals(pixels: Pixels, above: Pixels | None = None) -> Pixels:
     """Differences of pixels, uint8 (H, W, C), C = 1 or 3.
 
     Args:
         pixels: rows of an image.
         above: the row before them, (1, W, C), if they are not the image's first.
 
-    >>> to_differences(np.array([[[10], [12]], [[11], [15]]], np.uint8))[..., 0].tolist()
+    >>> to_residuals(np.array([[[10], [12]], [[11], [15]]], np.uint8))[..., 0].tolist()
     [[10, 2], [1, 2]]
     """
     rows = pixels if above is None else np.concatenate([above, pixels])
@@ -37,11 +37,11 @@ def to_differences(pixels: Pixels, above: Pixels | None = None) -> Pixels:
     return np.diff(across, axis=0, prepend=np.uint8(0))[len(rows) - len(pixels) :]
 
 
-def from_differences(differences: Pixels) -> Pixels:
-    """The inverse of `to_differences`, of whole images.
+def from_residuals(differences: Pixels) -> Pixels:
+    """The inverse of `to_residuals`, of whole images.
 
     >>> pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    >>> np.array_equal(from_differences(to_differences(pixels)), pixels)
+    >>> np.array_equal(from_residuals(to_residuals(pixels)), pixels)
     True
     """
     planes = differences.cumsum(axis=0, dtype=np.uint8).cumsum(axis=1, dtype=np.uint8)
@@ -59,7 +59,7 @@ def simpler(images: Iterable[Pixels]) -> bool:
     """
     counts = np.zeros((2, 256), np.int64)
     for pixels in images:
-        for row, symbols in enumerate((pixels, to_differences(pixels))):
+        for row, symbols in enumerate((pixels, to_residuals(pixels))):
             counts[row] += np.bincount(symbols.ravel(), minlength=256)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     bits = -(shares * np.log2(shares, where=shares > 0, out=np.zeros_like(shares))).sum(axis=1)

@@ -14,8 +14,8 @@ that in integers (`auxiliary_integers.py`), which codes them.
 from latentpress.latents.auxiliary import AuxiliaryPrior, Conditionals
 from latentpress.latents.building import build_gaussian
 from latentpress.latents.codebook import Codebook, Quantized
-from latentpress.latents.committed import GaussianLatents, Posterior
-from latentpress.latents.exact_auxiliary import ExactAuxiliary
+from latentpress.latents.gaussian import GaussianLatents, Posterior
+from latentpress.latents.integer_lstm import IntegerLSTM
 from latentpress.latents.usage import CodeUsage
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "CodeUsage",
     "Codebook",
     "Conditionals",
-    "ExactAuxiliary",
     "GaussianLatents",
+    "IntegerLSTM",
     "Posterior",
     "Quantized",
     "build_gaussian",

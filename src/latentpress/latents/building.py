@@ -9,7 +9,7 @@ from latentpress.config import (
     PlainGaussianConfig,
     VarianceBoundConfig,
 )
-from latentpress.latents.committed import AR1Latents, GaussianLatents, PlainLatents
+from latentpress.latents.gaussian import AR1Latents, GaussianLatents, PlainLatents
 from latentpress.latents.independent import MeanBoundLatents, VarianceBoundLatents, VarianceRatioLatents
 
 __all__ = ["build_gaussian"]

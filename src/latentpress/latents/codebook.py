@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentpress.config import CodebookConfig
-from latentpress.latents.memory import build_memory, mean_squared_error
+from latentpress.latents.code_vectors import build_memory, mean_squared_error
 from latentpress.latents.sampling import initial_vectors
 from latentpress.latents.search import nearest
 from latentpress.latents.selection import index_backpropagation, rotation, straight_through
@@ -70,7 +70,7 @@ class Codebook(nn.Module):
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__()
         self.config = config
-        shape = config.num_partitions, config.codebook_size
+        shape = config.num_codebooks, config.codebook_size
         self.memory = build_memory(config.memory, (*shape, config.code_dim))
         self.share = AverageShare(shape)
         self.window = UsageWindow(shape)
@@ -129,7 +129,7 @@ class Codebook(nn.Module):
         Raises:
             ValueError: a code is not in 0..K-1, or there are not P a position.
         """
-        partitions, size = self.config.num_partitions, self.config.codebook_size
+        partitions, size = self.config.num_codebooks, self.config.codebook_size
         if codes.ndim < 2 or codes.shape[-1] != partitions:
             raise ValueError(f"codes must be (batch, *grid, {partitions}), got {tuple(codes.shape)}")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < size:
@@ -150,7 +150,7 @@ class Codebook(nn.Module):
         self.memory.learn(statistics.counts, statistics.sums)
         self.window.add(statistics.counts)
         self.share.add(statistics.counts)
-        revived, vectors = statistics.replacements(self.share.below(self.config.revive_below))
+        revived, vectors = statistics.replacements(self.share.below(self.config.dead_code_threshold))
         self.memory.replace(revived, vectors)
         self.share.reset(revived)
         self.steps += 1
@@ -162,7 +162,7 @@ class Codebook(nn.Module):
         return self.window.read()
 
     def _check(self, z: Tensor, mask: Tensor | None) -> None:
-        channels = self.config.num_partitions * self.config.code_dim
+        channels = self.config.num_codebooks * self.config.code_dim
         if z.ndim < 2 or z.shape[1] != channels:
             raise ValueError(f"the encoder's output must be (batch, {channels}, *grid), got {tuple(z.shape)}")
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (z.shape[0], *z.shape[2:])):
@@ -170,7 +170,7 @@ class Codebook(nn.Module):
 
     def _vectors(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """(B, P*D, *G) -> (B, *G, P, D), zero where masked, projected; without either, a view."""
-        parts = z.float().unflatten(1, (self.config.num_partitions, self.config.code_dim))
+        parts = z.float().unflatten(1, (self.config.num_codebooks, self.config.code_dim))
         return self._project(_masked(parts.movedim((1, 2), (-2, -1)), mask))
 
     def _project(self, vectors: Tensor) -> Tensor:

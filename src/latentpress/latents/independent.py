@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentpress.latents.committed import GaussianLatents, Posterior
+from latentpress.latents.gaussian import GaussianLatents, Posterior
 from latentpress.latents.rates import ratio_rate_nats, variance_roots
 
 __all__ = ["MeanBoundLatents", "VarianceBoundLatents", "VarianceRatioLatents"]

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from latentpress.latents.committed import Posterior
+from latentpress.latents.gaussian import Posterior
 
 __all__ = ["active_units", "mutual_information_nats"]
 

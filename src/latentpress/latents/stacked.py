@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latentpress.coding.ans import Stacks
 from latentpress.coding.gaussians import bounds, interval, symbols_of
 from latentpress.coding.tables import TOTAL_BITS
-from latentpress.latents.exact_auxiliary import ExactAuxiliary
+from latentpress.latents.integer_lstm import IntegerLSTM
 
 __all__ = ["Sequences", "pop_posterior", "pop_prior", "push_posterior", "push_prior", "rounded_means"]
 
@@ -81,7 +81,7 @@ def push_posterior(
 
 
 def push_prior(
-    stacks: Stacks, sequences: Sequences, prior: ExactAuxiliary, symbols: Integers, step: int
+    stacks: Stacks, sequences: Sequences, prior: IntegerLSTM, symbols: Integers, step: int
 ) -> NDArray[np.float64]:
     """Pushes symbols (L, N, d) at `step` under the prior; returns their ideal lengths, (L,).
 
@@ -102,7 +102,7 @@ def push_prior(
     return sequences.bits(sizes)
 
 
-def pop_prior(stacks: Stacks, sequences: Sequences, prior: ExactAuxiliary, step: int) -> NDArray[np.int64]:
+def pop_prior(stacks: Stacks, sequences: Sequences, prior: IntegerLSTM, step: int) -> NDArray[np.int64]:
     """Pops symbols (L, N, d) at `step` under the prior: the inverse of `push_prior`."""
     shape = len(sequences.rows), int(sequences.steps.max(initial=0)), prior.channels
     symbols, state = np.zeros(shape, np.int64), prior.start(shape[0])

@@ -59,7 +59,7 @@ class CodeUsage:
             return None
         return (
             f"the codebook has collapsed: {self.used} of {self.counts.numel()} codes are in use, as unevenly "
-            f"as if there were {self.perplexity:.1f} of {size}; raise latents.revive_below (0.1), lower the "
+            f"as if there were {self.perplexity:.1f} of {size}; raise latents.dead_code_threshold (0.1), lower the "
             "learning rate, raise latents.commitment_weight (up to 2), or try latents.gradient=rotation; "
             "if it stays so, the data need no more: lower latents.codebook_size"
         )

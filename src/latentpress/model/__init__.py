@@ -1,24 +1,24 @@
 """Models: what `build` makes of a configuration, and `load` of a folder.
 
-    codebook.py    `LatentModel`, the VQ-VAE: pixels <-> vectors <-> codes
-    committed.py   `CommittedModel`, the delta-VAE: samples <-> Gaussian latents with a committed rate
+    codebook.py    `VQVAE`, the VQ-VAE: pixels <-> vectors <-> codes
+    committed.py   `DeltaVAE`, the delta-VAE: samples <-> Gaussian latents with a committed rate
     halves.py      `split_model`: an encoder and a decoder that work apart
 
 Both give and take codes, and say of them what an archive needs to know: `sizes`, `hop`, `exact_prior`,
 `exact_pixels` and the ids of these.
 """
 
-from latentpress.model.building import AnyModel, build, load
-from latentpress.model.codebook import LatentModel, to_pixels, to_signal
-from latentpress.model.committed import CommittedModel
+from latentpress.model.deltavae import DeltaVAE
 from latentpress.model.device import resolve_device
 from latentpress.model.halves import Halves, split_model
+from latentpress.model.loading import AnyModel, build, load
+from latentpress.model.vqvae import VQVAE, to_pixels, to_signal
 
 __all__ = [
+    "VQVAE",
     "AnyModel",
-    "CommittedModel",
+    "DeltaVAE",
     "Halves",
-    "LatentModel",
     "build",
     "load",
     "resolve_device",

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from latentpress.config import CommittedModelConfig, HalfName, ModelConfig
+from latentpress.config import DeltaVAEConfig, HalfName, VQVAEConfig
 from latentpress.errors import LatentpressError, MissingPartError
-from latentpress.model.building import AnyModel, build
+from latentpress.model.loading import AnyModel, build
 
 __all__ = ["Halves", "split_model"]
 
@@ -60,7 +60,7 @@ def split_model(model: AnyModel) -> Halves:
 
     >>> from latentpress.config import ConvConfig
     >>> small = ConvConfig(width=32, depths=(0, 1))
-    >>> halves = split_model(build(ModelConfig(encoder=small, decoder=small, prior=None)))
+    >>> halves = split_model(build(VQVAEConfig(encoder=small, decoder=small, prior=None)))
     >>> sorted({name.split(".")[0] for name in halves.decoder.state_dict()})
     ['decoder', 'latents', 'likelihood']
     >>> halves.decoder.codebook_id == halves.encoder.codebook_id
@@ -68,14 +68,14 @@ def split_model(model: AnyModel) -> Halves:
     """
     if model.half_name is not None:
         raise MissingPartError(model.half_name, "other half to part from", "the whole model")
-    if isinstance(model.config, CommittedModelConfig) and model.config.latents is None:
+    if isinstance(model.config, DeltaVAEConfig) and model.config.latents is None:
         raise LatentpressError("the model has no latents, and so no halves: all of it is a decoder")
     return Halves(_half(model, "encoder"), _half(model, "decoder"))
 
 
 def _half(model: AnyModel, name: HalfName) -> AnyModel:
     config = model.config
-    if isinstance(config, ModelConfig):
+    if isinstance(config, VQVAEConfig):
         config = replace(config, half=name)
     else:
         config = replace(config, half=name, decoder_id=model.pixels_id.hex() if name == "encoder" else None)

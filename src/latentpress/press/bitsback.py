@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentpress.autoregressive import stacks as grid_stacks
+from latentpress.autoregressive.integer.encoder import IntegerPosterior
+from latentpress.autoregressive.network import Conditioning
+from latentpress.autoregressive.streams import Stream
 from latentpress.coding.ans import Stacks
 from latentpress.coding.container import Archive
 from latentpress.coding.layout import BlockLayout, Grid
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.errors import ArchiveError, LatentpressError, MissingPartError
-from latentpress.grid import stacks as grid_stacks
-from latentpress.grid.exact_encoder import ExactPosterior
-from latentpress.grid.network import Context
-from latentpress.grid.streams import Stream
 from latentpress.latents.stacked import (
     Sequences,
     finest,
@@ -64,11 +64,11 @@ class ChainCoder:
     """
 
     def __init__(self, model: AnyModel) -> None:
-        from latentpress.model import CommittedModel  # imports torch
+        from latentpress.model import DeltaVAE  # imports torch
 
         if model.config.half is not None:
             raise MissingPartError(model.config.half, "other half, which bits back needs", "the whole model")
-        if not isinstance(model, CommittedModel) or model.config.latents is None:
+        if not isinstance(model, DeltaVAE) or model.config.latents is None:
             raise LatentpressError("bits back needs the latents of a delta-VAE; press losslessly without it")
         if model.config.encoder.kind != "anticausal":
             raise LatentpressError(
@@ -131,7 +131,7 @@ class ChainCoder:
         stacks: Stacks,
         rows: Sequence[int],
         items: Sequence[Samples],
-        told: ExactPosterior,
+        told: IntegerPosterior,
         *,
         drawn: bool,
     ) -> NDArray[np.float64]:
@@ -170,16 +170,16 @@ class ChainCoder:
         stride = self.encoder.shape.stride
         return Sequences.of(rows, [-(-shape[0] // stride) for shape in extents])
 
-    def _posteriors(self, items: Sequence[Samples]) -> list[ExactPosterior]:
+    def _posteriors(self, items: Sequence[Samples]) -> list[IntegerPosterior]:
         """Of each item, (n, d)."""
-        found: dict[int, ExactPosterior] = {}
+        found: dict[int, IntegerPosterior] = {}
         for _, places in _alike([item.shape for item in items]):
             for start in range(0, len(places), _BATCH):
                 part = places[start : start + _BATCH]
                 batch = torch.from_numpy(np.stack([items[place] for place in part]).astype(np.int64))
                 told = self.encoder(batch)
                 found |= {
-                    p: ExactPosterior(*own) for p, *own in zip(part, told.mean, told.scale, strict=True)
+                    p: IntegerPosterior(*own) for p, *own in zip(part, told.mean, told.scale, strict=True)
                 }
         return [found[place] for place in range(len(items))]
 
@@ -191,14 +191,14 @@ class ChainCoder:
         items: Sequence[Samples] | None = None,
     ) -> list[Stream]:
         """What the decoder is told of each item, and its samples if they are known."""
-        contexts: dict[int, Context] = {}
+        contexts: dict[int, Conditioning] = {}
         for shape, places in _alike(extents):
             steps = int(own.steps[places[0]])
             codes = torch.from_numpy(latents[places, :steps])
             on_grid = codes.view(len(places), steps, *[1] * (len(shape) - 1), codes.shape[-1])
             told = self.decoder.context(on_grid, shape).map
             assert told is not None
-            contexts |= {place: Context(told[i : i + 1]) for i, place in enumerate(places)}
+            contexts |= {place: Conditioning(told[i : i + 1]) for i, place in enumerate(places)}
         samples = [None] * len(extents) if items is None else [_as_stream(item) for item in items]
         return [
             Stream(shape, 1, contexts[place], symbols=samples[place]) for place, shape in enumerate(extents)
@@ -277,10 +277,10 @@ def _rows(chains: Sequence[Sequence[Any]], depth: int) -> list[int]:
     return [row for row, chain in enumerate(chains) if len(chain) > depth]
 
 
-def _side_by_side(told: Sequence[ExactPosterior]) -> ExactPosterior:
+def _side_by_side(told: Sequence[IntegerPosterior]) -> IntegerPosterior:
     """(L, N, d) out of several (n, d), zeros filling up the shorter ones."""
     most, channels = max(len(own.mean) for own in told), told[0].mean.shape[1]
-    whole = ExactPosterior(*np.zeros((2, len(told), most, channels), np.int64))
+    whole = IntegerPosterior(*np.zeros((2, len(told), most, channels), np.int64))
     for row, own in enumerate(told):
         whole.mean[row, : len(own.mean)], whole.scale[row, : len(own.mean)] = own.mean, own.scale
     return whole

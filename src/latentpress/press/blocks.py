@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentpress.autoregressive import streams
+from latentpress.autoregressive.network import Conditioning
+from latentpress.autoregressive.streams import Stream
 from latentpress.coding import modes
 from latentpress.coding.coder import RangeEncoder
 from latentpress.coding.container import Archive, pack_counts
@@ -26,15 +29,12 @@ from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.coding.tables import TOTAL_BITS, frequencies, normalize
 from latentpress.errors import ArchiveError
-from latentpress.grid import streams
-from latentpress.grid.network import Context
-from latentpress.grid.streams import Stream
-from latentpress.latents.exact_auxiliary import ExactAuxiliary
+from latentpress.latents.integer_lstm import IntegerLSTM
 
 if TYPE_CHECKING:
-    from latentpress.grid.exact import ExactGrid
+    from latentpress.autoregressive.integer.network import IntegerNetwork
 
-    ExactPrior = ExactGrid | ExactAuxiliary
+    ExactPrior = IntegerNetwork | IntegerLSTM
 
 __all__ = [
     "WAVE_LANES",
@@ -114,7 +114,7 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
         Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
         bits, (lanes,).
     """
-    if isinstance(exact, ExactAuxiliary):
+    if isinstance(exact, IntegerLSTM):
         return exact.encode_lanes([_symbols(stream) for stream in coded])
     if exact.device.type != "cpu":
         return [_encode_parallel(exact, stream) for stream in coded]
@@ -122,7 +122,7 @@ def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes
     return [found[number] for number in range(len(coded))]
 
 
-def _encode_parallel(exact: ExactGrid, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
+def _encode_parallel(exact: IntegerNetwork, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
     symbols = stream.symbols
     assert symbols is not None
     positions, lanes, members = symbols.shape
@@ -174,7 +174,7 @@ def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.
     """
     if any(len(stream.payload) % 4 for stream in coded):
         raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
-    if isinstance(exact, ExactAuxiliary):
+    if isinstance(exact, IntegerLSTM):
         shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
         decoded = exact.decode_lanes([stream.payload for stream in coded], shapes)
         return [symbols.astype(np.int32) for symbols in decoded]
@@ -188,7 +188,7 @@ def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.
 
 def _stream(block: BlockLayout, labels: Labels, **parts: Any) -> Stream:
     classes = [labels[lane.item] for lane in block.lanes]
-    told = Context(labels=torch.tensor([-1 if label is None else label for label in classes]))
+    told = Conditioning(labels=torch.tensor([-1 if label is None else label for label in classes]))
     return Stream(block.shape, len(block.lanes), told, **parts)
 
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from latentpress.autoregressive.streams import prepare
 from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.layout import BlockLayout, lay_out
-from latentpress.coding.names import check_name, output_names
 from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
 from latentpress.data.sources import ItemRef, Skipped, Source, is_lost, open_sources
 from latentpress.errors import ArchiveError, ItemError, LatentpressError
-from latentpress.grid.streams import prepare
+from latentpress.files import open_atomic, suffix_of
+from latentpress.names import check_name, output_names
 from latentpress.press.blocks import BlockEncoder, add_static, decode_blocks, gather, waves
-from latentpress.press.files import staged, suffix_of
 from latentpress.press.lossless import compress_lossless
 from latentpress.press.reading import read_items
 from latentpress.press.summary import Progress, Summary
@@ -77,11 +77,11 @@ def compress(
 
     >>> import io
     >>> import numpy as np
-    >>> from latentpress.config import ConvConfig, ModelConfig
+    >>> from latentpress.config import ConvConfig, VQVAEConfig
     >>> from latentpress.data.sources import ItemRef, Source
     >>> from latentpress.model import build
     >>> small = ConvConfig(width=32, depths=(0, 1))
-    >>> model = build(ModelConfig(encoder=small, decoder=small, prior=None)).eval()
+    >>> model = build(VQVAEConfig(encoder=small, decoder=small, prior=None)).eval()
     >>> item = ItemRef("grey.png", None, lambda: np.full((20, 30, 3), 128, np.uint8))
     >>> compress(model, Source((item,)), io.BytesIO()).symbols
     40
@@ -99,7 +99,7 @@ def compress(
     if lossless or model.exact_prior is not None:
         prepare(len(sources.items), report)
     start = time.perf_counter()
-    with staged(out, overwrite=overwrite) as file:
+    with open_atomic(out, overwrite=overwrite) as file:
         if lossless:
             how = {"start": start, "verify": verify, "bits_back": bits_back}
             return compress_lossless(model, sources.items, file, header, report, **how)

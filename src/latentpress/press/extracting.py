@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from latentpress.autoregressive.streams import prepare
 from latentpress.coding.container import Archive
 from latentpress.coding.inspection import ArchiveLike, open_archive
 from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
-from latentpress.coding.names import check_name, output_names
 from latentpress.coding.records import Header
 from latentpress.errors import ArchiveError, MissingPartError, WrongModelError
-from latentpress.grid.streams import prepare
+from latentpress.files import open_atomic, refuse_existing, safe_path, suffix_of
 from latentpress.items.image import write_png
 from latentpress.items.text import write_text
+from latentpress.names import check_name, output_names
 from latentpress.press.blocks import decode_blocks
-from latentpress.press.files import refuse_existing, safe_path, staged, suffix_of
 from latentpress.press.pixels import bands_of, decode_pixel_blocks, restore_pixels
 from latentpress.press.summary import Progress, Summary
 
@@ -50,7 +50,7 @@ def decompress(
     """Restores the items of an archive below a folder: images as PNG files, texts as the files they were.
 
     An image `a/b.jpg` becomes `a/b.png`, a text keeps its name;
-    `latentpress.coding.names.output_names` says what happens where two items would meet.
+    `latentpress.names.output_names` says what happens where two items would meet.
 
     Args:
         archive: a path, a binary stream, or the archive's bytes.
@@ -76,7 +76,7 @@ def decompress(
             target = targets[item]
             if isinstance(target, Path):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            with staged(target, overwrite=overwrite) as file:
+            with open_atomic(target, overwrite=overwrite) as file:
                 file.write(write_text(pixels) if opened.header.kind == "text" else write_png(pixels))
             if progress is not None:
                 progress("decode", done, len(chosen))
@@ -264,12 +264,12 @@ def _decode_group(
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for item in group:
         by_shape.setdefault(archive.items[item].shape, []).append(item)
-    from latentpress.model import CommittedModel  # imports torch
+    from latentpress.model import DeltaVAE  # imports torch
 
     for (height, width), items in by_shape.items():
         codes = np.stack([np.concatenate([part for _, part in sorted(lanes.pop(i).items())]) for i in items])
         found, seed = codes.astype(np.int64), archive.header.seed
-        if isinstance(model, CommittedModel):
+        if isinstance(model, DeltaVAE):
             pixels = model.draw(found, (height, width), seed=seed or 0, numbers=items)
         else:
             pixels = model.decode(found, size=(height, width))

@@ -36,7 +36,7 @@ from latentpress.press.reading import PixelStore, misfits, read_items
 from latentpress.press.summary import Progress, Summary
 
 if TYPE_CHECKING:
-    from latentpress.grid.decoder import ExactDecoder
+    from latentpress.autoregressive.decoder import IntegerDecoder
     from latentpress.model import AnyModel
 
 __all__ = ["compress_lossless"]
@@ -122,7 +122,7 @@ class _Coding:
     def __init__(
         self,
         model: AnyModel,
-        exact: ExactDecoder,
+        exact: IntegerDecoder,
         header: Header,
         records: list[ItemRecord],
         codes: list[Integers],

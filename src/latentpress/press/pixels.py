@@ -19,22 +19,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentpress.autoregressive.network import Conditioning
+from latentpress.autoregressive.streams import Stream
 from latentpress.coding import modes
 from latentpress.coding.container import Archive
 from latentpress.coding.layout import BlockLayout, Grid, Part, Segment
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, symbols_crc
 from latentpress.errors import ArchiveError, ItemError
-from latentpress.grid.network import Context
-from latentpress.grid.streams import Stream
-from latentpress.items.differences import from_differences, to_differences
+from latentpress.items.differences import from_residuals, to_residuals
 from latentpress.items.text import pack_text, read_text, unpack_text, write_text
 from latentpress.items.webp import pack_webp, unpack_webp
 from latentpress.press.bitsback import ChainCoder, decode_chains, split_chain
 from latentpress.press.blocks import decode_blocks, decode_lanes, encode_lanes, waves
 
 if TYPE_CHECKING:
-    from latentpress.grid.decoder import ExactDecoder
+    from latentpress.autoregressive.decoder import IntegerDecoder
     from latentpress.model import AnyModel
 
 __all__ = [
@@ -74,13 +74,13 @@ def gather_pixels(pixels: Any, block: BlockLayout, differences: object) -> Pixel
         image = pixels[lane.item]
         rows = image[lane.start : lane.stop]
         if differences and block.part is not Part.WHOLE:
-            rows = to_differences(rows, image[lane.start - 1 : lane.start] if lane.start else None)
+            rows = to_residuals(rows, image[lane.start - 1 : lane.start] if lane.start else None)
         lanes.append(rows)
     return np.stack([rows.reshape(block.positions, -1) for rows in lanes], axis=1)
 
 
 def encode_pixels(
-    exact: ExactDecoder,
+    exact: IntegerDecoder,
     pixels: Any,
     blocks: Sequence[BlockLayout],
     shapes: Sequence[Grid],
@@ -189,7 +189,7 @@ def join_bands(bands: Mapping[int, Integers]) -> Integers:
 def restore_pixels(bands: Mapping[int, Pixels], *, differences: object) -> Pixels:
     """The pixels of an item from the symbols of its bands."""
     symbols = join_bands(bands)
-    return from_differences(symbols) if differences else symbols
+    return from_residuals(symbols) if differences else symbols
 
 
 def _decode_codes(archive: Archive, model: AnyModel, items: Collection[int]) -> dict[int, Integers]:
@@ -228,11 +228,11 @@ def _unpacked(mode: Mode, packed: bytes, shape: tuple[int, ...]) -> Pixels:
 
 
 def _contexts(
-    exact: ExactDecoder, blocks: Sequence[BlockLayout], shapes: Sequence[Grid], codes: Codes
-) -> list[Context]:
+    exact: IntegerDecoder, blocks: Sequence[BlockLayout], shapes: Sequence[Grid], codes: Codes
+) -> list[Conditioning]:
     """The context maps of the lanes of each block; those of bands that are alike are made together."""
     if exact.upsampler is None:
-        return [Context()] * len(blocks)
+        return [Conditioning()] * len(blocks)
     alike: dict[tuple[Grid, int, int], list[tuple[int, int]]] = {}
     for number, block in enumerate(blocks):
         for place, lane in enumerate(block.lanes):
@@ -247,4 +247,4 @@ def _contexts(
             if number not in maps:
                 maps[number] = found.new_empty(len(blocks[number].lanes), *own.shape)
             maps[number][place] = own
-    return [Context(maps[number]) for number in range(len(blocks))]
+    return [Conditioning(maps[number]) for number in range(len(blocks))]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.records import MAX_SAMPLES, MAX_SIDE, Header, ItemRecord
-from latentpress.config import CommittedModelConfig, ImageConfig
+from latentpress.config import DeltaVAEConfig, ImageConfig
 from latentpress.data.sources import ItemRef
 from latentpress.errors import ItemError
 from latentpress.press.summary import Progress
@@ -127,7 +127,7 @@ def _check_sizes(model: AnyModel, group: Iterable[tuple[ItemRef, Pixels]]) -> No
 def _one_size(model: AnyModel) -> tuple[int, ...] | None:
     """The only size of items that the encoder takes, or None where it takes any."""
     config = model.config
-    if not isinstance(config, CommittedModelConfig) or not isinstance(config.item, ImageConfig):
+    if not isinstance(config, DeltaVAEConfig) or not isinstance(config.item, ImageConfig):
         return None
     return config.item.size if config.latents is not None else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from latentpress.config import CommittedModelConfig, ModelConfig
+from latentpress.config import DeltaVAEConfig, VQVAEConfig
 from latentpress.data.loading import Pool
 
 __all__ = ["delta_card", "model_card"]
@@ -24,7 +24,7 @@ _MEANING = {
 
 
 def model_card(
-    config: ModelConfig, pool: Pool, steps: int, seconds: float, figures: Mapping[str, float]
+    config: VQVAEConfig, pool: Pool, steps: int, seconds: float, figures: Mapping[str, float]
 ) -> str:
     """Markdown of the model card; `figures` are those on held-out items, by their short names."""
     latents, lossless = config.latents, " [--lossless]" if config.pixels else ""
@@ -33,7 +33,7 @@ def model_card(
         f"# A Latentpress codec for {config.item.kind}s",
         "",
         f"Encoder, codebook and decoder with hop length {config.encoder.hop_length}, "
-        f"{latents.num_partitions} x {latents.codebook_size} codes of dimension {latents.code_dim} a position"
+        f"{latents.num_codebooks} x {latents.codebook_size} codes of dimension {latents.code_dim} a position"
         + (", and an autoregressive prior over the codes." if config.prior else ".")
         + (" An autoregressive decoder of pixels presses losslessly." if config.pixels else ""),
         "",
@@ -47,7 +47,7 @@ def model_card(
 
 
 def delta_card(
-    config: CommittedModelConfig, items: int, steps: int, seconds: float, figures: Mapping[str, float]
+    config: DeltaVAEConfig, items: int, steps: int, seconds: float, figures: Mapping[str, float]
 ) -> str:
     """As `model_card`, of a delta-VAE trained on so many items."""
     latents, kind, stride = config.latents, config.item.kind, config.encoder.stride

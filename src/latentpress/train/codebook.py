@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from latentpress.config import ModelConfig, StageConfig
+from latentpress.config import StageConfig, VQVAEConfig
 from latentpress.data.batches import Batch, Batches
 from latentpress.data.loading import Pool
-from latentpress.model import AnyModel, LatentModel
+from latentpress.model import VQVAE, AnyModel
 from latentpress.train.card import model_card
 from latentpress.train.codes import code_source
 from latentpress.train.loop import Limit, Stage
@@ -27,7 +27,7 @@ class CodebookRecipe:
     """See `latentpress.train.recipes.Recipe`."""
 
     def __init__(self, setting: Setting) -> None:
-        assert isinstance(setting.config.model, ModelConfig) and isinstance(setting.pool, Pool)
+        assert isinstance(setting.config.model, VQVAEConfig) and isinstance(setting.pool, Pool)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "prior", "decoder": "pixels"}
         self.fixed: Sequence[str] = ("half", "item", "encoder", "latents", "decoder", "likelihood")
@@ -36,7 +36,7 @@ class CodebookRecipe:
         self.needs_codec = pixels is None or pixels.use_codes
         self.pool, self.held_out = split(setting.pool)
 
-    def stage(self, name: StageName, model: LatentModel, limit: Limit) -> Stage[Any]:
+    def stage(self, name: StageName, model: VQVAE, limit: Limit) -> Stage[Any]:
         """See `Recipe.stage`."""
         setting, hop = self.setting, model.hop_length
         config = stage_config(setting.config, name)
@@ -58,14 +58,14 @@ class CodebookRecipe:
         expected = None if limit.steps is None else limit.steps * config.accumulate
         return PriorStage(model, config, code_source(model, batches, expected))
 
-    def live(self, name: str, model: LatentModel) -> tuple[Mapping[str, float], str | None]:
+    def live(self, name: str, model: VQVAE) -> tuple[Mapping[str, float], str | None]:
         """The codes' perplexity, and what to do where they are not in use."""
         if name != "codec":
             return {}, None
         usage = model.latents.usage()
         return {"perplexity": usage.perplexity}, usage.warning
 
-    def judge(self, model: LatentModel, position: Position) -> Judged:
+    def judge(self, model: VQVAE, position: Position) -> Judged:
         """Figures on held-out items; while the codec changes, some of them with their reconstructions.
 
         Items are cut to the hop; for the decoder of pixels they are not.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from latentpress.data.batches import Batch, Batches
-from latentpress.model import LatentModel, to_signal
+from latentpress.model import VQVAE, to_signal
 
 __all__ = ["CodeBatch", "CodeSource", "EncodedBatches", "LookedUpCodes", "code_source", "encode_batch"]
 
@@ -39,7 +39,7 @@ class CodeSource(Protocol):
         ...
 
 
-def code_source(model: LatentModel, batches: Batches, expected: int | None) -> CodeSource:
+def code_source(model: VQVAE, batches: Batches, expected: int | None) -> CodeSource:
     """The cheaper way to `expected` batches (None: many) of the codes of `batches`."""
     images = batches.pool.stacked
     if images is None or any(np.greater(images.shape[2:], batches.size)):
@@ -47,7 +47,7 @@ def code_source(model: LatentModel, batches: Batches, expected: int | None) -> C
     views = len(images) * (1 + batches.flip)
     codes = views * images[0].size // (model.hop_length**2 * batches.pool.channels)
     seen = None if expected is None else expected * batches.batch_size
-    if codes * model.config.latents.num_partitions > _MOST_CODES or (seen is not None and seen < views):
+    if codes * model.config.latents.num_codebooks > _MOST_CODES or (seen is not None and seen < views):
         return EncodedBatches(model, batches)
     return LookedUpCodes(model, batches)
 
@@ -55,7 +55,7 @@ def code_source(model: LatentModel, batches: Batches, expected: int | None) -> C
 class EncodedBatches:
     """Batches of pixels, encoded as they come."""
 
-    def __init__(self, model: LatentModel, batches: Batches) -> None:
+    def __init__(self, model: VQVAE, batches: Batches) -> None:
         self.model, self.batches = model, batches
 
     def stream(self, start: int) -> Iterator[CodeBatch]:
@@ -70,7 +70,7 @@ class LookedUpCodes:
     They are encoded in an order that no batch changes, so a resumed run sees the same ones.
     """
 
-    def __init__(self, model: LatentModel, batches: Batches) -> None:
+    def __init__(self, model: VQVAE, batches: Batches) -> None:
         self.model, self.batches = model, batches
         self._codes: Tensor | None = None
 
@@ -96,7 +96,7 @@ class LookedUpCodes:
 
 
 @torch.no_grad()
-def encode_batch(model: LatentModel, batch: Batch) -> CodeBatch:
+def encode_batch(model: VQVAE, batch: Batch) -> CodeBatch:
     """The codes of a batch of pixels whose sides are multiples of the hop length."""
     signal = to_signal(batch.pixels.to(model.device, non_blocking=True))
     return CodeBatch(model.latents.encode(model.encoder(signal)), batch.labels)

@@ -5,7 +5,7 @@
     prior   the auxiliary prior alone, refitted to the latents of the finished encoder
 
 The KL is exact and stands in the loss as it is: no weight, no schedule, no free bits. Those are other
-objectives (`CommittedModelConfig.objective`), there to be compared with.
+objectives (`DeltaVAEConfig.objective`), there to be compared with.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from latentpress.autoregressive.anticausal import AnticausalEncoder
+from latentpress.autoregressive.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
+from latentpress.autoregressive.sequence import CODES
 from latentpress.config import ObjectiveConfig, StageConfig
 from latentpress.data.symbols import SymbolBatch
-from latentpress.grid.anticausal import AnticausalEncoder
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.grid.exact_encoder import ExactEncoder
-from latentpress.grid.sequence import CODES
-from latentpress.latents.exact_auxiliary import ExactAuxiliary
 from latentpress.latents.information import mutual_information_nats
-from latentpress.model import CommittedModel
-from latentpress.model.committed import Elbo
+from latentpress.latents.integer_lstm import IntegerLSTM
+from latentpress.model import DeltaVAE
+from latentpress.model.deltavae import Elbo
 from latentpress.train.loop import StageLoss
 
-__all__ = ["AuxiliaryStage", "CommittedStage", "SymbolSource", "auxiliary_kl", "make_exact"]
+__all__ = ["AuxiliaryStage", "DeltaVAEStage", "SymbolSource", "auxiliary_kl", "make_exact"]
 
 _TOLERANCE = 1e-3  # nats, and in proportion: the KL is a sum in float32
 _CALIBRATION_BATCHES = 4
@@ -46,7 +46,7 @@ class SymbolSource(Protocol):
         ...
 
 
-class CommittedStage:
+class DeltaVAEStage:
     """Fits encoder, decoder and auxiliary prior at once.
 
     Arguments:
@@ -57,7 +57,7 @@ class CommittedStage:
 
     name = "codec"
 
-    def __init__(self, model: CommittedModel, config: StageConfig, source: SymbolSource) -> None:
+    def __init__(self, model: DeltaVAE, config: StageConfig, source: SymbolSource) -> None:
         self.model, self.config, self.source = model, config, source
         self.objective = model.config.objective
         model.train().requires_grad_(True)
@@ -130,7 +130,7 @@ class AuxiliaryStage:
 
     name = "prior"
 
-    def __init__(self, model: CommittedModel, config: StageConfig, source: SymbolSource) -> None:
+    def __init__(self, model: DeltaVAE, config: StageConfig, source: SymbolSource) -> None:
         assert model.auxiliary is not None
         self.model, self.config, self.source = model, config, source
         self.auxiliary = model.auxiliary
@@ -171,7 +171,7 @@ def auxiliary_kl(elbo: Elbo, auxiliary_nats: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
+def make_exact(model: DeltaVAE, batches: Sequence[SymbolBatch]) -> None:
     """Gives `model` its integer forms, calibrated on some of the batches' items.
 
     An exact decoder or encoder that is there stays: with another one, older archives could no longer be
@@ -182,7 +182,7 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
     """
     batch = _some(batches).to(model.device)
     if model.latents is None:
-        model.exact_decoder = ExactDecoder.convert(model.decoder, batch.symbols)
+        model.exact_decoder = IntegerDecoder.convert(model.decoder, batch.symbols)
         return
     posterior, _ = model.posterior(batch.symbols)
     unit = model.unit
@@ -193,16 +193,16 @@ def make_exact(model: CommittedModel, batches: Sequence[SymbolBatch]) -> None:
         z = torch.cat([posterior.sample(noise.to(posterior.mean)), drawn.to(posterior.mean)])
         codes = torch.round(z / unit).clamp(-(CODES // 2), CODES // 2).long() + CODES // 2
         twice = torch.cat([batch.symbols, batch.symbols])
-        model.exact_decoder = ExactDecoder.convert(model.decoder, twice, model.on_grid(codes))
+        model.exact_decoder = IntegerDecoder.convert(model.decoder, twice, model.on_grid(codes))
     if model.exact_encoder is None and isinstance(model.encoder, AnticausalEncoder):
-        model.exact_encoder = ExactEncoder.convert(model.encoder, model.latents.posterior, batch.symbols)
+        model.exact_encoder = IntegerEncoder.convert(model.encoder, model.latents.posterior, batch.symbols)
     spread = float(torch.exp(posterior.log_variance / 2).mean())
     step = min(CODES // 4, max(1, round(math.sqrt(12) * spread / unit)))
     assert model.config.latents is not None
     model.exact_prior = (
-        ExactAuxiliary.ar1(model.config.latents.alphas, step)
+        IntegerLSTM.ar1(model.config.latents.alphas, step)
         if model.auxiliary is None
-        else ExactAuxiliary.convert(model.auxiliary, step)
+        else IntegerLSTM.convert(model.auxiliary, step)
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from latentpress.config import AR1Config, CommittedModelConfig, ImageConfig, RunConfig, StageConfig
+from latentpress.config import AR1Config, DeltaVAEConfig, ImageConfig, RunConfig, StageConfig
 from latentpress.data.batches import Batches
 from latentpress.data.loading import Pool
 from latentpress.data.symbols import ImageSymbols, SymbolBatch, TextSymbols
@@ -19,11 +19,11 @@ from latentpress.errors import ConfigError
 from latentpress.latents import Posterior
 from latentpress.latents.information import active_units, mutual_information_nats
 from latentpress.latents.rates import alpha_for_rate
-from latentpress.model import AnyModel, CommittedModel
+from latentpress.model import AnyModel, DeltaVAE
 from latentpress.train.card import delta_card
 from latentpress.train.committed import (
     AuxiliaryStage,
-    CommittedStage,
+    DeltaVAEStage,
     SymbolSource,
     auxiliary_kl,
 )
@@ -47,7 +47,7 @@ class DeltaRecipe:
     """See `latentpress.train.recipes.Recipe`."""
 
     def __init__(self, setting: Setting) -> None:
-        assert isinstance(setting.config.model, CommittedModelConfig)
+        assert isinstance(setting.config.model, DeltaVAEConfig)
         self.setting, self.model_config = setting, setting.config.model
         self.fitted: Mapping[StageName, str] = {"prior": "auxiliary"}
         self.fixed: Sequence[str] = ("half", "item", "encoder", "latents", "decoder")
@@ -55,7 +55,7 @@ class DeltaRecipe:
         pool = setting.pool
         self.pool, self.held_out = split_texts(pool) if isinstance(pool, TextPool) else split(pool)
 
-    def stage(self, name: StageName, model: CommittedModel, limit: Limit) -> Stage[Any]:
+    def stage(self, name: StageName, model: DeltaVAE, limit: Limit) -> Stage[Any]:
         """See `Recipe.stage`."""
         config = stage_config(self.setting.config, name)
         seed = len(STAGES) * self.setting.seed + STAGES.index(name)
@@ -63,17 +63,15 @@ class DeltaRecipe:
             self.pool, config, seed, self.setting.replicas.rank, self.setting.replicas.world
         )
         return (
-            CommittedStage(model, config, source)
-            if name == "codec"
-            else AuxiliaryStage(model, config, source)
+            DeltaVAEStage(model, config, source) if name == "codec" else AuxiliaryStage(model, config, source)
         )
 
-    def live(self, name: str, model: CommittedModel) -> tuple[Mapping[str, float], str | None]:
+    def live(self, name: str, model: DeltaVAE) -> tuple[Mapping[str, float], str | None]:
         """No figures that the batches do not show; a warning where an AR(1) prior has one step to work on."""
         one = isinstance(self.model_config.latents, AR1Config) and _steps(self.setting.config) < 2
         return {}, _COMMITS_NOTHING if one and name == "codec" else None
 
-    def judge(self, model: CommittedModel, position: Position) -> Judged:
+    def judge(self, model: DeltaVAE, position: Position) -> Judged:
         """The ELBO and its parts on held-out items."""
         if self.held_out is None or not self.setting.replicas.first:
             return Judged()
@@ -112,13 +110,13 @@ def committing(config: RunConfig, rate_bits: float) -> RunConfig:
     Raises:
         ConfigError: the latents are not AR(1), or no alpha commits that rate.
 
-    >>> from latentpress.config import AR1Config, CommittedModelConfig, ImageConfig, RunConfig, StageConfig
-    >>> config = committing(RunConfig(model=CommittedModelConfig(), codec=StageConfig(crop=64)), 20.0)
+    >>> from latentpress.config import AR1Config, DeltaVAEConfig, ImageConfig, RunConfig, StageConfig
+    >>> config = committing(RunConfig(model=DeltaVAEConfig(), codec=StageConfig(crop=64)), 20.0)
     >>> round(config.model.latents.alpha, 4)
     0.7377
     """
     model = config.model
-    if not isinstance(model, CommittedModelConfig) or not isinstance(model.latents, AR1Config):
+    if not isinstance(model, DeltaVAEConfig) or not isinstance(model.latents, AR1Config):
         raise ConfigError("a rate to commit is for delta-VAEs with model.latents.kind=ar1")
     alpha = alpha_for_rate(rate_bits * math.log(2), _steps(config), model.latents.channels)
     return replace(config, model=replace(model, latents=replace(model.latents, alpha=alpha)))
@@ -127,14 +125,14 @@ def committing(config: RunConfig, rate_bits: float) -> RunConfig:
 def _steps(config: RunConfig) -> int:
     """Latent steps of an image, or of a window of text."""
     model = config.model
-    assert isinstance(model, CommittedModelConfig)
+    assert isinstance(model, DeltaVAEConfig)
     image = isinstance(model.item, ImageConfig)
     extent = model.item.size[0] if image and model.item.size else config.codec.crop  # type: ignore[index]
     return -(-extent // model.encoder.stride)
 
 
 @torch.inference_mode()
-def elbo_figures(model: CommittedModel, batches: list[SymbolBatch]) -> dict[str, float]:
+def elbo_figures(model: DeltaVAE, batches: list[SymbolBatch]) -> dict[str, float]:
     """-ELBO in bits per dimension with both priors, and how much the latents say, in nats an item.
 
     The draws from the posterior are the same ones every time.

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 
+from latentpress.autoregressive.decoder import IntegerDecoder
 from latentpress.config import StageConfig
 from latentpress.data.batches import Batch, Batches
-from latentpress.grid.decoder import ExactDecoder
-from latentpress.model import LatentModel, to_signal
+from latentpress.model import VQVAE, to_signal
 from latentpress.nn import pad_to_hop
 from latentpress.train.loop import StageLoss
 
@@ -39,7 +39,7 @@ class PixelStage:
 
     name = "decoder"
 
-    def __init__(self, model: LatentModel, config: StageConfig, source: Batches) -> None:
+    def __init__(self, model: VQVAE, config: StageConfig, source: Batches) -> None:
         assert model.pixels is not None
         self.model, self.config, self.source = model, config, source
         self.pixels = model.pixels
@@ -69,22 +69,22 @@ class PixelStage:
         self.model.exact_pixels = _exact(self.model, [batch.pixels for batch in batches])
 
 
-def pixel_nats(model: LatentModel, pixels: Tensor) -> Tensor:
+def pixel_nats(model: VQVAE, pixels: Tensor) -> Tensor:
     """-log p(pixels | codes) of each image under the float decoder, (B,) nats, from uint8 (B, C, H, W)."""
     assert model.pixels is not None
     pixels = pixels.to(model.device, non_blocking=True)
     return model.pixels.nll_nats(_symbols(model, pixels), _codes(model, pixels))
 
 
-def _exact(model: LatentModel, batches: Sequence[Tensor]) -> ExactDecoder:
+def _exact(model: VQVAE, batches: Sequence[Tensor]) -> IntegerDecoder:
     """The integer form of the decoder, calibrated on some of the batches' images."""
     assert model.pixels is not None
     pixels = torch.cat(list(batches)).to(model.device)
     pixels = pixels[: max(1, _CALIBRATION_POSITIONS // pixels[0, 0].numel())]
-    return ExactDecoder.convert(model.pixels, _symbols(model, pixels), _codes(model, pixels))
+    return IntegerDecoder.convert(model.pixels, _symbols(model, pixels), _codes(model, pixels))
 
 
-def _symbols(model: LatentModel, pixels: Tensor) -> Tensor:
+def _symbols(model: VQVAE, pixels: Tensor) -> Tensor:
     """uint8 (B, C, H, W) as the symbols that the model's decoder knows, int64 (B, H, W, C)."""
     config = model.config.pixels
     assert config is not None
@@ -101,7 +101,7 @@ def differences_of(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _codes(model: LatentModel, pixels: Tensor) -> Tensor | None:
+def _codes(model: VQVAE, pixels: Tensor) -> Tensor | None:
     """The codes of images, (B, *G, P), where the decoder of pixels looks at them."""
     if model.pixels is None or model.pixels.upsampler is None:
         return None

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import CommittedModelConfig, RunConfig, StageConfig
+from latentpress.config import DeltaVAEConfig, RunConfig, StageConfig
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
@@ -21,8 +21,8 @@ def plan_stages(
 ) -> dict[StageName, Limit]:
     """The stages that there is something to do in, in their order, and where each ends.
 
-    >>> from latentpress.config import ModelConfig, PixelsConfig
-    >>> config = RunConfig(model=ModelConfig(pixels=PixelsConfig()), codec_share=0.5, decoder_share=0.6)
+    >>> from latentpress.config import VQVAEConfig, PixelsConfig
+    >>> config = RunConfig(model=VQVAEConfig(pixels=PixelsConfig()), codec_share=0.5, decoder_share=0.6)
     >>> {name: limit.steps for name, limit in plan_stages(config, STAGES, 100, None).items()}
     {'codec': 20, 'prior': 20, 'decoder': 60}
     """
@@ -53,7 +53,7 @@ def stage_config(config: RunConfig, name: StageName) -> StageConfig:
 
 def _possible(config: RunConfig) -> set[StageName]:
     possible: set[StageName] = {"codec"}
-    if isinstance(config.model, CommittedModelConfig):
+    if isinstance(config.model, DeltaVAEConfig):
         fitted = config.model.latents is not None and config.model.auxiliary is not None
         return possible | ({"prior"} if fitted else set())
     prior = config.model.prior
@@ -65,7 +65,7 @@ def _possible(config: RunConfig) -> set[StageName]:
 
 
 def _missing(config: RunConfig, stage: StageName) -> str:
-    if isinstance(config.model, CommittedModelConfig):
+    if isinstance(config.model, DeltaVAEConfig):
         return {
             "prior": "stage prior: the model has no auxiliary prior that could be refitted",
             "decoder": "stage decoder: a delta-VAE's decoder is trained with its encoder, in the stage codec",

@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from latentpress.config import CommittedModelConfig, ImageConfig, ModelConfig
+from latentpress.config import DeltaVAEConfig, ImageConfig, VQVAEConfig
 from latentpress.data.loading import Pool
 from latentpress.data.windows import TextPool
 from latentpress.errors import TrainingError
@@ -32,7 +32,7 @@ def split(pool: Pool) -> tuple[Pool, Pool | None]:
     return _subset(pool, np.delete(np.arange(len(pool)), held)), _subset(pool, held)
 
 
-def check_pool(pool: Pool | TextPool, config: ModelConfig | CommittedModelConfig) -> None:
+def check_pool(pool: Pool | TextPool, config: VQVAEConfig | DeltaVAEConfig) -> None:
     """Raises `TrainingError` where the items do not fit the model."""
     if isinstance(pool, TextPool) != (config.item.kind == "text"):
         raise TrainingError(f"the model is one of {config.item.kind}s, and the items are others")
@@ -46,7 +46,7 @@ def check_pool(pool: Pool | TextPool, config: ModelConfig | CommittedModelConfig
             f"the items have {pool.channels} channels and the model {config.item.channels}; "
             f"set model.item.channels={pool.channels}, or read them with channels={config.item.channels}"
         )
-    if isinstance(config, CommittedModelConfig):
+    if isinstance(config, DeltaVAEConfig):
         if isinstance(config.item, ImageConfig):
             _check_one_size(pool, config.item.size)
         return

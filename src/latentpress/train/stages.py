@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from latentpress.autoregressive import Conditioning, IntegerNetwork
 from latentpress.config import StageConfig
 from latentpress.data.batches import Batch, Batches
-from latentpress.grid import Context, ExactGrid
-from latentpress.model import LatentModel, to_signal
+from latentpress.model import VQVAE, to_signal
 from latentpress.train.codes import CodeBatch, CodeSource, encode_batch
 from latentpress.train.loop import StageLoss
 
@@ -53,7 +53,7 @@ class CodecStage:
 
     name = "codec"
 
-    def __init__(self, model: LatentModel, config: StageConfig, source: Batches) -> None:
+    def __init__(self, model: VQVAE, config: StageConfig, source: Batches) -> None:
         self.model, self.config, self.source = model, config, source
         prior = model.config.prior
         self.joint = prior is not None and prior.training == "joint"
@@ -112,7 +112,7 @@ class PriorStage:
 
     name = "prior"
 
-    def __init__(self, model: LatentModel, config: StageConfig, source: CodeSource) -> None:
+    def __init__(self, model: VQVAE, config: StageConfig, source: CodeSource) -> None:
         assert model.prior is not None
         self.model, self.config, self.source = model, config, source
         self.prior = model.prior
@@ -140,22 +140,22 @@ class PriorStage:
         make_exact(self.model, list(islice(self.source.stream(0), _CALIBRATION_BATCHES)))
 
 
-def make_exact(model: LatentModel, batches: list[CodeBatch]) -> None:
+def make_exact(model: VQVAE, batches: list[CodeBatch]) -> None:
     """Gives `model` the integer form of its prior, calibrated on `batches`."""
     assert model.prior is not None
     codes = torch.cat([batch.codes for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
-    model.exact_prior = ExactGrid.convert(model.prior, codes.to(model.device), _context(model, labels))
+    model.exact_prior = IntegerNetwork.convert(model.prior, codes.to(model.device), _context(model, labels))
 
 
-def prior_nats(model: LatentModel, batch: CodeBatch) -> Tensor:
+def prior_nats(model: VQVAE, batch: CodeBatch) -> Tensor:
     """-log p(codes) of each item under the float prior, (B,) nats."""
     assert model.prior is not None
     codes = batch.codes.to(model.device, non_blocking=True)
     return model.prior.nll_nats(codes, _context(model, batch.labels))
 
 
-def _prior_loss(model: LatentModel, batch: CodeBatch) -> StageLoss:
+def _prior_loss(model: VQVAE, batch: CodeBatch) -> StageLoss:
     """The loss in training, nats per code."""
     if model.config.prior is not None and model.config.prior.class_conditional:
         batch = CodeBatch(batch.codes, _hide_some(batch.labels))
@@ -168,7 +168,7 @@ def _hide_some(labels: Tensor) -> Tensor:
     return labels.masked_fill(torch.rand(labels.shape, device=labels.device) < _UNKNOWN_SHARE, -1)
 
 
-def _context(model: LatentModel, labels: Tensor) -> Context | None:
+def _context(model: VQVAE, labels: Tensor) -> Conditioning | None:
     """The context of codes whose items have `labels`, for a prior that wants one."""
     conditional = model.config.prior is not None and model.config.prior.class_conditional
-    return Context(labels=labels.to(model.device, non_blocking=True)) if conditional else None
+    return Conditioning(labels=labels.to(model.device, non_blocking=True)) if conditional else None

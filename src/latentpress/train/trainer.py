@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from latentpress.checkpoint import write_atomically
-from latentpress.config import ModelConfig, RunConfig, to_json
+from latentpress.config import RunConfig, VQVAEConfig, to_json
 from latentpress.data.loading import Pool
 from latentpress.data.windows import TextPool
 from latentpress.errors import TrainingError
@@ -160,14 +160,14 @@ def _has_model(folder: Path) -> bool:
 def _needs_codec(config: RunConfig) -> bool:
     """Whether a stage "decoder" looks at codes."""
     return (
-        not isinstance(config.model, ModelConfig)
+        not isinstance(config.model, VQVAEConfig)
         or config.model.pixels is None
         or config.model.pixels.use_codes
     )
 
 
 def _recipe(setting: Setting) -> Recipe:
-    kind = CodebookRecipe if isinstance(setting.config.model, ModelConfig) else DeltaRecipe
+    kind = CodebookRecipe if isinstance(setting.config.model, VQVAEConfig) else DeltaRecipe
     return kind(setting)
 
 
@@ -270,7 +270,7 @@ class _Session:
             return
         staying = {stage: part for stage, part in self.recipe.fitted.items() if stage not in plan}
         old, new = self.codec.config, model.config
-        if new.item.kind == "text" or isinstance(new, ModelConfig):
+        if new.item.kind == "text" or isinstance(new, VQVAEConfig):
             old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
         kept = [*self.recipe.fixed, *staying.values()]
         if type(old) is not type(new):

@@ -13,7 +13,7 @@ from torch import Tensor
 from latentpress.data.batches import Batch
 from latentpress.items.image import write_png
 from latentpress.latents import CodeUsage
-from latentpress.model import LatentModel, to_pixels, to_signal
+from latentpress.model import VQVAE, to_pixels, to_signal
 from latentpress.train.codes import encode_batch
 from latentpress.train.pixels import pixel_nats
 from latentpress.train.stages import prior_nats
@@ -25,7 +25,7 @@ _PIXEL_DIMS = 1 << 19  # samples that the decoder of pixels is judged on: it tak
 
 
 @torch.inference_mode()
-def codec_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, float]:
+def codec_figures(model: VQVAE, batches: Sequence[Batch]) -> dict[str, float]:
     """PSNR (pooled over all samples), bits per dimension of -log p(x | z_q), and usage of the codes."""
     error, nats, dims, codes = 0.0, 0.0, 0, []
     with _evaluating(model):
@@ -46,7 +46,7 @@ def codec_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, flo
 
 
 @torch.inference_mode()
-def prior_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, float]:
+def prior_figures(model: VQVAE, batches: Sequence[Batch]) -> dict[str, float]:
     """Bits per code of the float prior."""
     nats, count = 0.0, 0
     with _evaluating(model):
@@ -58,7 +58,7 @@ def prior_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, flo
 
 
 @torch.inference_mode()
-def pixel_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, float]:
+def pixel_figures(model: VQVAE, batches: Sequence[Batch]) -> dict[str, float]:
     """Bits per dimension of the pixels given their codes, under the float decoder of pixels."""
     nats, dims = 0.0, 0
     with _evaluating(model):
@@ -70,7 +70,7 @@ def pixel_figures(model: LatentModel, batches: Sequence[Batch]) -> dict[str, flo
 
 
 @torch.inference_mode()
-def sample_sheet(model: LatentModel, batch: Batch) -> bytes:
+def sample_sheet(model: VQVAE, batch: Batch) -> bytes:
     """A PNG of the first images of `batch`, each above its reconstruction."""
     pixels = batch.pixels[:_COLUMNS]
     with _evaluating(model):
@@ -85,7 +85,7 @@ def _row(images: Tensor) -> np.ndarray:
 
 
 @contextmanager
-def _evaluating(model: LatentModel) -> Iterator[None]:
+def _evaluating(model: VQVAE) -> Iterator[None]:
     """Within it the model is in evaluation mode; each part then returns to its own."""
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -1,0 +1,177 @@
+"""The compiled loop over positions: advance lanes, and decode, encode, draw, ... what comes next.
+
+Everything between two positions happens in here: no Python and no PyTorch. `advance` returns after so
+many positions, so that its caller can show progress, take Ctrl-C, and give free lanes new items.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.autoregressive.engine.coder import decode_symbol, encode_symbol, find, interval, weigh
+from latentpress.autoregressive.engine.compiling import compiled
+from latentpress.autoregressive.engine.kernels import begin_position, end_position, member_logits
+from latentpress.autoregressive.engine.stack import pop_symbol
+from latentpress.coding.tables import TOTAL, TOTAL_BITS
+
+__all__ = ["Action", "Choice", "Task", "advance"]
+
+BETA_BITS = 16
+_FARTHEST = 1 << 28
+_DECODE, _ENCODE, _DRAW, _MEASURE, _POP = 0, 1, 2, 3, 4
+
+Array = NDArray[Any]
+
+
+class Action(IntEnum):
+    """What happens with the logits of a symbol.
+
+    It is decoded from a stream or encoded into one; drawn; measured, that is, its numbers are noted, for who
+    pushes them onto a stack in reverse order; or popped from a stack.
+    """
+
+    DECODE = _DECODE
+    ENCODE = _ENCODE
+    DRAW = _DRAW
+    MEASURE = _MEASURE
+    POP = _POP
+
+
+class Choice(NamedTuple):
+    """How symbols are drawn, in integers.
+
+    `beta`: 2^16 / temperature. `top_k`: how many of the likeliest symbols may be drawn, 0 for all.
+    `top_p`: the fewest of these whose share of 2^24 is at least this; 2^24 for all.
+    """
+
+    beta: int = 1 << BETA_BITS
+    top_k: int = 0
+    top_p: int = TOTAL
+
+
+class Task(NamedTuple):
+    """Where lanes find and leave their symbols.
+
+    `symbols`: int32, all lanes' (positions, P). `starts`: int64 (S,), where each lane's begin. `streams`:
+    int64 (S,), each lane's coder. `context`: int8, all lanes' maps (positions, Cm). `draws`: uint32 of 24
+    bits, one a symbol, beside `symbols`. `known`: int64 (S,), positions that are given and not drawn.
+    `lengths`: float64 (S,), the ideal length in bits of what each lane has encoded. `lows` and `sizes`: int32
+    beside `symbols`, where the numbers of measured symbols begin, and how many they are.
+    """
+
+    symbols: Array
+    starts: Array
+    streams: Array
+    context: Array
+    draws: Array
+    known: Array
+    lengths: Array
+    lows: Array
+    sizes: Array
+
+
+@compiled
+def advance(program, lanes, order, task, streams, action, choice, steps, x, room):
+    """Takes the lanes in `order` through `steps` positions; those of one stream in the stream's order.
+
+    `x` is `room.few` or `room.many`; each has machine code of its own.
+    """
+    members = len(program.sizes)
+    for _ in range(steps):
+        begin_position(program, lanes, order, task.context, x, room)
+        for member in range(members):
+            count = program.sizes[member]
+            member_logits(program, lanes, order, member, x, room)
+            for row in range(len(order)):
+                lane = order[row]
+                at = task.starts[lane] + lanes.positions[lane] * members + member
+                given = action == _DRAW and lanes.positions[lane] < task.known[lane]
+                if not given:
+                    logits = room.sums[row * count : (row + 1) * count]
+                    _symbol(logits, lane, at, task, streams, action, choice, room)
+                lanes.members[lane, member] = task.symbols[at]
+        end_position(program, lanes, order)
+
+
+@compiled
+def _symbol(logits, lane, at, task, streams, action, choice, room):
+    """The symbol at `at` of `task.symbols`: encoded or measured from there, or made and put there."""
+    count, stream = len(logits), task.streams[lane]
+    weights = room.weights[:count]
+    if action == _DRAW:
+        _sharpen(logits, choice)
+    factor = weigh(logits, weights)
+    if action == _ENCODE:
+        size = encode_symbol(streams, stream, weights, count, factor, task.symbols[at])
+        task.lengths[lane] += TOTAL_BITS - np.log2(size)
+    elif action == _DECODE:
+        task.symbols[at] = decode_symbol(streams, stream, weights, count, factor)
+    elif action == _MEASURE:
+        task.lows[at], task.sizes[at] = interval(weights, count, factor, task.symbols[at])
+    elif action == _POP:
+        task.symbols[at] = pop_symbol(streams, stream, weights, count, factor)
+    else:
+        task.symbols[at] = _draw(logits, weights, factor, task.draws[at], choice, room.counts)
+
+
+@compiled
+def _sharpen(logits, choice):
+    """Divides the logits by the temperature."""
+    if choice.beta != 1 << BETA_BITS:
+        for k in range(len(logits)):
+            logits[k] = min(max((logits[k] * choice.beta) >> BETA_BITS, -_FARTHEST), _FARTHEST)
+
+
+@compiled
+def _draw(logits, weights, factor, number, choice, counts):
+    """The symbol that a number of 24 bits chooses."""
+    count = len(logits)
+    if choice.top_k == 0 and choice.top_p >= TOTAL:
+        return find(np.int64(number), weights, count, factor)[0]
+    for k in range(count):
+        counts[k] = weights[k]
+    if choice.top_k and choice.top_k < count:
+        _keep(counts[:count], choice.top_k, False)
+    if choice.top_p < TOTAL:
+        _keep(counts[:count], _share(counts[:count].sum(), choice.top_p), True)
+    point = _share(counts[:count].sum(), number)
+    for symbol in range(count):
+        point -= counts[symbol]
+        if point < 0:
+            return symbol
+    return count - 1
+
+
+@compiled
+def _share(total, part):
+    """The share total * part / 2^24, for totals below 2^48."""
+    return ((total >> 10) * part) >> 14
+
+
+@compiled
+def _keep(counts, wanted, by_weight):
+    """Zeroes all counts but the fewest of the largest that are `wanted` many, or weigh so much."""
+    low, high = np.int64(0), np.int64(1) << 32  # the least weight that is kept lies between
+    while high - low > 1:
+        middle = (low + high) >> 1
+        kept = np.int64(0)
+        for k in range(len(counts)):
+            if counts[k] >= middle:
+                kept += counts[k] if by_weight else 1
+        if kept >= wanted:
+            low = middle
+        else:
+            high = middle
+    kept = np.int64(0)
+    for k in range(len(counts)):
+        if counts[k] > low:
+            kept += counts[k] if by_weight else 1
+    for k in range(len(counts)):  # of equals the first
+        if counts[k] < low or (counts[k] == low and kept >= wanted):
+            counts[k] = 0
+        elif counts[k] == low:
+            kept += counts[k] if by_weight else 1

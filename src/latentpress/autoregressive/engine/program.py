@@ -1,0 +1,168 @@
+"""An exact grid as flat arrays: what the compiled loop reads, and nothing that it writes.
+
+The loop takes no objects, only arrays, so every affine map, tap and ring of the network is a run of
+numbers in one of them, found through a table:
+
+    affines[a] = first weight, inputs, outputs, first bias, first shift, whether it has a row per class
+    taps[t]    = first tap, how many, where its ring begins in a lane's rings, the ring's length, channels
+
+Affine 0 is the input layer's; 1 + 2i and 2 + 2i are the gates and the residual of layer i; each head
+has its hidden units and its logits after these. Tap layer 0 is the input's, 1 + i that of layer i.
+
+Every weight is there twice: as int8 rows (out, in) for the dot products of a few lanes, and as float32
+columns (in, out), times 2^-shift, for the matrix products of many. `quantise` proves that both are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentpress.autoregressive.integer.tensors import read_affine
+from latentpress.autoregressive.offsets import Offset, Raster, inside
+from latentpress.autoregressive.structure import NetworkStructure
+from latentpress.exact.affine import gate_table
+
+__all__ = ["Program", "assemble"]
+
+Array = NDArray[Any]
+
+
+class Program(NamedTuple):
+    """The arrays; see the module. All are read-only by convention.
+
+    `sizes`: int64 (P,). `weights`: int8. `columns`: float32. `biases`: int32, and `scaled_biases`:
+    float32, the same times 2^-shift. `shifts`: int32. `affines`: int64 (A, 6). `taps`: int64 (L + 1, 5).
+    `tap_shifts`: int64, places back on the raster. `scales`: int32 (L + 1, width). `embeddings` and
+    `head_embeddings`: int8, member after member. `gates`: int32 (2048,).
+    `skips`: int64, empty places of the raster after each position of one step along the first axis.
+    """
+
+    sizes: Array
+    weights: Array
+    columns: Array
+    biases: Array
+    scaled_biases: Array
+    shifts: Array
+    affines: Array
+    taps: Array
+    tap_shifts: Array
+    scales: Array
+    embeddings: Array
+    head_embeddings: Array
+    gates: Array
+    skips: Array
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of one lane's rings."""
+        *_, start, length, channels = self.taps[-1]
+        return int(start + length * channels)
+
+    @property
+    def most_inputs(self) -> int:
+        """Inputs of the widest affine map."""
+        return int(self.affines[:, 1].max())
+
+    @property
+    def most_outputs(self) -> int:
+        """Outputs of the widest affine map."""
+        return int(self.affines[:, 2].max())
+
+
+def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: Sequence[int]) -> Program:
+    """Lays out the integers of an exact grid for grids of that size.
+
+    Taps that lie outside such a grid at every position are left out. The same program serves every grid
+    with the same extents but for the first, up to that of `grid`.
+    """
+    layers = [structure.window, *structure.layers]
+    margin = max((abs(o) for offsets in layers for offset in offsets for o in offset), default=0)
+    raster = Raster((int(grid[0]) + 1, *map(int, grid[1:])), margin)
+    live = [inside(offsets, grid) for offsets in layers]
+    period = raster.positions // raster.grid[0]
+    places = np.array([raster.place(i) for i in range(period + 1)])
+    taps, shifts = _taps(structure, layers, live, raster)
+    return Program(
+        sizes=np.array(structure.sizes, np.int64),
+        **_affines(structure, tensors, live),
+        taps=taps,
+        tap_shifts=shifts,
+        scales=_scales(structure, tensors),
+        embeddings=_joined(tensors, "embeddings", len(structure.sizes)),
+        head_embeddings=_joined(tensors, "head_embeddings", len(structure.sizes) - 1),
+        gates=gate_table().astype(np.int32),
+        skips=np.diff(places) - 1,
+    )
+
+
+def _taps(
+    structure: NetworkStructure, layers: list[tuple[Offset, ...]], live: list[list[int]], raster: Raster
+) -> tuple[Array, Array]:
+    rows, shifts, ring = [], [], 0
+    for number, (offsets, kept) in enumerate(zip(layers, live, strict=True)):
+        back = [raster.shift(offsets[tap]) for tap in kept]
+        channels = structure.width if number else structure.position_embedding
+        length = max(back, default=0) + 1
+        rows.append((len(shifts), len(back), ring, length, channels))
+        shifts += back
+        ring += length * channels
+    return np.array(rows, np.int64), np.array(shifts, np.int64)
+
+
+def _affines(
+    structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]
+) -> dict[str, Array]:
+    parts: dict[str, list[Array]] = {"weights": [], "columns": [], "biases": [], "scaled_biases": []}
+    shifts: list[Array] = []
+    rows = []
+    weight_start = bias_start = shift_start = 0
+    for name, layer in _names(structure):
+        affine = read_affine(dict(tensors), name)
+        weight, bias = affine.weight.numpy(), affine.bias.numpy()
+        if layer is not None:
+            weight = _without_dead_taps(weight, live[layer], structure, layer)
+        factor = np.exp2(-affine.shift.numpy().astype(np.float32))
+        parts["weights"].append(weight.ravel())
+        parts["columns"].append((weight * factor[:, None]).T.astype(np.float32).ravel())
+        parts["biases"].append(bias.ravel())
+        parts["scaled_biases"].append((bias * factor).astype(np.float32).ravel())
+        shifts.append(affine.shift.numpy())
+        rows.append(
+            (weight_start, weight.shape[1], weight.shape[0], bias_start, shift_start, layer is not None)
+        )
+        weight_start, bias_start = weight_start + weight.size, bias_start + bias.size
+        shift_start += len(shifts[-1])
+    arrays = {name: np.ascontiguousarray(np.concatenate(part)) for name, part in parts.items()}
+    return {**arrays, "shifts": np.concatenate(shifts).astype(np.int32), "affines": np.array(rows, np.int64)}
+
+
+def _names(structure: NetworkStructure) -> list[tuple[str, int | None]]:
+    """The affine maps in order, each with the number of its tap layer if it has one."""
+    names: list[tuple[str, int | None]] = [("input", 0)]
+    for i in range(len(structure.dilations)):
+        names += [(f"layers.{i}.gates", i + 1), (f"layers.{i}.residual", None)]
+    for p in range(len(structure.sizes)):
+        names += [(f"heads.{p}.hidden", None), (f"heads.{p}.logits", None)]
+    return names
+
+
+def _without_dead_taps(weight: Array, live: list[int], structure: NetworkStructure, layer: int) -> Array:
+    channels = structure.width if layer else structure.position_embedding
+    split = weight.shape[1] - structure.context_channels
+    taps = weight[:, :split].reshape(len(weight), -1, channels)[:, live].reshape(len(weight), -1)
+    return np.ascontiguousarray(np.concatenate([taps, weight[:, split:]], axis=1))
+
+
+def _scales(structure: NetworkStructure, tensors: Mapping[str, Tensor]) -> Array:
+    names = [f"layers.{i}.scale" for i in range(len(structure.dilations))] + ["scale"]
+    return np.stack([tensors[name].numpy() for name in names]).astype(np.int32)
+
+
+def _joined(tensors: Mapping[str, Tensor], name: str, count: int) -> Array:
+    parts = [tensors[f"{name}.{p}"].numpy().ravel() for p in range(count)]
+    return np.concatenate([np.zeros(0, np.int8), *parts])

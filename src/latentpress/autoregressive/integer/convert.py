@@ -1,0 +1,196 @@
+"""From a trained network to integers: rounding after training, calibrated on sample symbols.
+
+Scales are chosen so that no multiplication is needed to rescale: the residual stream has one power
+of two for its unit; each layer reads it at the power of two per channel whose int8 rounding errs
+least on the calibration set; gates and logits have fixed units; weights fill int8 up to the factor
+of two that this leaves. The rate grows by a few hundredths of a percent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latentpress.autoregressive.network import (
+    CausalNetwork,
+    CausalTrunk,
+    Conditioned,
+    Conditioning,
+    GatedLayer,
+    Head,
+)
+from latentpress.exact.affine import (
+    GATE_UNIT,
+    INT8_LIMIT,
+    LOGIT_UNIT,
+    MAX_SHIFT,
+    RESIDUAL_LIMIT,
+    Affine,
+    best_exponent,
+    gate_offsets,
+    round_to_int8,
+    rounded_affine,
+)
+
+__all__ = ["TrunkConverter", "integers_of", "units_of_hidden"]
+
+_HEADROOM = 2.0  # the residual stream may grow this much beyond the calibration set's largest value
+
+
+@torch.no_grad()
+def integers_of(
+    network: CausalNetwork, symbols: Tensor, context: Conditioning | None = None
+) -> dict[str, Tensor]:
+    """The integer tensors of `network`'s exact form, as `serial` describes them.
+
+    Args:
+        network: a trained network.
+        symbols: (B, *G, P) int64, typical of what will be coded; a few thousand positions suffice.
+        context: what belongs to these symbols.
+    """
+    context = context or Conditioning()
+    trace = network.trace(symbols, context)
+    converter = TrunkConverter(network, trace.residual, context.map)
+    converter.run()
+    _convert_heads(converter, network, trace.hidden)
+    return {name: value.cpu() for name, value in converter.tensors.items()}
+
+
+def units_of_hidden(hidden: Tensor, linear: nn.Linear, scales: Tensor) -> Tensor:
+    """Units (out,) for rounding rectified outputs to 0..127, such that the weights fill int8.
+
+    Args:
+        hidden: (..., out), typical ones.
+        linear: what makes them.
+        scales: (in,), the real value of one step of each input.
+    """
+    largest = (linear.weight.double() * scales).abs().amax(1).clamp(min=2.0**-30)
+    finest = largest / INT8_LIMIT  # weights then fill int8 exactly
+    exponents = best_exponent(hidden.flatten(0, -2), finest, range(MAX_SHIFT + 1), low=0)
+    return finest * torch.exp2(exponents.double())
+
+
+class TrunkConverter:
+    """Rounds a trunk.
+
+    Args:
+        network: the trunk, or a whole network.
+        residual: its typical residual stream, as `CausalTrunk.residual` gives it.
+        map: what belongs to that.
+
+    Attributes:
+        tensors: the integers so far.
+        embedding: after `run`, the real value of one step of each channel of a position's embedding,
+        trunk: and of each channel that it gives.
+    """
+
+    embedding: Tensor
+    trunk: Tensor
+
+    def __init__(self, network: CausalTrunk, residual: Sequence[Tensor], map: Tensor | None = None) -> None:
+        self.network = network
+        self.structure = network.structure
+        self.residual = residual
+        self.tensors: dict[str, Tensor] = {}
+        largest = max(float(h.abs().max()) for h in residual)
+        self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / RESIDUAL_LIMIT))
+        self.context_scales = self._context_scales(map)
+
+    def run(self) -> None:
+        """Rounds everything up to the heads."""
+        self.tensors["structure"] = torch.tensor(self.structure.integers())
+        self.embedding = torch.cat(self.embeddings("embeddings", self.network.embeddings))
+        self._conditioned(
+            "input",
+            self.network.input.weight,
+            self.network.input.bias,
+            self.network.input.context,
+            self.embedding.repeat(self.structure.window_size),
+            self.unit,
+        )
+        for i, layer in enumerate(self.network.layers):
+            assert isinstance(layer, GatedLayer)
+            scales = self._residual_scales(f"layers.{i}.scale", self.residual[i])
+            self._conditioned(
+                f"layers.{i}.gates",
+                layer.gates.weight,
+                layer.gates.bias,
+                layer.context,
+                scales.repeat(len(layer.offsets)),
+                GATE_UNIT,
+                gate_offsets(self.structure.width),
+            )
+            gated = torch.full_like(scales, 1 / INT8_LIMIT)
+            self.linear(f"layers.{i}.residual", layer.residual, gated, self.unit)
+        self.trunk = self._residual_scales("scale", self.residual[-1])
+
+    def _context_scales(self, map: Tensor | None) -> Tensor:
+        if map is None:
+            map = next(self.network.parameters()).new_zeros(1, 0, 1)
+        values = map.movedim(1, -1).flatten(0, -2)
+        ones = torch.ones(values.shape[1], dtype=torch.float64, device=values.device)
+        exponents = best_exponent(values, ones, range(-16, 17))
+        self.tensors["context_exponents"] = exponents.to(torch.int8)
+        return torch.exp2(exponents.double())
+
+    def embeddings(self, name: str, tables: Iterable[nn.Module]) -> list[Tensor]:
+        """Rounds tables; returns the real value of one step of each one's channels."""
+        scales = []
+        for p, table in enumerate(tables):
+            assert isinstance(table, nn.Embedding)
+            self.tensors[f"{name}.{p}"], scale = round_to_int8(table.weight)
+            scales.append(scale)
+        return scales
+
+    def _residual_scales(self, name: str, h: Tensor) -> Tensor:
+        units = torch.full((h.shape[-1],), self.unit, dtype=torch.float64, device=h.device)
+        exponents = best_exponent(h.flatten(0, -2), units, range(16))
+        self.tensors[name] = exponents.to(torch.int8)
+        return units * torch.exp2(exponents.double())
+
+    def _conditioned(
+        self,
+        name: str,
+        weight: Tensor,
+        bias: Tensor,
+        context: Conditioned,
+        scales: Tensor,
+        unit: float,
+        offsets: Tensor | None = None,
+    ) -> None:
+        if context.map is not None:
+            weight = torch.cat([weight, context.map.weight], dim=1)
+            scales = torch.cat([scales, self.context_scales])
+        rows = bias[None] if context.classes is None else bias + context.classes.weight
+        units = torch.full((weight.shape[0],), unit, dtype=torch.float64, device=weight.device)
+        offsets = None if offsets is None else offsets.to(weight.device)
+        self._store(name, rounded_affine(weight, rows, scales, units, offsets))
+
+    def linear(
+        self,
+        name: str,
+        linear: nn.Linear,
+        scales: Tensor,
+        units: Tensor | float,
+        offsets: Tensor | None = None,
+    ) -> None:
+        """Rounds a linear layer; see `rounded_affine`."""
+        units = torch.as_tensor(units, dtype=torch.float64, device=scales.device).expand(linear.out_features)
+        self._store(name, rounded_affine(linear.weight, linear.bias[None], scales, units, offsets))
+
+    def _store(self, name: str, affine: Affine) -> None:
+        for part in ("weight", "bias", "shift"):
+            self.tensors[f"{name}.{part}"] = getattr(affine, part)
+
+
+def _convert_heads(converter: TrunkConverter, network: CausalNetwork, hidden: Sequence[Tensor]) -> None:
+    embedding = converter.embeddings("head_embeddings", network.head_embeddings)
+    for p, head in enumerate(network.heads):
+        assert isinstance(head, Head)
+        scales = torch.cat([converter.trunk, *embedding[:p]])
+        units = units_of_hidden(hidden[p], head.hidden, scales)
+        converter.linear(f"heads.{p}.hidden", head.hidden, scales, units)
+        converter.linear(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)

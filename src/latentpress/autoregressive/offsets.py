@@ -1,0 +1,162 @@
+"""Past offsets on a grid, and the flattened raster on which each of them is one shift.
+
+An offset is `position - source` with its sign turned: the source of offset `o` at position `q` is
+`q + o`. Positions are visited in raster order (the last axis fastest), so `o` is *past* when it is
+lexicographically negative. A causal convolution is a list of past offsets; the same lists serve
+grids of 1, 2 and 3 dimensions.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Offset", "Raster", "gather", "inside", "layer_offsets", "reached", "window_offsets"]
+
+Offset = tuple[int, ...]
+
+
+def window_offsets(dims: int, radius: int) -> tuple[Offset, ...]:
+    """All past offsets at most `radius` away along every axis, in raster order.
+
+    On a plane the rows above are seen from `-radius` to `+radius`: no blind spot to the upper right.
+
+    >>> window_offsets(1, 3)
+    ((-3,), (-2,), (-1,))
+    >>> window_offsets(2, 1)
+    ((-1, -1), (-1, 0), (-1, 1), (0, -1))
+    """
+    axes = [range(-radius, 1)] + [range(-radius, radius + 1)] * (dims - 1)
+    return tuple(offset for offset in itertools.product(*axes) if offset < (0,) * dims)
+
+
+def layer_offsets(dims: int, dilation: int) -> tuple[Offset, ...]:
+    """The offsets of one gated layer: the position itself and, per axis, straight back and back-and-ahead.
+
+    The features at a position summarise what lies strictly before it, so the summary that includes
+    the symbol above is found at the upper *right*: hence the second offset per axis.
+
+    >>> layer_offsets(1, 4)
+    ((-4,), (0,))
+    >>> layer_offsets(2, 1)
+    ((-1, 0), (-1, 1), (0, -1), (0, 0))
+    """
+    offsets = {(0,) * dims}
+    for axis in range(dims):
+        for ahead in (0, dilation):
+            offsets.add((0,) * axis + (-dilation,) + (ahead,) * (dims - 1 - axis))
+    return tuple(sorted(offsets))
+
+
+def reached(window: Iterable[Offset], layers: Iterable[Iterable[Offset]]) -> set[Offset]:
+    """The offsets that can change a position: the window, shifted by every choice of one offset a layer.
+
+    >>> sorted(reached(window_offsets(1, 2), [layer_offsets(1, 2)]))
+    [(-4,), (-3,), (-2,), (-1,)]
+    """
+    result = set(window)
+    for offsets in layers:
+        result = {tuple(map(sum, zip(a, b, strict=True))) for a in result for b in offsets}
+    return result
+
+
+def inside(offsets: Sequence[Offset], grid: Sequence[int]) -> list[int]:
+    """Numbers of the offsets whose source lies inside `grid` for at least one position.
+
+    >>> inside([(-3,), (-2,), (-1,)], grid=(3,))
+    [1, 2]
+    """
+    fits = [all(abs(o) < size for o, size in zip(offset, grid, strict=True)) for offset in offsets]
+    return [tap for tap, fit in enumerate(fits) if fit]
+
+
+def gather(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """Concatenates the channels found at each offset: (B, *G, C) to (B, *G, len(offsets) * C).
+
+    Sources outside the grid are zero.
+
+    >>> gather(torch.tensor([[[1.0], [2.0], [3.0]]]), [(-1,), (0,)]).tolist()
+    [[[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]]
+    """
+    gathered: Tensor = _Gather.apply(x, tuple(offsets))
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """`gather` by slices of what lies inside, both ways: padding would cost several passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, offsets: tuple[Offset, ...]) -> Tensor:
+        ctx.offsets = offsets
+        out = x.new_zeros(*x.shape[:-1], len(offsets), x.shape[-1])
+        for tap, offset in enumerate(offsets):
+            here, there = _overlap(x.shape[1:-1], offset)
+            out[(*here, tap)] = x[there]
+        return out.flatten(-2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        taps = grads[0].unflatten(-1, (len(ctx.offsets), -1))
+        out = torch.zeros_like(taps[..., 0, :], memory_format=torch.contiguous_format)
+        for tap, offset in enumerate(ctx.offsets):
+            here, there = _overlap(out.shape[1:-1], offset)
+            out[there] += taps[(*here, tap)]
+        return out, None
+
+
+def _overlap(grid: Sequence[int], offset: Offset) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Slices of the positions whose source lies inside the grid, and of those sources."""
+    here, there = [slice(None)], [slice(None)]
+    for size, o in zip(grid, offset, strict=True):
+        start, stop = max(0, -o), max(0, min(size, size - o))
+        here.append(slice(min(start, stop), stop))
+        there.append(slice(min(start, stop) + o, stop + o) if start < stop else slice(0, 0))
+    return tuple(here), tuple(there)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A grid flattened with `margin` empty places after every row (and rows after every plane).
+
+    Reading ahead past a row's end, or back before its start, then lands on an empty place, so that
+    an offset is the same shift everywhere.
+
+    >>> raster = Raster((2, 3), margin=1)
+    >>> [raster.place(i) for i in range(raster.positions)]
+    [0, 1, 2, 4, 5, 6]
+    >>> raster.shift((-1, 1))
+    3
+    """
+
+    grid: tuple[int, ...]
+    margin: int
+
+    @property
+    def positions(self) -> int:
+        """How many positions the grid has."""
+        return math.prod(self.grid)
+
+    @functools.cached_property
+    def strides(self) -> tuple[int, ...]:
+        """Places between neighbours along each axis."""
+        inner = [size + self.margin for size in self.grid[1:]]
+        return tuple(math.prod(inner[axis:]) for axis in range(len(self.grid)))
+
+    def place(self, index: int) -> int:
+        """The place of the position that is number `index` in raster order."""
+        place = 0
+        for size, stride in zip(reversed(self.grid), reversed(self.strides), strict=True):
+            index, coordinate = divmod(index, size)
+            place += coordinate * stride
+        return place
+
+    def shift(self, offset: Offset) -> int:
+        """How many places back an offset's source lies; positive for past offsets."""
+        return -sum(o * stride for o, stride in zip(offset, self.strides, strict=True))

@@ -1,0 +1,3 @@
+"""Integers that are the same on every machine: affine maps, their bounds, their tensors."""
+
+__all__: list[str] = []

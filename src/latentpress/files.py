@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all, and only where they may."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from latentpress.errors import LatentpressError, UnsafePathError
+from latentpress.names import check_name
+
+__all__ = ["open_atomic", "refuse_existing", "safe_path", "suffix_of"]
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises `LatentpressError` if something is at `path` and must not, or cannot, be replaced."""
+    if os.path.lexists(path) and (not overwrite or (path.is_dir() and not path.is_symlink())):
+        raise LatentpressError(f"{path} exists already; allow overwriting (-f) or choose another name")
+
+
+@contextmanager
+def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Gives a file to write and read back, which becomes `out` only if the block ends without an error.
+
+    For a path it lies beside it under a temporary name and is renamed, for a stream it is in memory.
+    """
+    if not isinstance(out, str | Path):
+        buffer = io.BytesIO()
+        yield buffer
+        out.write(buffer.getvalue())
+        return
+    path = Path(out)
+    refuse_existing(path, overwrite)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        refuse_existing(path, overwrite)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def safe_path(folder: Path, name: str) -> Path:
+    """Returns the path of the item `name` below `folder`; makes nothing.
+
+    Raises:
+        UnsafePathError: the name is unsafe, or a folder on the way is a link.
+        LatentpressError: a folder on the way is a file.
+    """
+    check_name(name)
+    path = folder
+    for part in name.split("/")[:-1]:
+        path = path / part
+        if path.is_symlink():
+            raise UnsafePathError(f"unsafe name {name!a}: {path} is a link")
+        if path.exists() and not path.is_dir():
+            raise LatentpressError(f"{path} is in the way: a folder must stand there")
+    return folder / name
+
+
+def suffix_of(kind: str) -> str | None:
+    """The suffix of the files that items of a kind become; None where they keep their own.
+
+    >>> suffix_of("image"), suffix_of("text")
+    ('.png', None)
+    """
+    return None if kind == "text" else ".png"
