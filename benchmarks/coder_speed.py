@@ -14,13 +14,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 
 from latentpress.autoregressive import CausalNetwork, IntegerNetwork
-from latentpress.autoregressive.engine import Action, Job, run
+from latentpress.autoregressive.engine import Action, Job, Result, run
 from latentpress.autoregressive.engine.coder import (
     decode_symbol,
     encode_symbol,
@@ -57,23 +58,27 @@ def coder_rates() -> tuple[float, float]:
     streams = make_streams(np.zeros((1, _ROWS), np.uint32))
     streams.reset(0, 0, _ROWS)
     encoding = seconds(lambda: encode(streams, logits, symbols, weights))
-    words, found = int(streams.cursors[0]), np.zeros_like(symbols)
+    words, decoded = int(streams.cursors[0]), np.zeros_like(symbols)
     start_decoding(streams, 0, 0, words)
-    decoding = seconds(lambda: decode(streams, logits, found, weights))
-    assert np.array_equal(found, symbols)
+    decoding = seconds(lambda: decode(streams, logits, decoded, weights))
+    assert np.array_equal(decoded, symbols)
     return _ROWS / encoding, _ROWS / decoding
 
 
-def engine_rates(exact: IntegerNetwork) -> tuple[float, float]:
+def engine_rates(integers: IntegerNetwork) -> tuple[float, float]:
     """Symbols a second, encoded and decoded."""
     shape = (_LANES, _POSITIONS, 1)
     symbols = np.random.default_rng(0).integers(0, _SIZE, shape).astype(np.int32)
-    program, classes = exact.program((_POSITIONS,)), np.zeros(_LANES, np.int64)
-    job = Job(_POSITIONS, classes, symbols=symbols)
-    encoding = seconds(lambda: list(run(program, [job], Action.ENCODE, threads=1)))
-    back = Job(_POSITIONS, classes, payload=job.payload)
-    decoding = seconds(lambda: list(run(program, [back], Action.DECODE, threads=1)))
-    assert back.symbols is not None and np.array_equal(back.symbols, symbols)
+    program, labels = integers.program((_POSITIONS,)), np.zeros((_LANES, 1, 0), np.int64)
+    results: list[Result] = []
+
+    def work(action: Action, **part: Any) -> float:
+        job = Job(0, _POSITIONS, labels, **part)
+        return seconds(lambda: results.extend(run(program, [job], action, threads=1)))
+
+    encoding = work(Action.ENCODE, symbols=symbols)
+    decoding = work(Action.DECODE, payload=results[0].payload)
+    assert np.array_equal(results[1].symbols, symbols)
     return symbols.size / encoding, symbols.size / decoding
 
 
@@ -98,9 +103,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    exact, rows = trivial(), []
+    integers, rows = trivial(), []
     for _ in range(arguments.rounds + 1):  # the first compiles
-        rows.append((*coder_rates(), *engine_rates(exact)))
+        rows.append((*coder_rates(), *engine_rates(integers)))
     names = ("coder, encode", "coder, decode", "engine, encode", "engine, decode")
     rates = {
         name: statistics.median(column)

@@ -24,19 +24,20 @@ from latentpress.config import (
     AnnealedObjectiveConfig,
     AnticausalConfig,
     AR1Config,
+    AutoregressiveDecoderConfig,
     AuxiliaryConfig,
+    CausalConfig,
     DeltaVAEConfig,
     FreeBitsObjectiveConfig,
-    ImageConfig,
     PlainGaussianConfig,
     RunConfig,
-    SequenceDecoderConfig,
     StageConfig,
 )
 from latentpress.config.presets import delta_images
 from latentpress.data.loading import load_pool
 from latentpress.data.sources import array_source, open_sources
 from latentpress.evaluate.diagnosis import Diagnosis, diagnose
+from latentpress.items import Image
 from latentpress.train import run
 
 NAMES = ("alone", "plain", "delta", "free-bits", "annealed")
@@ -76,15 +77,11 @@ def digits() -> Task:
     order = np.random.default_rng(0).permutation(len(images))
     test, train = order[:359], order[359:]
     model = DeltaVAEConfig(
-        item=ImageConfig(channels=1, size=(8, 8)),
-        encoder=AnticausalConfig(width=16, depth=2, radius=2, embedding=8, hidden=64),
+        item=Image(channels=1, size=(8, 8)),
+        encoder=AnticausalConfig(network=CausalConfig(width=16, depth=2, radius=2, embedding=8), hidden=64),
         latents=AR1Config(channels=1, alpha=0.95),
-        decoder=SequenceDecoderConfig(
-            width=32,
-            depth=3,
-            radius=2,
-            embedding=16,
-            head_width=64,
+        autoregressive=AutoregressiveDecoderConfig(
+            network=CausalConfig(width=32, depth=3, radius=2, embedding=16, head_width=64),
             map_past=3,
             map_width=32,
             map_channels=8,
@@ -110,7 +107,7 @@ def mnist(folder: Path, steps: int) -> Task:
     assert train is not None and test.stacked is not None
     base = delta_images()
     config = RunConfig(
-        model=replace(base.model, item=ImageConfig(channels=1, size=(28, 28))),  # type: ignore[type-var]
+        model=replace(base.model, item=Image(channels=1, size=(28, 28))),  # type: ignore[type-var]
         codec=replace(base.codec, steps=steps),
         prior=replace(base.prior, steps=max(1, steps // 8)),
     )
@@ -137,8 +134,8 @@ def _rate(config: RunConfig) -> float:
 
     model = config.model
     assert isinstance(model, DeltaVAEConfig) and isinstance(model.latents, AR1Config)
-    assert isinstance(model.item, ImageConfig) and model.item.size is not None
-    return ar1_rate_nats(model.latents.alphas, -(-model.item.size[0] // model.encoder.stride))
+    assert model.item.size is not None
+    return ar1_rate_nats(model.latents.alphas, -(-model.item.size[0] // model.hop[0]))
 
 
 def _trained(task: Task, name: str, seed: int, folder: Path) -> None:

@@ -4,7 +4,7 @@ Both sides run in this process on one thread and take turns; medians and ratios 
 
 - *cached*: the float network step by step in PyTorch, each layer remembering its past inputs.
 - *uncached*: the float network on all symbols so far, again for every symbol.
-- *engine*: the exact network in the step engine, with the table and the range coder of every symbol,
+- *engine*: the integer network in the step engine, with the table and the range coder of every symbol,
   which the other two are spared.
 
     python benchmarks/engine.py [--rounds 5] [--json]
@@ -13,6 +13,7 @@ Both sides run in this process on one thread and take turns; medians and ratios 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import statistics
@@ -45,7 +46,7 @@ class Case:
 
     name: str
     config: CausalConfig
-    sizes: tuple[int, ...]
+    alphabets: tuple[int, ...]
     grid: tuple[int, ...]
 
 
@@ -59,7 +60,7 @@ def cases() -> list[Case]:
     prior = model.prior
     return [
         Case("1-D, 24 layers", wave, (256,), (1024,)),
-        Case("CIFAR code prior, 2-D", prior, (512,), (8, 8)),
+        Case("CIFAR code prior, 2-D", prior.network, (512,), (8, 8)),
         Case("3-D, 8 layers", video, (256,), (4, 8, 8)),
     ]
 
@@ -99,10 +100,10 @@ class Cached:
 
 def build(case: Case) -> tuple[CausalNetwork, IntegerNetwork, Tensor]:
     torch.manual_seed(0)
-    network = CausalNetwork(case.config, case.sizes, len(case.grid))
+    network = CausalNetwork(case.config, case.alphabets, len(case.grid))
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[-1]))
-    symbols = torch.stack([torch.randint(k, (2, *case.grid)) for k in case.sizes], -1)
+    symbols = torch.stack([torch.randint(k, (2, *case.grid)) for k in case.alphabets], -1)
     return network.eval(), IntegerNetwork.convert(network, symbols), symbols
 
 
@@ -122,12 +123,14 @@ def uncached_seconds(network: CausalNetwork, symbols: Tensor) -> float:
 
 def engine_seconds(program: Program, grid: tuple[int, ...], lanes: int) -> float:
     """Seconds a position and lane; small grids one after the other, as an archive has them."""
-    positions, sizes = math.prod(grid), program.sizes
+    positions, alphabets = math.prod(grid), program.alphabets
     count = max(1, _POSITIONS // positions)
-    shape = (count, lanes, positions, len(sizes))
-    symbols = np.random.default_rng(0).integers(0, sizes[0], shape, np.int32)
-    jobs = [Job(positions, np.zeros(lanes, np.int64), symbols=own) for own in symbols]
-    took = seconds(lambda: list(run(program, jobs, Action.ENCODE, threads=1, lanes=lanes)))
+    shape = (count, lanes, positions, len(alphabets))
+    symbols = np.random.default_rng(0).integers(0, alphabets[0], shape, np.int32)
+    labels = np.zeros((lanes, 1, 0), np.int64)
+    jobs = [Job(n, positions, labels, symbols=block) for n, block in enumerate(symbols)]
+    setattr(importlib.import_module(run.__module__), "LANES", lanes)  # noqa: B010
+    took = seconds(lambda: list(run(program, jobs, Action.ENCODE, threads=1)))
     return took / symbols[..., 0].size
 
 
@@ -158,8 +161,8 @@ class Result:
 
 
 def measure(case: Case, rounds: int) -> Result:
-    network, exact, symbols = build(case)
-    program = exact.program(case.grid)
+    network, integers, symbols = build(case)
+    program = integers.program(case.grid)
     macs = int((program.affines[:, 1] * program.affines[:, 2]).sum())
     rows = []
     for _ in range(rounds + 1):  # the first warms up

@@ -23,7 +23,7 @@ def write_photograph(path: Path, megapixels: float) -> None:
     """Writes a picture of 3:2 with structure at every scale."""
     import numpy as np
 
-    from latentpress.items.image import write_png
+    from latentpress.items import Content, Image
 
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
     rows, columns = np.mgrid[:height, : height * 3 // 2].astype(np.float32)
@@ -32,7 +32,8 @@ def write_photograph(path: Path, megapixels: float) -> None:
     for channel, period in enumerate((31.0, 97.0, 541.0)):
         waves = 100 + 60 * np.sin(rows / period) + 60 * np.cos(columns / (period + 7))
         pixels[..., channel] = waves + noise.integers(0, 24, rows.shape, np.uint8)
-    path.write_bytes(write_png(pixels))
+    with path.open("wb") as file:
+        Image().write(Content.of(pixels), file)
 
 
 def write_untrained_model(folder: Path) -> None:

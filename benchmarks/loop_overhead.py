@@ -61,7 +61,7 @@ def main() -> None:
     codec = replace(config.codec, batch_size=arguments.batch_size or config.codec.batch_size)
     device = resolve_device(arguments.device)
     images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
-    hop = config.model.encoder.hop_length
+    hop = config.model.encoder.hop(config.model.rank)
     batches = Batches(
         load_pool(array_source(images)),
         batch_size=codec.batch_size,

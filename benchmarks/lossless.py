@@ -25,7 +25,6 @@ from latentpress.cli.progress import progress_bar
 from latentpress.coding import code_length_bits, frequencies
 from latentpress.data.sources import Source, open_sources
 from latentpress.evaluate.lossless import LosslessEvaluation, evaluate_lossless
-from latentpress.items.differences import to_residuals
 from latentpress.model import VQVAE
 from latentpress.train.pixels import pixel_nats
 from measuring import extract, limited, parser, train_where_missing
@@ -85,14 +84,13 @@ def table(found: LosslessEvaluation) -> str:
 @torch.inference_mode()
 def rate_ratio(model: VQVAE, source: Source) -> float:
     """Bits of some images' pixels given their codes, under the exact network over the float one."""
-    exact, config, exact_bits, float_bits = model.exact_pixels, model.config.pixels, 0.0, 0.0
+    exact, config, exact_bits, float_bits = model.integer.decoder, model.config.autoregressive, 0.0, 0.0
     assert exact is not None and config is not None
     for item in source.items[:: max(1, len(source.items) // _RATE_IMAGES)][:_RATE_IMAGES]:
         pixels = item.read()
         planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         float_bits += float(pixel_nats(model, planes).sum()) / math.log(2)
-        shown = to_residuals(pixels) if config.differences else pixels
-        symbols = shown[None].astype(np.int64)
+        symbols = model.item.to_symbols(pixels, residual=config.residual)[None].astype(np.int64)
         context = exact.context(model.encode(pixels[None]) if exact.upsampler else None, pixels.shape[:2])
         for p, logits in enumerate(exact.network.logits(torch.from_numpy(symbols), context)):
             rows = frequencies(logits.cpu().numpy().reshape(-1, logits.shape[-1]))

@@ -33,7 +33,15 @@ import torch
 
 from latentpress.autoregressive import IntegerNetwork
 from latentpress.autoregressive.decoder import IntegerDecoder
-from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, PixelsConfig, VQVAEConfig
+from latentpress.config import (
+    AutoregressiveDecoderConfig,
+    CausalConfig,
+    CodebookConfig,
+    ConvConfig,
+    ParallelDecoderConfig,
+    PriorConfig,
+    VQVAEConfig,
+)
 from latentpress.data.sources import ItemRef, Source
 from latentpress.errors import LatentpressError
 from latentpress.model import VQVAE, build
@@ -53,9 +61,16 @@ def make_model() -> VQVAE:
     torch.manual_seed(0)
     conv = ConvConfig(width=32, depths=(0, 1))
     latents = CodebookConfig(codebook_size=32, code_dim=8)
-    prior = CausalConfig(width=8, depth=1, radius=2, embedding=8, head_width=16)
-    pixels = PixelsConfig(width=8, depth=1, radius=2, head_width=16, map_width=8, map_channels=4)
-    config = VQVAEConfig(encoder=conv, decoder=conv, latents=latents, prior=prior, pixels=pixels)
+    network = CausalConfig(width=8, depth=1, radius=2, embedding=8, head_width=16)
+    config = VQVAEConfig(
+        encoder=conv,
+        latents=latents,
+        parallel=ParallelDecoderConfig(network=conv),
+        autoregressive=AutoregressiveDecoderConfig(
+            network=network, residual=True, map_width=8, map_channels=4, training="after"
+        ),
+        prior=PriorConfig(network=network),
+    )
     model = build(config).eval()
     assert model.prior is not None and model.pixels is not None
     model.exact_prior = IntegerNetwork.convert(model.prior, torch.randint(32, (4, 8, 8, 1)))

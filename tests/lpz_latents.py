@@ -33,6 +33,10 @@ def gaussian(mean, scale, step, size):
     return [high - low for low, high in itertools.pairwise(bounds)]
 
 
+def symbols_of(step):
+    return 2 * (127 // step) + 1
+
+
 def rounded(x, bits):
     return x + (1 << bits >> 1) >> bits
 
@@ -42,12 +46,11 @@ def clip(x, most):
 
 
 class LatentPrior:
-    """One lane; `tensors` are the model's integers as nested lists."""
+    """One sequence; `tensors` are the model's integers as nested lists."""
 
     def __init__(self, tensors):
         self.tensors = tensors
         self.channels, self.width, self.step = tensors["structure"]
-        self.size = 2 * (127 // self.step) + 1
         self.h, self.c = [0] * self.width, [0] * self.width
         self.q, self.first = [0] * self.channels, True
         self._read()
@@ -68,17 +71,57 @@ class LatentPrior:
             tanh = 2 * curve(LOGISTIC, self.c[j] >> 3) - (1 << 15)
             self.h[j] = clip(rounded(o * tanh, 15), 2**15 - 1)
 
-    def tables(self):
-        """A table of each channel of the next step."""
-        told, d = self._affine("corrections", self.h), self.channels
+    def tables(self, step=None):
+        """A table of each channel of the next step of the sequence, for latents on multiples of `step`."""
+        step = step or self.step
+        predicted, d = self._affine("corrections", self.h), self.channels
         tables = []
         for p in range(d):
-            mean = clip(rounded(self.tensors["alphas"][p] * self.q[p] << 6, 15) + told[p], 2**20)
-            stretch = rounded((2 * curve(LOGISTIC, told[d + p]) - (1 << 15)) * 23637, 15)
+            mean = clip(rounded(self.tensors["alphas"][p] * self.q[p] << 6, 15) + predicted[p], 2**20)
+            stretch = rounded((2 * curve(LOGISTIC, predicted[d + p]) - (1 << 15)) * 23637, 15)
             scale = rounded(self.tensors["scales"][0 if self.first else 1][p] + stretch, 8)
-            tables.append(gaussian(mean, max(0, min(191, scale)), self.step, self.size))
+            tables.append(gaussian(mean, max(0, min(191, scale)), step, symbols_of(step)))
         return tables
 
     def push(self, symbols):
-        self.q, self.first = [(s - self.size // 2) * self.step for s in symbols], False
+        """Reads the symbols of a step, at the prior's usual multiples."""
+        self.read([(s - symbols_of(self.step) // 2) * self.step for s in symbols])
+
+    def read(self, integers):
+        """Reads the latents of a step."""
+        self.q, self.first = list(integers), False
         self._read()
+
+
+class LatentLanes:
+    """A block of codes, as `lpz_reader` wants it: every lane has a sequence at each place of a row."""
+
+    def __init__(self, tensors, shape, lanes):
+        self.places = [[LatentPrior(tensors) for _ in range(lanes)] for _ in range(math.prod(shape[1:]))]
+        self.place, self.component, self.symbols = 0, 0, []
+
+    def tables(self):
+        return [sequence.tables()[self.component] for sequence in self.places[self.place]]
+
+    def push(self, symbols):
+        self.symbols.append(symbols)
+        self.component += 1
+        if self.component == self.places[0][0].channels:
+            for sequence, own in zip(self.places[self.place], zip(*self.symbols, strict=True), strict=True):
+                sequence.push(own)
+            self.place, self.component, self.symbols = (self.place + 1) % len(self.places), 0, []
+
+
+class LatentRows:
+    """The latents of one band of a chain, as `lpz_reader` wants them: all places of a row at once."""
+
+    def __init__(self, tensors, width):
+        self.places = [LatentPrior(tensors) for _ in range(math.prod(width))]
+        self.step = self.places[0].step
+
+    def tables(self, step):
+        return [sequence.tables(step) for sequence in self.places]
+
+    def push(self, row):
+        for sequence, integers in zip(self.places, row, strict=True):
+            sequence.read(integers)

@@ -6,11 +6,15 @@ import itertools
 import lzma
 import math
 import zlib
+from dataclasses import dataclass
 
 import cbor2
-from PIL import Image
+import PIL.Image
 
 MASK = (1 << 64) - 1
+
+
+# Tables and coders
 
 
 def normalize(weights):
@@ -69,8 +73,8 @@ class Stack:
     def point(self):
         return self.state % 2**24
 
-    def drop(self, low, size):
-        self.state = size * (self.state // 2**24) + self.point() - low
+    def drop(self, low, count):
+        self.state = count * (self.state // 2**24) + self.point() - low
         if self.state < 2**32:
             self.state = 2**32 * self.state + self.words.pop()
 
@@ -82,20 +86,29 @@ class Stack:
         self.drop(low, table[symbol])
         return symbol
 
-    def push(self, low, size):
-        if self.state >= 2**40 * size:
+    def push(self, low, count):
+        if self.state >= 2**40 * count:
             self.words.append(self.state % 2**32)
             self.state //= 2**32
-        self.state = 2**24 * (self.state // size) + self.state % size + low
+        self.state = 2**24 * (self.state // count) + self.state % count + low
 
     def is_fresh(self):
-        under = [supply(i) for i in range(len(self.words), 0, -1)]
-        return self.state == 2**32 + supply(0) and self.words == under
+        below = [supply(i) for i in range(len(self.words), 0, -1)]
+        return self.state == 2**32 + supply(0) and self.words == below
 
 
-def column(data):
-    n = len(data) // 4
-    return [sum(data[plane * n + i] << 8 * plane for plane in range(4)) for i in range(n)]
+# Metadata
+
+
+def column(data, width=4):
+    n = len(data) // width
+    assert len(data) == n * width
+    return [sum(data[plane * n + i] << 8 * plane for plane in range(width)) for i in range(n)]
+
+
+def flagged(data):
+    assert set(data) <= {0, 1}
+    return [i for i, flag in enumerate(data) if flag]
 
 
 def move_on(name, step):
@@ -120,76 +133,168 @@ def names_of(index):
     return names
 
 
-def blocks_of(grids, members, segment=4096, block=4096, whole=()):
-    """Returns [(shape, [(item, first row, last row + 1), ...]), ...]."""
+@dataclass
+class Item:
+    name: str
+    extents: tuple
+    labels: tuple = ()
+    tracks: list | None = None  # a tuple of labels for each row
+    attributes: dict | None = None
+    original: int | None = None
+    stored: bool = False  # by the fallback codec
+
+
+def items_of(head, index):
+    extents = zip(*(column(axis, 8) for axis in index["extents"]), strict=True)
+    items = [Item(name, own, attributes={}) for name, own in zip(names_of(index), extents, strict=True)]
+    columns = index.get("labels", [bytes(4 * len(items))] * head["labels"])
+    for item, *labels in zip(items, *map(column, columns), strict=True):
+        item.labels = tuple(label - 1 for label in labels)
+    rows = zip(*(column(track) for track in index.get("tracks", [])), strict=True)
+    for i in flagged(index.get("tracked", b"")):
+        items[i].tracks = [tuple(x - 1 for x in next(rows)) for _ in range(items[i].extents[0])]
+    assert next(rows, None) is None
+    keys = (index.get(key, []) for key in ("attributes", "attributed", "values"))
+    for name, flags, values in zip(*keys, strict=True):
+        for i, value in zip(flagged(flags), column(values, 8), strict=True):
+            items[i].attributes[name] = value
+    for i, original in enumerate(column(index.get("originals", b""))):
+        if original:
+            items[i].original = original - 1
+    for i in flagged(index.get("fallback", b"")):
+        items[i].stored = True
+    return items
+
+
+# What is in which block
+
+
+def bands_of(grid, most):
+    """Returns [(first row, last row + 1), ...]."""
+    rows, row = grid[0], math.prod(grid[1:])
+    height = rows
+    if rows * row > most:
+        height = math.ceil(rows / math.ceil(rows / max(1, most // row)))
+    return [(first, min(rows, first + height)) for first in range(0, rows, height)]
+
+
+def blocks_of(grids, components, most, full, stored=(), chained=False):
+    """Returns [(shape, [(item, first row, last row + 1), ...]), ...] of {item: grid}."""
     closed, still_open = [], {}
-    for item, grid in enumerate(grids):
-        rows, row = grid[0], math.prod(grid[1:])
-        if rows == 0:
+    for item, grid in grids.items():
+        if not grid[0] or (item in stored and math.prod(grid) > most):
             continue
-        height = rows
-        if rows * row > segment:
-            if item in whole:
-                continue
-            height = math.ceil(rows / math.ceil(rows / max(1, segment // row)))
-        for first in range(0, rows, height):
-            last = min(rows, first + height)
+        for first, last in bands_of(grid, most):
             shape = (last - first, *grid[1:])
-            lanes = still_open.setdefault(shape, [])
+            key = shape[1:] if chained else shape
+            lanes = still_open.setdefault(key, [])
             lanes.append((item, first, last))
-            if len(lanes) * math.prod(shape) * members >= block:
-                closed.append((shape, still_open.pop(shape)))
-    blocks = closed + list(still_open.items())
-    kept = [(shape, [lane for lane in lanes if lane[0] not in whole]) for shape, lanes in blocks]
-    return [(shape, lanes) for shape, lanes in kept if lanes]
-
-
-def chains_of(shapes, segment, whole=()):
-    closed, still_open = [], {}
-    for item, shape in enumerate(shapes):
-        if math.prod(shape) > segment and item in whole:
-            continue
-        for rows, [(_, first, last)] in blocks_of([shape], 1, segment, 1):
-            bands = still_open.setdefault(shape[1:], [])
-            bands.append((item, first, last))
-            if sum(last - first for _, first, last in bands) * math.prod(rows[1:]) >= 1 << 18:
-                closed.append((shape[1:], still_open.pop(shape[1:])))
-    chains = []
-    for width, bands in closed + list(still_open.items()):
-        kept = sorted((band for band in bands if band[0] not in whole), key=lambda band: band[2] - band[1])
+            rows = sum(last - first for _, first, last in lanes)
+            if rows * math.prod(grid[1:]) * (1 if chained else components) >= full:
+                closed.append((key, still_open.pop(key)))
+    blocks = []
+    for key, lanes in closed + list(still_open.items()):
+        kept = [lane for lane in lanes if lane[0] not in stored]
+        if chained:
+            kept.sort(key=lambda lane: lane[2] - lane[1])
+            key = (sum(last - first for _, first, last in kept), *key)
         if kept:
-            chains.append(((sum(last - first for _, first, last in kept), *width), kept))
-    return chains
+            blocks.append((key, kept))
+    return blocks
 
 
-def pixels_of(symbols, width):
-    planes = [list(plane) for plane in zip(*symbols, strict=True)]
-    for plane in planes:
-        for i in range(len(plane)):
-            left = plane[i - 1] if i % width else 0
-            above = plane[i - width] if i >= width else 0
-            corner = plane[i - width - 1] if i % width and i >= width else 0
-            plane[i] = (plane[i] + left + above - corner) % 256
-    if len(planes) == 3:
-        g, r, b = planes
-        planes = [[(x + y) % 256 for x, y in zip(r, g, strict=True)], g]
-        planes.append([(x + y) % 256 for x, y in zip(b, g, strict=True)])
-    return list(zip(*planes, strict=True))
+def layout_of(head, items):
+    """Returns [(what, shape, lanes), ...]."""
+    extents = {i: item.extents for i, item in enumerate(items) if item.original is None}
+    stored = {i for i, item in enumerate(items) if item.stored}
+    blocks, components, segment = [], len(head["sample_alphabets"]), head["segment"]
+    if head["code_alphabets"]:
+        grids = {
+            i: tuple(math.ceil(e / h) for e, h in zip(own, head["hop"], strict=True))
+            for i, own in extents.items()
+        }
+        found = blocks_of(grids, len(head["code_alphabets"]), 4096, 4096, stored)
+        blocks += [("codes", *block) for block in found]
+    if head["content"] == "samples":
+        found = blocks_of(extents, components, segment, min(1 << 16, 4 * segment), stored)
+        blocks += [("samples", *block) for block in found]
+    if head["content"] == "chains":
+        found = blocks_of(extents, 1, segment, min(1 << 18, 16 * segment), stored, chained=True)
+        blocks += [("chain", *block) for block in found]
+    for i in sorted(stored):
+        for first, last in bands_of(items[i].extents, 1 << 26):
+            blocks.append(("fallback", (last - first, *items[i].extents[1:]), [(i, first, last)]))
+    return blocks
+
+
+# Kinds
+
+
+class Images:
+    @staticmethod
+    def samples(residuals, extents):
+        planes, width = [list(plane) for plane in zip(*residuals, strict=True)], extents[1]
+        for plane in planes:
+            for i in range(len(plane)):
+                left = plane[i - 1] if i % width else 0
+                above = plane[i - width] if i >= width else 0
+                corner = plane[i - width - 1] if i % width and i >= width else 0
+                plane[i] = (plane[i] + left + above - corner) % 256
+        if len(planes) == 3:
+            g, r, b = planes
+            planes = [[(x + y) % 256 for x, y in zip(r, g, strict=True)], g]
+            planes.append([(x + y) % 256 for x, y in zip(b, g, strict=True)])
+        return list(zip(*planes, strict=True))
+
+    @staticmethod
+    def unpack(payload, extents, channels):
+        height, width = extents
+        assert payload[0] == 0x2F
+        assert int.from_bytes(payload[1:5], "little") == (height - 1) << 14 | width - 1
+        body = b"WEBPVP8L" + len(payload).to_bytes(4, "little") + payload + b"\0" * (len(payload) % 2)
+        file = io.BytesIO(b"RIFF" + len(body).to_bytes(4, "little") + body)
+        with PIL.Image.open(file, formats=["WEBP"]) as image:
+            samples = image.convert("RGB").tobytes()
+        return [tuple(samples[3 * i : 3 * i + channels]) for i in range(height * width)]
+
+
+class Texts:
+    @staticmethod
+    def samples(residuals, extents):
+        return [(byte % 256,) for byte in itertools.accumulate(byte for (byte,) in residuals)]
+
+    @staticmethod
+    def unpack(payload, extents, channels):
+        filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 0}]
+        data = lzma.decompress(payload, format=lzma.FORMAT_RAW, filters=filters)
+        assert len(data) == extents[0]
+        return [(byte,) for byte in data]
+
+
+KINDS = {"image": Images, "text": Texts}
+
+
+# The archive
 
 
 class Reader:
-    """`codes(prior)` gives {name: list of P-tuples in raster order}.
+    """Reads an archive; `items` are its `Item`s, and what it gives are {name: P-tuples in raster order}.
 
-    `prior(shape, lanes)` returns an object with `logits()`, one row a lane, and `push(symbols)`.
-    `pixels(prior, network)` gives the pixels of a lossless archive in the same form, and
-    `network(shape, bands)` such an object for the bands [(codes of the item, its extents, first row)].
-    `chains(prior, network, posterior)` gives those of an archive by bits back: `prior()` has
-    `step`, its own, `tables(step)` of the next latents at some step, and `push(integers)`;
-    `network(shape, integers)` has `logits()`, one row, and `push(symbols)`; `posterior(samples, shape)`
-    gives tables of step 1 for each channel of each step.
+    What the model computes is handed in. A *network* has `tables()`, one of each lane's next symbol, and
+    `push(symbols)`, one a lane:
+
+        prior(shape, lanes)                 for codes; lanes are (item, first row, last row + 1)
+        decoder(shape, lanes, codes)        for samples, given {item: its codes}
+        latents(width)                      for chains: `step`, the prior's usual one, `tables(step)` of the
+                                            next row of latents [place][channel], and `push(row)` of integers
+        band_decoder(extents, latents)      for a band of a chain, of one lane, given rows of latents
+        posterior(symbols, extents)         tables [row][place][channel] of step 1 for a band
+
+    `kinds` adds to KINDS: `samples(residuals, extents)` and `unpack(payload, extents, channels)`, both of
+    which return symbols.
     """
 
-    def __init__(self, data):
+    def __init__(self, data, kinds=None):
         assert data[:9] == b"\x89LPZ\r\n\x1a\n\x01" and data[-4:] == b"LPZ\n"
         digest = hashlib.blake2b(data[:9], digest_size=16)
         sections, file = {}, io.BytesIO(data[:-20])
@@ -201,121 +306,82 @@ class Reader:
         assert digest.digest() == data[-20:-4]
         self.head = cbor2.loads(sections[b"HEAD"])
         self.index = cbor2.loads(zlib.decompress(sections[b"INDX"]))
-        self.sizes = self.head["sizes"]
-        self.names = names_of(self.index)
-        self.shapes = list(zip(*map(column, self.index["shape"]), strict=True))
-        self.grids = [
-            tuple(math.ceil(e / h) for e, h in zip(s, self.head["hop"], strict=True)) for s in self.shapes
-        ]
-        self.whole = {i for i, flag in enumerate(self.index.get("whole", b"")) if flag}
-        self.layout = blocks_of(self.grids, len(self.sizes), whole=self.whole) if self.sizes else []
-        self.code_blocks = len(self.layout)
-        if "pixels_id" in self.head:
-            segment = 1 << 14 if self.head["kind"] == "text" else 1 << 17
-            if "encoder_id" in self.head:
-                self.layout += chains_of(self.shapes, segment, self.whole)
-            else:
-                self.layout += blocks_of(self.shapes, self.head["channels"], segment, 1 << 16, self.whole)
-            self.layout += [(self.shapes[i], [(i, 0, self.shapes[i][0])]) for i in sorted(self.whole)]
+        self.kind = {**KINDS, **(kinds or {})}.get(self.head["kind"])
+        self.items = items_of(self.head, self.index)
+        self.layout = layout_of(self.head, self.items)
         self.tables = []
         if b"TABL" in sections:
             counts = column(zlib.decompress(sections[b"TABL"]))
-            for size in self.sizes:
+            for size in self.head["code_alphabets"]:
                 self.tables.append(normalize(counts[:size]))
                 counts = counts[size:]
         self.payloads, file = [], io.BytesIO(sections[b"DATA"])
-        for length, crc in zip(
-            column(self.index["lengths"]), column(self.index["payload_crcs"]), strict=True
-        ):
+        lengths, crcs = column(self.index["lengths"], 8), column(self.index["payload_crcs"])
+        for length, crc in zip(lengths, crcs, strict=True):
             self.payloads.append(file.read(length))
             assert zlib.crc32(self.payloads[-1]) == crc
-        assert len(self.payloads) == len(self.layout)
+        assert len(self.payloads) == len(self.layout) and not file.read()
+        self.crcs = column(self.index["symbols_crcs"])
 
     def codes(self, prior=None):
-        return self._join(range(self.code_blocks), self.sizes, lambda shape, lanes: prior(shape, len(lanes)))
+        return self._named(self._codes(prior))
 
-    def pixels(self, prior=None, network=None):
-        codes = self.codes(prior)
-        numbers = range(self.code_blocks, len(self.layout))
-        sizes = [256] * self.head["channels"]
-        found = self._join(
-            numbers,
-            sizes,
-            lambda shape, lanes: network(
-                shape, [(codes[self.names[item]], self.shapes[item], first) for item, first, _ in lanes]
-            ),
-        )
-        for item, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
-            if item not in self.whole and self.head["differences"]:
-                found[name] = pixels_of(found[name], shape[1])
-        return found
+    def symbols(self, prior=None, decoder=None, latents=None, band_decoder=None, posterior=None):
+        """Symbols of samples, never residuals; of a lossy archive those of the fallback codec alone."""
+        found = {}
+        if self.head["content"] == "samples":
+            codes = self._codes(prior)
+            found = self._join("samples", lambda shape, lanes: decoder(shape, lanes, codes))
+            if self.head["residual"]:
+                found = {i: self.kind.samples(own, self.items[i].extents) for i, own in found.items()}
+        if self.head["content"] == "chains":
+            found = self._chains(latents, band_decoder, posterior)
+        return self._named(found | self._join("fallback", None))
 
-    def chains(self, prior, network, posterior):
-        found = {name: {} for name in self.names}
-        for number, (shape, bands) in enumerate(self.layout):
-            if self.index["modes"][number] != 7:
+    def _named(self, found):
+        named = {}
+        for i, item in enumerate(self.items):
+            original = i if item.original is None else item.original
+            if original in found or not item.extents[0]:
+                named[item.name] = found.get(original, [])
+        return named
+
+    def _codes(self, prior):
+        return self._join("codes", prior)
+
+    def _join(self, what, network):
+        items = {}
+        for number, (own, shape, lanes) in enumerate(self.layout):
+            if own != what:
                 continue
-            stack, flat = Stack(self.payloads[number]), b""
-            for item, first, last in bands:
-                own, final = (last - first, *shape[1:]), (item, first, last) == bands[-1]
-                samples = self._unchained(stack, own, final, prior(), network, posterior)
-                flat += b"".join(sample.to_bytes(2, "little") for row in samples for sample in row)
-                found[self.names[item]][first] = samples
-            assert stack.is_fresh()
-            assert zlib.crc32(flat) == column(self.index["symbols_crcs"])[number]
-        return {name: [t for _, band in sorted(bands.items()) for t in band] for name, bands in found.items()}
-
-    def _unchained(self, stack, shape, final, prior, network, posterior):
-        latents, samples = [], []
-        for _ in range(math.ceil(shape[0] / self.head["hop"][0])):
-            step = prior.step if final else 1
-            tables = prior.tables(step)
-            latents.append([(stack.pop(table) - len(table) // 2) * step for table in tables])
-            prior.push(latents[-1])
-        state = network(shape, latents)
-        for _ in range(math.prod(shape)):
-            samples.append([])
-            for _ in range(self.head["channels"]):
-                samples[-1].append(stack.pop(table_of_logits(state.logits())))
-                state.push(samples[-1][-1:])
-        if not final:
-            for q, tables in zip(reversed(latents), reversed(posterior(samples, shape)), strict=True):
-                for value, table in zip(reversed(q), reversed(tables), strict=True):
-                    symbol = value + 127
-                    stack.push(sum(table[:symbol]), table[symbol])
-        return [tuple(position) for position in samples]
-
-    def _join(self, numbers, sizes, network):
-        items = {name: {} for name in self.names}
-        for number in numbers:
-            shape, lanes = self.layout[number]
-            symbols = self._block(number, shape, lanes, sizes, network)  # [t][lane][p]
-            flat = b"".join(s.to_bytes(2, "little") for row in symbols for lane in row for s in lane)
-            assert zlib.crc32(flat) == column(self.index["symbols_crcs"])[number]
+            symbols = self._block(number, what, shape, lanes, network)  # [t][lane][p]
+            self._check(number, (s for row in symbols for lane in row for s in lane))
             for index, (item, first, _) in enumerate(lanes):
-                items[self.names[item]][first] = [tuple(row[index]) for row in symbols]
-        return {name: [t for _, band in sorted(bands.items()) for t in band] for name, bands in items.items()}
+                items.setdefault(item, {})[first] = [tuple(row[index]) for row in symbols]
+        return {i: [t for _, band in sorted(bands.items()) for t in band] for i, bands in items.items()}
 
-    def _block(self, number, shape, lanes, sizes, network):
+    def _check(self, number, symbols):
+        assert zlib.crc32(b"".join(symbol.to_bytes(2, "little") for symbol in symbols)) == self.crcs[number]
+
+    def _block(self, number, what, shape, lanes, network):
         positions, payload, count = math.prod(shape), self.payloads[number], len(lanes)
+        sizes = self.head["code_alphabets" if what == "codes" else "sample_alphabets"]
         symbols = [[[0] * len(sizes) for _ in range(count)] for _ in range(positions)]
         mode = self.index["modes"][number]
+        assert mode in {"codes": {0, 1, 2, 3}, "samples": {4}, "fallback": {0, 5}}[what]
         if mode in (3, 4):
             state, coder = network(shape, lanes), RangeDecoder(payload)
             for row in symbols:
                 for p in range(len(sizes)):
-                    logits = state.logits()
-                    for lane in range(count):
-                        row[lane][p] = coder.decode(table_of_logits(logits[lane]))
+                    for lane, table in zip(row, state.tables(), strict=True):
+                        lane[p] = coder.decode(table)
                     state.push([lane[p] for lane in row])
             return symbols
         if mode == 5:
-            return [[list(pixel)] for pixel in self._webp(payload, shape, len(sizes))]
-        if mode == 6:
-            return [[[byte]] for byte in self._lzma(payload, shape[0])]
-        member = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * count, sizes)
+            return [[list(s)] for s in self.kind.unpack(payload, shape, self.head["channels"])]
+        read = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * count, sizes)
         for p in range(len(sizes)):
-            for i, symbol in enumerate(next(member)):
+            for i, symbol in enumerate(next(read)):
                 symbols[i // count][i % count][p] = symbol
         return symbols
 
@@ -342,18 +408,43 @@ class Reader:
                 weights[symbols[-1]] += 4
             yield symbols
 
-    def _lzma(self, payload, length):
-        filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 0}]
-        data = lzma.decompress(payload, format=lzma.FORMAT_RAW, filters=filters)
-        assert len(data) == length
-        return data
+    def _chains(self, latents, band_decoder, posterior):
+        found = {}
+        for number, (what, shape, bands) in enumerate(self.layout):
+            if what != "chain":
+                continue
+            assert self.index["modes"][number] == 6
+            stack, coded = Stack(self.payloads[number]), []
+            for item, first, last in bands:
+                extents, final = (last - first, *shape[1:]), (item, first, last) == bands[-1]
+                symbols, samples = self._band(stack, extents, final, latents, band_decoder, posterior)
+                coded += symbols
+                found.setdefault(item, {})[first] = samples
+            assert stack.is_fresh()
+            self._check(number, (s for position in coded for s in position))
+        return {i: [t for _, band in sorted(bands.items()) for t in band] for i, bands in found.items()}
 
-    def _webp(self, payload, shape, channels):
-        height, width = shape
-        assert payload[0] == 0x2F
-        assert int.from_bytes(payload[1:5], "little") == (height - 1) << 14 | width - 1
-        body = b"WEBPVP8L" + len(payload).to_bytes(4, "little") + payload + b"\0" * (len(payload) % 2)
-        file = io.BytesIO(b"RIFF" + len(body).to_bytes(4, "little") + body)
-        with Image.open(file, formats=["WEBP"]) as image:
-            samples = image.convert("RGB").tobytes()
-        return [tuple(samples[3 * i : 3 * i + channels]) for i in range(height * width)]
+    def _band(self, stack, extents, final, latents, band_decoder, posterior):
+        grid = [math.ceil(e / h) for e, h in zip(extents, self.head["hop"], strict=True)]
+        prior, rows, symbols = latents(tuple(grid[1:])), [], []
+        step = prior.step if final else 1
+        for _ in range(grid[0]):
+            pops = [[(stack.pop(t), len(t) // 2) for t in tables] for tables in prior.tables(step)]
+            rows.append([[(symbol - half) * step for symbol, half in place] for place in pops])
+            prior.push(rows[-1])
+        state = band_decoder(extents, rows)
+        for _ in range(math.prod(extents)):
+            symbols.append([])
+            for _ in self.head["sample_alphabets"]:
+                [table] = state.tables()
+                symbols[-1].append(stack.pop(table))
+                state.push(symbols[-1][-1:])
+        symbols = [tuple(position) for position in symbols]
+        samples = self.kind.samples(symbols, extents) if self.head["residual"] else symbols
+        if not final:
+            given = posterior(samples, extents)
+            for row, places in zip(reversed(rows), reversed(given), strict=True):
+                for place, tables in zip(reversed(row), reversed(places), strict=True):
+                    for q, table in zip(reversed(place), reversed(tables), strict=True):
+                        stack.push(sum(table[: q + 127]), table[q + 127])
+        return symbols, samples

@@ -1,93 +1,191 @@
-import runpy
-from pathlib import Path
+"""What each block holds: every row once, in blocks of bounded size, as documented, and steadily."""
 
+import itertools
+import math
+import time
+
+import lpz_reader
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.coding import lay_out
-from latentpress.coding.layout import BLOCK, PIXEL_BLOCK, SEGMENT, TEXT_SEGMENT
+from latentpress.coding import Header, ItemRecord, Part, Plan, lay_out
+from latentpress.coding.layout import CODE_BLOCK, CODE_SEGMENT, FALLBACK_SEGMENT, segments
 from latentpress.errors import ArchiveError
 
-READER = runpy.run_path(str(Path(__file__).with_name("lpz_reader.py")))
-GRIDS = st.lists(st.tuples(st.integers(1, 150), st.sampled_from([1, 8, 60, 5000])), min_size=1, max_size=12)
+EXTENTS = {
+    1: st.tuples(st.integers(0, 60_000)),
+    2: st.tuples(st.integers(0, 150), st.sampled_from([1, 8, 60, 5000])),
+    3: st.tuples(st.integers(0, 20), st.sampled_from([1, 8, 60]), st.sampled_from([1, 50])),
+}
 
 
-@given(GRIDS, st.integers(1, 3))
-def test_every_row_stands_in_exactly_one_lane(grids, members):
-    rows = sorted(
+def header(content="samples", rank=2, hop=1, codes=(9,), samples=(256,), segment=1 << 12):
+    return Header(
+        kind="some",
+        channels=len(samples),
+        hop=(hop,) * rank,
+        code_alphabets=() if content == "chains" else codes,
+        sample_alphabets=samples,
+        segment=segment,
+        content=content,
+    )
+
+
+@st.composite
+def archives(draw):
+    """A header, its items, some of them duplicates, and the numbers of those the fallback codec stores."""
+    rank = draw(st.integers(1, 3))
+    content = draw(st.sampled_from(["codes", "samples", "chains"]))
+    codes = (9,) * draw(st.integers(1 if content == "codes" else 0, 3))
+    samples = (256,) * draw(st.integers(1, 3))
+    segment = draw(st.sampled_from([64, 100, 1 << 10, 1 << 14, 1 << 17, 1 << 20]))
+    items = []
+    for number, shape in enumerate(draw(st.lists(EXTENTS[rank], min_size=1, max_size=12))):
+        originals = [n for n, item in enumerate(items) if item.duplicate_of is None]
+        original = draw(st.none() | st.sampled_from(originals)) if originals else None
+        shape = shape if original is None else items[original].shape
+        items.append(ItemRecord(f"{number}", shape, duplicate_of=original))
+    stored = draw(st.sets(st.integers(0, len(items) - 1)))
+    kept = {n for n in stored if items[n].positions and items[n].duplicate_of is None}
+    return header(content, rank, draw(st.integers(1, 4)), codes, samples, segment), items, kept
+
+
+def rows_of(blocks, part):
+    return sorted(
         (lane.item, row)
-        for block in lay_out(grids, members)
+        for block in blocks
+        if block.part is part
         for lane in block.lanes
         for row in range(lane.start, lane.stop)
     )
-    assert rows == [(item, row) for item, grid in enumerate(grids) for row in range(grid[0])]
 
 
-@given(GRIDS, st.integers(1, 3))
-def test_blocks_are_of_bounded_size(grids, members):
-    for block in lay_out(grids, members):
-        assert block.positions <= SEGMENT or block.shape[0] == 1
-        assert (len(block.lanes) - 1) * block.positions * members < BLOCK
+def plain(blocks):
+    return [(b.part.value, b.shape, [(lane.item, lane.start, lane.stop) for lane in b.lanes]) for b in blocks]
 
 
-@given(GRIDS, st.integers(1, 3))
-def test_the_layout_is_the_documented_one(grids, members):
-    blocks = [
-        (block.shape, [(lane.item, lane.start, lane.stop) for lane in block.lanes])
-        for block in lay_out(grids, members)
+@given(archives())
+def test_every_row_is_in_exactly_one_lane(archive):
+    head, items, stored = archive
+    blocks = head.layout(items, stored)
+    grids = {n: item.shape for n, item in enumerate(items) if item.duplicate_of is None}
+    coded = [(n, row) for n, shape in grids.items() if n not in stored for row in range(shape[0])]
+    codes = [
+        (n, row) for n, shape in grids.items() if n not in stored for row in range(head.grid(shape)[0])
     ]
-    assert blocks == READER["blocks_of"](grids, members)
+    assert rows_of(blocks, Part.CODES) == (codes if head.code_alphabets else [])
+    assert rows_of(blocks, Part.SAMPLES) == (coded if head.content == "samples" else [])
+    assert rows_of(blocks, Part.CHAIN) == (coded if head.content == "chains" else [])
+    assert rows_of(blocks, Part.FALLBACK) == [(n, row) for n in sorted(stored) for row in range(grids[n][0])]
 
 
-ABSENT = st.sets(st.integers(0, 11))
+@given(archives())
+def test_the_layout_is_the_documented_one(archive):
+    head, items, stored = archive
+    tree = {name: getattr(head, name) for name in ("code_alphabets", "sample_alphabets", "hop", "content")}
+    documented = lpz_reader.layout_of(
+        tree | {"segment": head.segment},
+        [
+            lpz_reader.Item(item.name, item.shape, original=item.duplicate_of, stored=n in stored)
+            for n, item in enumerate(items)
+        ],
+    )
+    assert plain(head.layout(items, stored)) == documented
 
 
-@given(GRIDS, st.integers(1, 3), ABSENT)
-def test_absent_items_leave_the_others_where_they_were(grids, members, absent):
-    whole = {lane: block for block in lay_out(grids, members) for lane in block.lanes}
-    blocks = lay_out(grids, members, absent=absent)
-    assert all(block.lanes for block in blocks)
-    lanes = [lane for block in blocks for lane in block.lanes]
-    assert sorted(lanes, key=str) == sorted((lane for lane in whole if lane.item not in absent), key=str)
-    cut = {i for i in absent if i < len(grids) and grids[i][0] * grids[i][1] > SEGMENT}
-    for block in blocks:
-        was = whole[block.lanes[0]]
-        if not cut:
-            assert block.lanes == tuple(lane for lane in was.lanes if lane.item not in absent)
+@given(archives())
+def test_blocks_are_of_bounded_size(archive):
+    head, items, stored = archive
+    for block in head.layout(items, stored):
+        components = len(head.alphabets(block.part))
+        if block.part is Part.CHAIN:
+            full, segment = min(1 << 18, 16 * head.segment), head.segment
+            sizes = [lane.stop - lane.start for lane in block.lanes]
+            row = math.prod(block.shape[1:])
+            assert sizes == sorted(sizes) and block.shape[0] == sum(sizes)
+            assert block.positions < full + max(segment, row)
+            assert {items[lane.item].shape[1:] for lane in block.lanes} == {block.shape[1:]}
+        elif block.part is Part.FALLBACK:
+            assert len(block.lanes) == 1 and block.positions <= FALLBACK_SEGMENT
+        else:
+            codes = block.part is Part.CODES
+            segment = CODE_SEGMENT if codes else head.segment
+            full = CODE_BLOCK if codes else min(1 << 16, 4 * head.segment)
+            assert block.positions <= segment or block.shape[0] == 1
+            assert (len(block.lanes) - 1) * block.positions * components < full
 
 
-@given(GRIDS, st.integers(1, 3), ABSENT, st.sampled_from([(64, 200), (1 << 17, 1 << 16)]))
-def test_the_layout_of_a_lossless_archive_is_the_documented_one(grids, members, absent, sizes):
-    segment, block = sizes
-    blocks = [
-        (found.shape, [(lane.item, lane.start, lane.stop) for lane in found.lanes])
-        for found in lay_out(grids, members, segment=segment, block=block, absent=absent)
-    ]
-    assert blocks == READER["blocks_of"](grids, members, segment, block, absent)
+@given(archives())
+def test_stored_items_leave_the_others_where_they_were(archive):
+    head, items, stored = archive
+    segment = {Part.CODES: CODE_SEGMENT, Part.SAMPLES: head.segment, Part.CHAIN: head.segment}
+
+    def cut(part):
+        grids = [head.grid(items[n].shape) if part is Part.CODES else items[n].shape for n in stored]
+        return any(math.prod(grid) > segment[part] for grid in grids)
+
+    before = {(block.part, lane): block for block in head.layout(items) for lane in block.lanes}
+    for block in head.layout(items, stored):
+        if block.part is Part.FALLBACK or cut(block.part):
+            continue  # those of several bands take no place
+        was = before[block.part, block.lanes[0]]
+        assert block.lanes == tuple(lane for lane in was.lanes if lane.item not in stored)
 
 
-LENGTHS = st.lists(st.integers(0, 60_000).map(lambda n: (n,)), min_size=1, max_size=8)
+def test_a_band_is_cut_evenly_and_a_row_never():
+    assert [s.stop - s.start for s, _ in segments(0, (10, 4), 12)] == [3, 3, 3, 1]
+    assert [shape for _, shape in segments(0, (3, 100), 12)] == [(1, 100)] * 3
+    assert list(segments(0, (0, 100), 12)) == []
 
 
-@given(LENGTHS, ABSENT)
-def test_texts_are_laid_out_as_documented(grids, absent):
-    blocks = lay_out(grids, 1, segment=TEXT_SEGMENT, block=PIXEL_BLOCK, absent=absent)
-    found = [(block.shape, [(lane.item, lane.start, lane.stop) for lane in block.lanes]) for block in blocks]
-    assert found == READER["blocks_of"](grids, 1, 1 << 14, 1 << 16, absent)
-    rows = sorted((lane.item, lane.start, lane.stop) for block in blocks for lane in block.lanes)
-    lengths = [0] * len(grids)
-    for item, start, stop in rows:
-        assert start == lengths[item] and 0 < stop - start <= TEXT_SEGMENT
-        lengths[item] = stop
-    assert lengths == [0 if item in absent else length for item, (length,) in enumerate(grids)]
+def test_items_stored_by_the_fallback_codec_are_cut_into_bands():
+    items = [ItemRecord("long", ((1 << 28) + 1,)), ItemRecord("short", (9,))]
+    blocks = header(rank=1).layout(items, {0, 1})
+    assert [block.part for block in blocks] == [Part.FALLBACK] * 6
+    assert [block.lanes[0].item for block in blocks] == [0] * 5 + [1]
+    assert all(block.positions <= FALLBACK_SEGMENT for block in blocks)
+
+
+@pytest.mark.parametrize("content", ["codes", "samples", "chains"])
+def test_too_many_blocks_are_noticed_before_they_are_made(content):
+    start = time.perf_counter()
+    with pytest.raises(ArchiveError, match="more blocks"):
+        header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))] * 9, max_blocks=3)
+    with pytest.raises(ArchiveError, match="more blocks"):
+        header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))], {0}, max_blocks=3)
+    assert time.perf_counter() - start < 1
+
+
+@given(archives())
+def test_as_many_blocks_as_there_are_suffice(archive):
+    head, items, stored = archive
+    blocks = head.layout(items, stored)
+    assert head.layout(items, stored, max_blocks=len(blocks)) == blocks
+    if blocks:
+        with pytest.raises(ArchiveError, match="more blocks"):
+            head.layout(items, stored, max_blocks=len(blocks) - 1)
+
+
+@pytest.mark.parametrize("segment", [64, 1 << 20])
+@pytest.mark.parametrize("content", ["samples", "chains"])
+def test_a_block_of_a_cut_item_has_few_lanes(content, segment):
+    for row in (1, 3, segment // 2 + 1, segment):
+        blocks = header(content, codes=(), segment=segment).layout([ItemRecord("x", (300_000 // row, row))])
+        assert max(len(block.lanes) for block in blocks) <= (9 if content == "samples" else 33)
 
 
 def test_absent_items_cost_no_time_and_count_for_no_block():
+    plan = Plan(Part.CODES, 1, CODE_SEGMENT, CODE_BLOCK)
     grids = [(1 << 16, 1 << 12)] * 10_000 + [(8, 8)]
-    assert len(lay_out(grids, 1, absent=range(10_000), max_blocks=1)) == 1
+    assert len(lay_out(enumerate(grids), plan, absent=range(10_000), max_blocks=1)) == 1
+    small = lay_out(enumerate([(8, 8)] * 30), plan, absent=range(30), max_blocks=0)
+    assert small == []
 
 
-def test_too_many_blocks_are_noticed_before_they_are_made():
-    with pytest.raises(ArchiveError, match="more blocks"):
-        lay_out([(1 << 20, 1 << 10)], 1, max_blocks=3)
+def test_open_blocks_are_closed_in_the_order_of_opening():
+    plan = Plan(Part.CODES, 1, CODE_SEGMENT, CODE_BLOCK)
+    shapes = [(3, 3), (2, 2), (4096, 1), (3, 3), (1, 1)]
+    blocks = lay_out(enumerate(shapes), plan)
+    assert [block.shape for block in blocks] == [(4096, 1), (3, 3), (2, 2), (1, 1)]
+    assert [lane.item for lane in itertools.chain(*(block.lanes for block in blocks))] == [2, 0, 3, 1, 4]

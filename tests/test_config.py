@@ -1,32 +1,71 @@
 """Configurations: text and back, strictness, and single settings."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.config import (
+    AnticausalConfig,
+    AR1Config,
+    AutoregressiveDecoderConfig,
     CausalConfig,
     CodebookConfig,
     ConvConfig,
+    DeltaVAEConfig,
     DiscretizedLogisticConfig,
     EMAConfig,
     GaussianConfig,
-    ImageConfig,
+    LabelConfig,
     LaplaceConfig,
     LearnedConfig,
-    PixelsConfig,
+    MeanBoundConfig,
+    ParallelDecoderConfig,
+    PlainGaussianConfig,
+    PriorConfig,
+    RecurrentEncoderConfig,
     RunConfig,
     StageConfig,
+    VarianceBoundConfig,
+    VarianceRatioConfig,
     VQVAEConfig,
     from_json,
     from_toml,
+    label_sizes,
     override,
     to_json,
 )
 from latentpress.errors import ConfigError
+from latentpress.items import Image, Text
+from small.configs import DECODERS, ITEMS, delta_vae, vq_vae
+from small.toy import Toy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyVQVAEConfig(VQVAEConfig):
+    """A VQ-VAE of a kind that the package knows nothing of."""
+
+    item: Toy = field(default_factory=Toy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyDeltaVAEConfig(DeltaVAEConfig):
+    """A delta-VAE of a kind that the package knows nothing of."""
+
+    item: Toy = field(default_factory=Toy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyRunConfig(RunConfig):
+    """A run of either."""
+
+    model: ToyVQVAEConfig | ToyDeltaVAEConfig = field(default_factory=ToyVQVAEConfig)
+
 
 scales = st.none() | st.floats(1e-6, 1e6)
 convs = st.builds(
@@ -36,59 +75,170 @@ convs = st.builds(
     width=st.integers(1, 8192),
     norm=st.sampled_from(["none", "channel"]),
 )
-memories = st.builds(EMAConfig, decay=st.floats(0.01, 0.99)) | st.builds(
+code_vectors = st.builds(EMAConfig, decay=st.floats(0.01, 0.99)) | st.builds(
     LearnedConfig, weight=st.floats(1e-3, 1e3)
 )
-models = st.builds(
-    VQVAEConfig,
-    item=st.builds(ImageConfig, channels=st.sampled_from([1, 3])),
-    encoder=convs,
-    decoder=convs,
-    latents=st.builds(CodebookConfig, codebook_size=st.integers(2, 65536), memory=memories),
-    likelihood=st.builds(GaussianConfig, scale=scales)
+likelihoods = (
+    st.builds(GaussianConfig, scale=scales)
     | st.builds(LaplaceConfig, scale=scales)
-    | st.just(DiscretizedLogisticConfig()),
-    prior=st.none() | st.builds(CausalConfig, depth=st.integers(0, 64)),
-    pixels=st.none() | st.builds(PixelsConfig, depth=st.integers(0, 64), use_codes=st.booleans()),
-    labels=st.lists(st.text(max_size=8), unique=True, max_size=3).map(tuple),
+    | st.just(DiscretizedLogisticConfig())
+)
+items = st.builds(Image, channels=st.sampled_from([1, 3]), size=st.none() | st.just((32, 24))) | st.builds(
+    Text, size=st.none() | st.just((100,))
+)
+label_values = st.lists(st.text(max_size=8), unique=True, max_size=3).map(tuple)
+labels = st.builds(LabelConfig, name=st.sampled_from(["class", "speaker"]), values=label_values)
+autoregressive = st.builds(
+    AutoregressiveDecoderConfig,
+    network=st.builds(CausalConfig, depth=st.integers(0, 64)),
+    residual=st.booleans(),
+)
+vq_vaes = st.builds(
+    VQVAEConfig,
+    item=items,
+    encoder=convs,
+    latents=st.builds(CodebookConfig, codebook_size=st.integers(2, 65536), vectors=code_vectors),
+    parallel=st.builds(ParallelDecoderConfig, network=convs, likelihood=likelihoods),
+    autoregressive=st.none() | autoregressive,
+    prior=st.none() | st.builds(PriorConfig, training=st.sampled_from(["after", "joint"])),
+    labels=st.tuples() | st.tuples(labels),
+)
+families = (
+    st.builds(AR1Config, channels=st.just(2), alpha=st.just((0.5, -0.9)))
+    | st.builds(PlainGaussianConfig, channels=st.integers(1, 64))
+    | st.builds(VarianceRatioConfig, ratio=st.floats(1.5, 9))
+    | st.builds(VarianceBoundConfig, rate_nats=st.floats(0.1, 20))
+    | st.builds(MeanBoundConfig, rate_nats=st.floats(0.1, 20))
+)
+delta_vaes = st.builds(
+    DeltaVAEConfig,
+    item=items,
+    encoder=st.builds(AnticausalConfig, hidden=st.integers(1, 99)) | st.builds(RecurrentEncoderConfig),
+    latents=families,
+    autoregressive=autoregressive,
 )
 
 
-@given(models)
-def test_json_round_trip(model: VQVAEConfig) -> None:
+@given(vq_vaes | delta_vaes)
+def test_json_round_trip(model: VQVAEConfig | DeltaVAEConfig) -> None:
     run = RunConfig(model=model)
     assert from_json(RunConfig, to_json(run)) == run
+    assert from_json(type(model), to_json(model)) == model
+
+
+@pytest.mark.parametrize("decoders", DECODERS)
+@pytest.mark.parametrize("item", [name for name in ITEMS if name != "toy"])
+@pytest.mark.parametrize("make", [vq_vae, delta_vae])
+def test_small_configurations_are_read_back(make, item: str, decoders: str) -> None:
+    model = make(ITEMS[item], decoders)
+    assert from_json(type(model), to_json(model)) == model
+
+
+@pytest.mark.parametrize("kind", [ToyVQVAEConfig, ToyDeltaVAEConfig])
+def test_a_config_class_narrows_the_item_to_a_kind_of_its_own(kind: type) -> None:
+    item = Toy(size=(6, 4, 4))
+    base = (vq_vae if kind is ToyVQVAEConfig else delta_vae)(item)
+    model = kind(**{each.name: getattr(base, each.name) for each in dataclasses.fields(base)})
+    assert from_json(kind, to_json(model)) == model
+    run = ToyRunConfig(model=model)
+    assert from_json(ToyRunConfig, to_json(run)) == run
+    assert override(run, {"model.item.size": "[4, 4, 4]"}).model.item == Toy(size=(4, 4, 4))
+    with pytest.raises(ConfigError, match=r"^model\.item\.kind: should be one of 'toy'"):
+        override(run, {"model.item.kind": "image"})
+    with pytest.raises(ConfigError, match=r"^item\.kind: should be one of 'image', 'text'"):
+        from_json(type(base), to_json(base))
 
 
 def test_toml_fills_in_what_it_leaves_out() -> None:
-    text = '[model.likelihood]\nkind = "laplace"\nscale = 0.25\n[codec]\nsteps = 7\n'
-    expected = RunConfig(model=VQVAEConfig(likelihood=LaplaceConfig(scale=0.25)), codec=StageConfig(steps=7))
+    text = '[model.parallel.likelihood]\nkind = "laplace"\nscale = 0.25\n[codec]\nsteps = 7\n'
+    parallel = ParallelDecoderConfig(likelihood=LaplaceConfig(scale=0.25))
+    expected = RunConfig(model=VQVAEConfig(parallel=parallel), codec=StageConfig(steps=7))
     assert from_toml(RunConfig, text) == expected
+
+
+DELTA = {"kind": "delta-vae"}
 
 
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
         ({"modle": {}}, "modle: there is no such setting"),
+        ({"Model": {}}, "Model: there is no such setting"),
         ({"model": {"latents": {"codebook": 5}}}, "model.latents.codebook: there is no such setting"),
-        ({"model": {"likelihood": {"kind": "gaussian", "loc": 1}}}, "model.likelihood.loc: there is no such"),
         (
-            {"model": {"likelihood": {"kind": "discretized_logistic", "loc": 1}}},
-            "model.likelihood.loc: there is no such",
+            {"model": {"parallel": {"likelihood": {"kind": "gaussian", "loc": 1}}}},
+            "model.parallel.likelihood.loc: there is no such",
         ),
-        ({"model": {"likelihood": {"kind": "laplace", "scale": -1}}}, "model.likelihood: scale: positive"),
         (
-            {"model": {"likelihood": {"kind": "cauchy"}}},
-            "likelihood.kind: should be one of 'gaussian', 'lapl",
+            {"model": {"parallel": {"likelihood": {"kind": "discretized_logistic", "loc": 1}}}},
+            "model.parallel.likelihood.loc: there is no such",
+        ),
+        (
+            {"model": {"parallel": {"likelihood": {"kind": "laplace", "scale": -1}}}},
+            "model.parallel.likelihood: scale: positive",
+        ),
+        (
+            {"model": {"parallel": {"likelihood": {"kind": "cauchy"}}}},
+            "model.parallel.likelihood.kind: should be one of 'gaussian', 'lapl",
+        ),
+        ({"model": {"kind": "gan"}}, "model.kind: should be one of 'vq-vae', 'delta-vae'"),
+        ({"model": {"item": {"kind": "scent"}}}, "model.item.kind: should be one of 'image', 'text'"),
+        (
+            {"model": {"item": {"kind": "image", "channels": 2}}},
+            "model.item.channels: Input should be 1 or 3",
+        ),
+        ({"model": {"item": {"kind": "image", "size": [0, 8]}}}, "model.item: size: 1 to 65536 a side"),
+        ({"model": {"item": {"kind": "text", "size": [0]}}}, "model.item: size: 1 to"),
+        (
+            {"model": {"item": {"kind": "text", "channels": 1}}},
+            "model.item.channels: there is no such setting",
         ),
         ({"model": {"latents": {"codebook_size": 1}}}, "codebook_size: 2 to 65536, got 1"),
         ({"model": {"latents": {"codebook_size": "many"}}}, "model.latents.codebook_size: Input should be"),
-        ({"model": {"encoder": {"strides": [2, 2, 2], "depths": [0, 0, 0]}}}, "hop lengths differ: 8 and 4"),
-        ({"model": {"labels": ["a", "a"]}}, "labels: each may stand there once"),
-        ({"model": {"prior": {"class_conditional": True}}}, "no classes to tell apart"),
+        ({"model": {"latents": {"vectors": {"decay": 2}}}}, "model.latents.vectors: decay: between 0 and 1"),
+        (
+            {"model": {"encoder": {"strides": [2, 2, 2], "depths": [0, 0, 0]}}},
+            "hops of encoder and parallel decoder differ: (8, 8) and (4, 4)",
+        ),
+        ({"model": {"encoder": {"strides": [[2, 2, 2]], "depths": [0]}}}, "items have 2 axes"),
+        ({"model": {"encoder": {"strides": [[2, 2], [2]], "depths": [0, 0]}}}, "strides: one number an axis"),
+        ({"model": {"encoder": {"strides": [17], "depths": [0]}}}, "strides: each is 1 to 16"),
+        ({"model": {"encoder": {"strides": [16, 16, 16, 2], "depths": [0] * 4}}}, "at most 4096, got 8192"),
+        ({"model": {"labels": [{"values": ["a", "a"]}]}}, "labels.values: each may stand there once"),
+        ({"model": {"labels": [{"name": "a b"}]}}, "model.labels.0: labels.name: a plain word"),
+        ({"model": {"labels": [{}, {}]}}, "labels: each name may stand there once"),
+        ({"model": {"prior": {"labels": ["class"]}}}, "prior.labels: no label 'class' with values"),
+        ({"model": {"prior": {"labels": ["class"]}, "labels": [{}]}}, "no label 'class' with values"),
+        ({"model": {"parallel": {"labels": ["who"]}}}, "parallel.labels: no label 'who'"),
+        ({"model": {"parallel": None}}, "a model has a decoder: parallel, autoregressive, or both"),
+        ({"model": {"parallel": {"training": "after"}}}, "one decoder at least is trained jointly"),
+        (
+            {"model": {"parallel": None, "autoregressive": {"use_latents": False}}},
+            "the only decoder needs them",
+        ),
+        ({"model": {**DELTA, "autoregressive": {"use_latents": False}}}, "the only decoder needs them"),
+        ({"model": {**DELTA, "latents": {"kind": "ar1", "alpha": 0}}}, "commits no information"),
+        ({"model": {**DELTA, "latents": {"kind": "ar1", "alpha": [0.5, 0.5]}}}, "one for each of 1 channels"),
+        ({"model": {**DELTA, "latents": {"kind": "plain", "channels": 65}}}, "channels: 1 to 64, got 65"),
+        (
+            {"model": {**DELTA, "latents": {"kind": "variance_ratio", "ratio": 1}}},
+            "ratio: positive and not 1",
+        ),
+        ({"model": {**DELTA, "encoder": {"kind": "anticausal", "hop": [1, 1]}}}, "items have 1 axes"),
+        ({"model": {**DELTA, "objective": {"kind": "beta"}}}, "objective: baselines change the plain VAE"),
+        ({"model": {**DELTA, "half": "encoder", "decoder_id": "no"}}, "decoder_id: 32 hexadecimal digits"),
+        ({"model": {**DELTA, "decoder_id": "0" * 32}}, "decoder_id: an encoder half has it"),
+        (
+            {"model": {**DELTA, "latents": None, "autoregressive": None, "parallel": {}}},
+            "latents: only an auto",
+        ),
+        ({"model": {**DELTA, "latents": None, "parallel": {}}}, "parallel: a decoder that gives all at once"),
+        ({"model": {**DELTA, "parallel": {}}}, "differ: (1,) and (4,)"),
+        ({"model": {"half": "decoder"}}, "model.half: whole models are trained"),
         ({"codec": {"learning_rate": float("nan")}}, "finite"),
         ({"codec": {"learning_rate": float("inf")}}, "finite"),
         ({"codec": {"steps": 0}}, "steps: at least 1, got 0"),
+        ({"codec": {"crop": [8, 0]}}, "crop: at least 1, got (8, 0)"),
     ],
 )
 def test_refusals_say_where_and_what(tree: dict, message: str) -> None:
@@ -129,40 +279,55 @@ def test_override_reads_json_and_text() -> None:
         {
             "model.encoder.strides": "[2, 2, 2]",
             "model.encoder.depths": "[0, 0, 2]",
-            "model.decoder.strides": "[2, 2, 2]",
-            "model.decoder.depths": "[0, 0, 2]",
+            "model.parallel.network.strides": "[2, [2, 2], 2]",
+            "model.parallel.network.depths": "[0, 0, 2]",
             "model.latents.distance": "cosine",
             "codec.flip": "false",
         },
     )
-    assert changed.model.encoder.hop_length == 8
+    assert changed.model.encoder.hop(2) == (8, 8)
     assert changed.model.latents.distance == "cosine"
     assert changed.codec.flip is False
     assert dataclasses.replace(changed, model=RunConfig().model, codec=RunConfig().codec) == RunConfig()
 
 
-@given(st.permutations(["model.latents.memory.kind", "model.latents.memory.weight", "codec.steps"]))
+def test_override_sets_tuples_of_sections() -> None:
+    settings = {"labels": '[{"values": ["cat", "dog"]}, {"name": "speaker"}]', "prior.labels": '["class"]'}
+    changed = override(VQVAEConfig(), settings)
+    assert changed.labels == (LabelConfig(values=("cat", "dog")), LabelConfig(name="speaker"))
+    assert label_sizes(changed.labels, changed.prior.labels) == (2,)
+
+
+@given(st.permutations(["model.latents.vectors.kind", "model.latents.vectors.weight", "codec.steps"]))
 def test_override_takes_a_kind_and_its_fields_in_any_order(keys: list[str]) -> None:
     values = {
-        "model.latents.memory.kind": "gradient",
-        "model.latents.memory.weight": "0.5",
+        "model.latents.vectors.kind": "learned",
+        "model.latents.vectors.weight": "0.5",
         "codec.steps": "3",
     }
     changed = override(RunConfig(), {key: values[key] for key in keys})
-    assert changed.model.latents.memory == LearnedConfig(weight=0.5)
+    assert changed.model.latents.vectors == LearnedConfig(weight=0.5)
     assert changed.codec.steps == 3
 
 
 def test_override_of_the_same_kind_keeps_the_other_fields() -> None:
-    start = VQVAEConfig(likelihood=LaplaceConfig(scale=0.5))
-    assert override(start, {"likelihood.kind": "laplace"}) == start
+    start = VQVAEConfig(parallel=ParallelDecoderConfig(likelihood=LaplaceConfig(scale=0.5)))
+    assert override(start, {"parallel.likelihood.kind": "laplace"}) == start
+
+
+def test_override_of_the_kind_of_model_and_of_item() -> None:
+    changed = override(RunConfig(), {"model.kind": "delta-vae", "model.latents.kind": "plain"}).model
+    assert changed == DeltaVAEConfig(latents=PlainGaussianConfig())
+    assert override(DeltaVAEConfig(), {"item.kind": "image", "item.channels": "1"}).item == Image(channels=1)
 
 
 def test_override_removes_a_part_and_brings_it_back() -> None:
     without = override(VQVAEConfig(), {"prior": "null"})
     assert without.prior is None
-    back = override(without, {"prior.width": "32", "prior.kind": "grid"})
-    assert back.prior == CausalConfig(width=32)
+    back = override(
+        without, {"prior.network.width": "32", "prior.network.kind": "causal", "prior.kind": "causal"}
+    )
+    assert back.prior == PriorConfig(network=CausalConfig(width=32))
 
 
 @pytest.mark.parametrize(
@@ -182,19 +347,47 @@ def test_override_refuses_unknown_keys(key: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_a_pixels_section_comes_into_being_when_its_kind_is_set() -> None:
-    settings = {"pixels.kind": "pixels", "pixels.width": "48", "pixels.use_codes": "false"}
-    assert override(VQVAEConfig(), settings).pixels == PixelsConfig(width=48, use_codes=False)
+def test_a_decoder_comes_into_being_when_its_kind_is_set() -> None:
+    settings = {"autoregressive.kind": "autoregressive", "autoregressive.map_width": "48"}
+    assert override(VQVAEConfig(), settings).autoregressive == AutoregressiveDecoderConfig(map_width=48)
 
 
-@pytest.mark.parametrize(("name", "value"), [("width", 0), ("map_channels", 0), ("depth", 65), ("radius", 0)])
-def test_pixels_settings_out_of_range_are_refused(name: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (CausalConfig, "width", 0),
+        (CausalConfig, "depth", 65),
+        (CausalConfig, "radius", 0),
+        (CausalConfig, "dilations", ()),
+        (AutoregressiveDecoderConfig, "map_channels", 0),
+        (AutoregressiveDecoderConfig, "map_past", 65),
+        (AnticausalConfig, "hop", ()),
+        (RecurrentEncoderConfig, "hop", (4097,)),
+        (RecurrentEncoderConfig, "width", 0),
+        (RunConfig, "codec_share", 0.0),
+        (RunConfig, "codec_share", 1.0),
+        (RunConfig, "decoder_share", 0.0),
+        (RunConfig, "decoder_share", 1.0),
+    ],
+)
+def test_settings_out_of_range_are_refused(kind: type, name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
-        PixelsConfig(**{name: value})
+        kind(**{name: value})
 
 
-@pytest.mark.parametrize("share", ["codec_share", "decoder_share"])
-def test_shares_lie_between_none_and_all(share: str) -> None:
-    for value in (0.0, 1.0):
-        with pytest.raises(ConfigError, match=share):
-            RunConfig(**{share: value})
+def test_hops_are_those_of_the_axes() -> None:
+    conv = ConvConfig(strides=((1, 2, 2), 5), depths=(0, 0))
+    assert conv.hop(3) == (5, 10, 10) and conv.strides_of(3) == ((1, 2, 2), (5, 5, 5))
+    with pytest.raises(ConfigError, match="items have 2 axes"):
+        conv.hop(2)
+    assert StageConfig(crop=9).extents(3) == (9, 9, 9) and StageConfig(crop=(9, 8)).extents(2) == (9, 8)
+    with pytest.raises(ConfigError, match="items have 1 axes"):
+        StageConfig(crop=(9, 8)).extents(1)
+
+
+def test_latents_span_axes_without_a_hop_whole() -> None:
+    item = Image(size=(30, 28))
+    assert DeltaVAEConfig(item=item, encoder=AnticausalConfig(hop=(2,))).hop == (2, 28)
+    assert DeltaVAEConfig(item=item, encoder=AnticausalConfig(hop=(2, 7))).hop == (2, 7)
+    with pytest.raises(ConfigError, match=r"item\.size: latents span whole axes"):
+        _ = DeltaVAEConfig(item=Image(), encoder=AnticausalConfig(hop=(2,))).hop

@@ -1,43 +1,60 @@
+"""Arrays of items in IDX and .npz files, well formed and hostile."""
+
 import gzip
+import io
 import struct
+import zipfile
 
 import numpy as np
 import pytest
+from small.configs import ITEMS
+from small.sources import random_items
+from small.toy import Toy
 
-from latentpress.data import arrays
-from latentpress.data.arrays import image_array, read_idx, read_npz
+from latentpress.data import Skipped, arrays, open_sources
+from latentpress.data.arrays import item_array, read_idx, read_npz
 from latentpress.errors import ItemError
-
-
-def idx(array):
-    return (
-        struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-    )
-
+from latentpress.items import Image
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5])
+GREY = Image(channels=1)
+
+
+def idx(array):
+    head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return head + array.astype(np.uint8).tobytes()
+
+
+def stacked(item, count=3):
+    return np.stack(random_items(item, [(4,) * len(item.axes)] * count))
+
+
+@pytest.fixture(params=["image", "colour", "toy"])
+def item(request):
+    return ITEMS[request.param]
 
 
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-images.idx3-ubyte"])
 @pytest.mark.parametrize(
     "zipped, labels_zipped", [(False, False), (True, True), (False, True), (True, False)]
 )
-def test_idx_finds_its_labels(tmp_path, name, zipped, labels_zipped):
+def test_idx_comes_with_its_labels(tmp_path, name, zipped, labels_zipped):
     path = tmp_path / (name + ".gz" * zipped)
     path.write_bytes(gzip.compress(idx(IMAGES)) if zipped else idx(IMAGES))
     labels = tmp_path / (name.replace("images", "labels").replace("idx3", "idx1") + ".gz" * labels_zipped)
     labels.write_bytes(gzip.compress(idx(LABELS)) if labels_zipped else idx(LABELS))
-    array = read_idx(path)
-    assert np.array_equal(array.images, IMAGES[..., None])
-    assert array.labels == ("3", "1", "4", "1", "5")
+    source = open_sources([path], GREY)
+    assert source.items[0].name == f"{name}/00000.png"
+    assert np.array_equal([ref.read() for ref in source.items], IMAGES[..., None])
+    assert [ref.labels["class"] for ref in source.items] == ["3", "1", "4", "1", "5"]
 
 
 def test_idx_without_labels_and_with_colours(tmp_path):
     colours = np.random.default_rng(1).integers(0, 256, (2, 4, 3, 3), dtype=np.uint8)
     (tmp_path / "images").write_bytes(idx(colours))
-    array = read_idx(tmp_path / "images")
-    assert np.array_equal(array.images, colours) and array.labels is None
+    array = read_idx(tmp_path / "images", Image())
+    assert np.array_equal(array.samples, colours) and array.labels == {}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +68,7 @@ def test_idx_without_labels_and_with_colours(tmp_path):
         b"\0\0\x0d\3" + idx(IMAGES)[4:],
         b"\0\0\x08\3" + b"\xff" * 12,
         idx(np.zeros((0, 4, 4))),
-        idx(np.zeros((2, 4, 4, 2))),
+        idx(np.zeros((2, 4, 4, 5))),
         gzip.compress(idx(IMAGES))[:-12],
         gzip.compress(idx(IMAGES) + bytes(1 << 20)),
     ],
@@ -60,23 +77,51 @@ def test_damaged_idx_is_an_item_error(tmp_path, data):
     path = tmp_path / "x-images-idx3-ubyte"
     path.write_bytes(data)
     with pytest.raises(ItemError):
-        read_idx(path)
+        read_idx(path, GREY)
+
+
+def test_idx_of_another_kind(tmp_path):
+    (tmp_path / "toys").write_bytes(idx(np.zeros((2, 4, 4, 4))))
+    with pytest.raises(ItemError, match="toys: a toy is uint16"):
+        open_sources([tmp_path / "toys"], Toy())
 
 
 def test_idx_with_too_few_labels(tmp_path):
     (tmp_path / "images-idx3").write_bytes(idx(IMAGES))
     (tmp_path / "labels-idx1").write_bytes(idx(LABELS[:-1]))
-    with pytest.raises(ItemError, match="5 images but 4 labels"):
-        read_idx(tmp_path / "images-idx3")
+    with pytest.raises(ItemError, match="5 items but 4 labels"):
+        read_idx(tmp_path / "images-idx3", GREY)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("labels", [LABELS, np.array(["a", "b", "c", "d", "ä"])])
-def test_npz_round_trip(tmp_path, save, labels):
-    save(tmp_path / "x.npz", images=np.asfortranarray(IMAGES), labels=labels)
-    array = read_npz(tmp_path / "x.npz")
-    assert np.array_equal(array.images, IMAGES[..., None])
-    assert array.labels == tuple(map(str, labels))
+@pytest.mark.parametrize("called", ["items", "words"])
+def test_npz_round_trip(tmp_path, item, save, called):
+    samples, rows = stacked(item), 4
+    columns = {
+        "labels": np.array(["a", "b", "ä"]),
+        "speaker": np.array([[1], [2], [1]]),
+        "action": np.arange(3 * rows).reshape(3, rows),
+    }
+    name = "items" if called == "items" else item.words.items
+    save(tmp_path / "x.npz", **{name: np.asfortranarray(samples)}, **columns)
+    source = open_sources([tmp_path / "x.npz"], item)
+    assert np.array_equal([ref.read() for ref in source.items], samples) and not source.skipped
+    assert source.items[2].labels == {"class": "ä", "speaker": "1", "action": ("8", "9", "10", "11")}
+    assert source.items[2].name == f"x/00002{item.new_suffix}"
+
+
+def test_one_channel_needs_no_axis(item):
+    if item.channels == 1:
+        assert np.array_equal(item_array(stacked(item)[..., 0], item), stacked(item))
+
+
+def test_arrays_that_are_no_labels_are_left_out_with_a_word(tmp_path):
+    others = {"names": np.array(["x"] * 7), "scores": np.zeros(5), "not-a-word": LABELS, "masks": IMAGES}
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS, **others)
+    source = open_sources([tmp_path / "x.npz"], GREY)
+    assert source.labels.keys() == {"class"}
+    assert {skipped.name for skipped in source.skipped} == {f"x/{name}" for name in others}
+    assert all(skipped.reason.startswith("no label") and not skipped.lost for skipped in source.skipped)
 
 
 @pytest.mark.parametrize(
@@ -86,30 +131,43 @@ def test_npz_round_trip(tmp_path, save, labels):
         ({"images": IMAGES.astype(np.float32)}, "float32"),
         ({"images": IMAGES.astype(np.int16)}, "int16"),
         ({"images": IMAGES[0]}, "uint8"),
-        ({"images": IMAGES, "labels": LABELS[:, None]}, "one-dimensional"),
+        ({"images": IMAGES[:0]}, "uint8"),
+        ({"images": IMAGES.astype(object)}, "object"),
+        ({"images": IMAGES, "labels": np.zeros((5, 2), int)}, r"\(5, 2\)"),
+        ({"images": IMAGES, "labels": LABELS[:-1]}, r"\(4,\)"),
         ({"images": IMAGES, "labels": np.array([{}] * 5, dtype=object)}, "object"),
     ],
 )
 def test_npz_of_another_layout_is_refused(tmp_path, content, reason):
     np.savez(tmp_path / "x.npz", allow_pickle=True, **content)
     with pytest.raises(ItemError, match=reason):
-        read_npz(tmp_path / "x.npz")
+        read_npz(tmp_path / "x.npz", GREY)
 
 
-def test_damaged_npz_is_an_item_error(tmp_path):
-    np.savez_compressed(tmp_path / "x.npz", images=IMAGES, labels=LABELS)
+def test_npz_may_lie_about_its_size(tmp_path):
+    buffer = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 1 << 6, 1 << 6)}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("images.npy", buffer.getvalue() + bytes(100))
+    with pytest.raises(ItemError, match="not as long as the header says"):
+        read_npz(tmp_path / "x.npz", GREY)
+
+
+def test_damaged_npz_is_an_item_error(tmp_path, item):
+    np.savez_compressed(tmp_path / "x.npz", items=stacked(item), labels=LABELS[:3])
     data = (tmp_path / "x.npz").read_bytes()
     random = np.random.default_rng(0)
     for cut in range(0, len(data), 37):
         (tmp_path / "x.npz").write_bytes(data[:cut])
         with pytest.raises(ItemError):
-            read_npz(tmp_path / "x.npz")
-    for _ in range(200):
+            read_npz(tmp_path / "x.npz", item)
+    for _ in range(150):
         damaged = bytearray(data)
         damaged[random.integers(0, len(data))] ^= 1 << random.integers(0, 8)
         (tmp_path / "x.npz").write_bytes(damaged)
         try:
-            assert read_npz(tmp_path / "x.npz").images.dtype == np.uint8
+            assert read_npz(tmp_path / "x.npz", item).samples.dtype == item.dtype
         except ItemError as error:
             assert "\n" not in str(error)
 
@@ -118,14 +176,13 @@ def test_arrays_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "MAX_ARRAY_BYTES", IMAGES.size - 1)
     np.savez(tmp_path / "x.npz", images=IMAGES)
     with pytest.raises(ItemError, match="limit"):
-        read_npz(tmp_path / "x.npz")
+        read_npz(tmp_path / "x.npz", GREY)
     (tmp_path / "x").write_bytes(idx(IMAGES))
     with pytest.raises(ItemError, match="limit"):
-        read_idx(tmp_path / "x")
+        read_idx(tmp_path / "x", GREY)
 
 
-def test_arrays_in_memory_are_checked():
-    with pytest.raises(ItemError, match="float64"):
-        image_array(np.zeros((2, 4, 4)))
-    with pytest.raises(ItemError, match="labels"):
-        image_array(IMAGES, [1, 2])
+def test_arrays_cannot_hold_code(tmp_path):
+    np.savez(tmp_path / "x.npz", images=IMAGES, extra=np.array([print], object))
+    (skipped,) = open_sources([tmp_path / "x.npz"], GREY).skipped
+    assert skipped == Skipped("x/extra", "no label: extra holds object: items are numbers, labels integers or strings")

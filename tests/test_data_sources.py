@@ -1,218 +1,323 @@
-import gzip
-import struct
+"""Files, folders and zip archives as lists of items, for every kind."""
+
+import gc
+import os
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small.configs import ITEMS
+from small.sources import bytes_of, file_of, random_items, sizes_of, write, zip_of
+from small.toy import Toy
 
-from latentpress.data import sources
-from latentpress.data.sources import array_source, open_sources
+from latentpress.data import Skipped, array_source, evenly_spaced, open_sources, readers, sources
 from latentpress.errors import ItemError
-from latentpress.items.image import write_png
+from latentpress.items import Content, Image, Text
+
+FOREIGN = b"\x7fELF\0\1"
 
 
-def image(value=0, channels=3, side=4):
-    return np.full((side, side, channels), value, np.uint8)
+@pytest.fixture(params=ITEMS)
+def item(request):
+    return replace(ITEMS[request.param], size=None)
 
 
-def png(value=0, channels=3):
-    return write_png(image(value, channels))
-
-
-def write(folder, files):
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
-
-
-def zip_of(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-TREE = {
-    "b/2.PNG": png(2),
-    "b/10.png": png(10),
-    "a/1.png": png(1),
-    "top.png": png(9),
-    "a/notes.txt": b"text",
-    ".hidden.png": png(),
-    ".cache/x.png": png(),
-}
-NAMES = ["a/1.png", "b/10.png", "b/2.PNG", "top.png"]
+def tree(item):
+    """Files of a kind in folders, with one that is not, and hidden ones; and the names of the items."""
+    suffix = item.new_suffix
+    names = [f"a/1{suffix}", f"b/10{suffix.upper() if item.kind == 'image' else suffix}", f"b/2{suffix}", f"top{suffix}"]
+    files = [file_of(item, samples) for samples in random_items(item, sizes_of(item, 4))]
+    hidden = {f".hidden{suffix}": files[0], f".cache/x{suffix}": files[0]}
+    return {**dict(zip(names, files, strict=True)), "a/blob.bin": FOREIGN, **hidden}, names
 
 
 def names(source):
-    return [item.name for item in source.items]
+    return [ref.name for ref in source.items]
 
 
-def values(source):
-    return [int(item.read().flat[0]) for item in source.items]
+def folders(source):
+    return [ref.labels["class"] for ref in source.items]
 
 
-def test_folder_and_zip_list_the_same(tmp_path):
-    folder = open_sources([write(tmp_path / "data", TREE)])
-    archive = open_sources([zip_of(tmp_path / "data.zip", {**TREE, "__MACOSX/a/1.png": b""})])
-    assert names(folder) == names(archive) == NAMES
-    assert values(folder) == values(archive) == [1, 10, 2, 9]
-    assert (
-        [item.label for item in folder.items]
-        == [item.label for item in archive.items]
-        == ["a", "b", "b", "data"]
-    )
-    assert folder.labels == archive.labels == ("a", "b", "data")
-    assert folder.skipped == archive.skipped == (("a/notes.txt", "not the suffix of an image"),)
+def test_folder_and_zip_list_the_same(item, tmp_path):
+    files, wanted = tree(item)
+    folder = open_sources([write(tmp_path / "data", files)], item)
+    archive = open_sources([zip_of(tmp_path / "data.zip", {**files, f"__MACOSX/a/1{item.new_suffix}": b""})], item)
+    for source in (folder, archive):
+        assert names(source) == sorted(wanted)
+        assert [bytes_of(ref, item) for ref in source.items] == [files[name] for name in sorted(wanted)]
+        assert folders(source) == ["a", "b", "b", "data"] and source.labels == {"class": ("a", "b", "data")}
+        foreign, *hidden = sorted(source.skipped, key=lambda skipped: "hidden" in skipped.reason)
+        assert foreign == Skipped("a/blob.bin", item.foreign, lost=False)
+        assert bool(hidden) == item.tells_hidden and not any(skipped.lost for skipped in hidden)
 
 
-def test_one_class_alone_keeps_its_label(tmp_path):
-    write(tmp_path, {"a/1.png": png(), "a/2.png": png(), "b/1.png": png()})
-    for path in (tmp_path / "a", tmp_path / "a" / "1.png", zip_of(tmp_path / "x.zip", {"a/1.png": png()})):
-        source = open_sources([path])
-        assert source.labels == ("a",) and {item.label for item in source.items} == {"a"}
+def test_hidden_folders_are_not_entered_but_may_be_named(tmp_path):
+    files, _ = tree(Text())
+    folder = write(tmp_path, files)
+    left_out = {skipped.name for skipped in open_sources([folder], Text()).skipped}
+    assert left_out == {"a/blob.bin", ".cache", ".hidden.txt"}
+    assert names(open_sources([folder / ".cache"], Text())) == ["x.txt"]
 
 
-def test_files_named_one_by_one(tmp_path):
-    write(tmp_path, {"a/x.png": png(1), "b/x.png": png(2), "c/image": png(3)})
-    source = open_sources([str(tmp_path / "b/x.png"), tmp_path / "a/x.png", tmp_path / "c/image"])
-    assert names(source) == ["x.png", "x-2.png", "image"]
-    assert values(source) == [2, 1, 3]
-    assert [item.label for item in source.items] == ["b", "a", "c"]
+def test_one_class_alone_keeps_its_label(item, tmp_path):
+    data, suffix = file_of(item, random_items(item, sizes_of(item, 1))[0]), item.new_suffix
+    write(tmp_path, {f"a/1{suffix}": data, f"a/2{suffix}": data, f"b/1{suffix}": data})
+    archive = zip_of(tmp_path / "x.zip", {f"a/1{suffix}": data})
+    for path in (tmp_path / "a", tmp_path / "a" / f"1{suffix}", archive):
+        source = open_sources([path], item)
+        assert source.labels == {"class": ("a",)} and set(folders(source)) == {"a"}
 
 
-def test_taken_names_get_the_next_free_number(tmp_path):
-    folders = [write(tmp_path / name, {"x.png": png(), "x-2.png": png()}) for name in "abc"]
-    assert names(open_sources(folders)) == [
-        "x-2.png",
-        "x.png",
-        "x-2-2.png",
-        "x-3.png",
-        "x-2-3.png",
-        "x-4.png",
-    ]
+def test_files_named_one_by_one_are_taken_whatever_they_are_called(item, tmp_path):
+    files = [file_of(item, samples) for samples in random_items(item, sizes_of(item, 3))]
+    write(tmp_path, dict(zip(["a/x.y", "b/x.y", "c/.item"], files, strict=True)))
+    source = open_sources([str(tmp_path / "b/x.y"), tmp_path / "a/x.y", tmp_path / "c/.item"], item)
+    assert names(source) == ["x.y", "x-2.y", ".item"] and folders(source) == ["b", "a", "c"]
+    assert [bytes_of(ref, item) for ref in source.items] == [files[1], files[0], files[2]]
 
 
-def test_loops_of_links_end(tmp_path):
-    write(tmp_path, {"a/1.png": png()})
+def test_what_a_text_may_be_is_not_opened_as_a_container(tmp_path):
+    files = {"x.npz": b"PK\3\4 no zip", "report.docx": b"PK\3\4 more", "x.gz": b"\x1f\x8b", "blob.bin": FOREIGN}
+    write(tmp_path, files)
+    source = open_sources([tmp_path / name for name in files], Text())
+    assert {ref.name: bytes_of(ref, Text()) for ref in source.items} == files
+
+
+def test_taken_names_get_the_next_free_number_and_errors_say_it(item, tmp_path):
+    good, suffix = file_of(item, random_items(item, sizes_of(item, 1))[0]), item.new_suffix
+    paths = [write(tmp_path / name, {f"x{suffix}": good, f"x-2{suffix}": good}) for name in "abc"]
+    source = open_sources(paths, item)
+    assert names(source) == [f"x{n}{suffix}" for n in ("-2", "", "-2-2", "-3", "-2-3", "-4")]
+    (tmp_path / "c" / f"x{suffix}").unlink()
+    with pytest.raises(ItemError, match=r"^x-4\.\w+: cannot be read"):
+        source.items[-1].open()
+
+
+def test_many_equal_names_cost_no_quadratic_time():
+    entries = [sources._Entry("x.png", {}, lambda name: Content.of(np.zeros((1, 1))))] * 20000
+    assert len({ref.name for ref in sources._uniquely_named(entries)}) == 20000
+
+
+def test_loops_of_links_end(item, tmp_path):
+    name = f"a/1{item.new_suffix}"
+    write(tmp_path, {name: file_of(item, random_items(item, sizes_of(item, 1))[0])})
     try:
         (tmp_path / "a" / "up").symlink_to(tmp_path)
         (tmp_path / "b").symlink_to(tmp_path / "a")
         (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     except OSError:
         pytest.skip("no links here")
-    assert len(open_sources([tmp_path]).items) == 1
+    assert names(open_sources([tmp_path], item)) == [name]
 
 
-def test_idx_and_npz(tmp_path):
-    images = np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
-    head = struct.pack(">HBB3I", 0, 8, 3, 3, 4, 4)
-    (tmp_path / "x-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
-    np.savez(tmp_path / "y.npz", images=images, labels=[0, 1, 1])
-    source = open_sources([tmp_path / "x-images-idx3-ubyte.gz", tmp_path / "y.npz"], channels=3)
-    assert names(source)[::3] == ["x-images-idx3-ubyte/00000.png", "y/00000.png"]
-    assert [item.label for item in source.items] == [None, None, None, "0", "1", "1"]
-    assert values(source) == [0, 1, 2, 0, 1, 2]
-    assert {item.read().shape for item in source.items} == {(4, 4, 3)}
+@pytest.mark.parametrize("small", [0, 1 << 20], ids=["spooled", "in-memory"])
+@pytest.mark.parametrize("zipped", [False, True])
+@given(st.data())
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_ranges_are_rows_of_the_whole(item, zipped, small, tmp_path, monkeypatch, data):
+    monkeypatch.setattr(readers, "_SMALL_BYTES", small)
+    samples = random_items(item, [(9, *sizes_of(item, 1)[0][1:])])[0]
+    files = {f"x{item.new_suffix}": file_of(item, samples)}
+    path = zip_of(tmp_path / "x.zip", files) if zipped else write(tmp_path / "x", files)
+    (ref,) = open_sources([path], item).items
+    content = ref.open()
+    assert content.shape == samples.shape and np.array_equal(content.samples, samples)
+    for part in (ref, ref.part(2, 8).part(1, 5)):
+        content, whole = part.open(), samples if part is ref else samples[3:7]
+        start = data.draw(st.integers(0, len(whole)))
+        stop = data.draw(st.integers(start, len(whole)))
+        assert content.shape == whole.shape
+        assert np.array_equal(content.read(start, stop), whole[start:stop])
+        assert np.array_equal(content.samples, whole)
 
 
-def test_what_is_read_belongs_to_the_reader():
-    source = array_source(np.zeros((1, 4, 4, 3), np.uint8))
-    source.items[0].read()[:] = 7
-    assert source.items[0].read().max() == 0
+def test_attributes_travel(tmp_path):
+    data = file_of(Toy(), random_items(Toy(), [(2, 3, 4)])[0], {"ticks_per_second": 24})
+    (ref,) = open_sources([write(tmp_path, {"x.toy": data})], Toy()).items
+    assert ref.open().attributes == ref.part(1, 2).open().attributes == {"ticks_per_second": 24}
 
 
-def test_channels_and_alpha(tmp_path):
-    write(tmp_path, {"grey.png": png(5, 1)})
-    assert open_sources([tmp_path]).items[0].read().shape == (4, 4, 1)
-    assert open_sources([tmp_path], channels=3).items[0].read().shape == (4, 4, 3)
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_files_close_with_their_content(item, tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_SMALL_BYTES", 0)
+    files, _ = tree(item)
+    refs = open_sources([write(tmp_path, files)], item).items
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    contents = [ref.open() for ref in refs]
+    assert len(os.listdir("/proc/self/fd")) == before + len(refs)
+    reads = [content.read for content in contents]
+    del contents
+    assert [len(read(0, 1)) for read in reads] == [1] * len(refs)
+    del reads
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.setattr(readers, "_SMALL_BYTES", 1 << 20)
+    contents = [ref.open() for ref in refs]
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_colour_is_dropped_only_where_that_is_asked_for(tmp_path):
-    grey, coloured = image(7), image(7)
-    coloured[3, 3, 2] = 8
-    np.savez(tmp_path / "x.npz", images=[grey, coloured])
-    write(tmp_path / "x", {"0.png": write_png(grey), "1.png": write_png(coloured)})
-    for path in (tmp_path / "x.npz", tmp_path / "x"):
-        dropped = open_sources([path], channels=1, drop_colour=True)
-        assert [item.read().shape for item in dropped.items] == [(4, 4, 1)] * 2
-        first, second = open_sources([path], channels=1).items
-        assert np.array_equal(first.read(), grey[..., :1])
-        with pytest.raises(ItemError, match=rf"^{second.name}: the image has colour, and the model is grey"):
-            second.read()
+def test_errors_of_damaged_files_begin_with_the_name(tmp_path):
+    for kind in (Image(), Toy()):
+        data = file_of(kind, random_items(kind, [(4,) * len(kind.axes)])[0])[:40]
+        source = open_sources([write(tmp_path / kind.kind, {f"a/bad{kind.new_suffix}": data})], kind)
+        with pytest.raises(ItemError, match=r"^a/bad\.\w+: damaged"):
+            source.items[0].read()
 
 
-def test_errors_name_the_item(tmp_path):
-    write(tmp_path, {"a/bad.png": png()[:40]})
-    with pytest.raises(ItemError, match=r"^a/bad\.png: damaged or truncated"):
-        open_sources([tmp_path]).items[0].read()
-    source = open_sources([write(tmp_path / "b", {"gone.png": png()})])
-    (tmp_path / "b" / "gone.png").unlink()
-    with pytest.raises(ItemError, match=r"^gone\.png: cannot be read"):
-        source.items[0].read()
+def test_errors_in_reading_ranges_begin_with_the_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_SMALL_BYTES", 4)
+    (ref,) = open_sources([write(tmp_path, {"x.txt": bytes(range(100))}) / "x.txt"], Text()).items
+    content = ref.open()
+    (tmp_path / "x.txt").write_bytes(b"short")
+    with pytest.raises(ItemError, match=r"^x\.txt: the file became shorter"):
+        content.read(50, 60)
 
 
-def test_nothing_to_read_is_an_error(tmp_path):
-    with pytest.raises(ItemError, match="no such file"):
-        open_sources([tmp_path / "missing"])
-    with pytest.raises(ItemError, match=r"no images in .*notes\.txt: not the suffix"):
-        open_sources([write(tmp_path, {"notes.txt": b""})])
-    with pytest.raises(ItemError, match="no images"):
-        open_sources([zip_of(tmp_path / "empty.zip", {})])
+def test_nothing_to_read_is_an_error(item, tmp_path):
+    words = item.words.items
+    with pytest.raises(ItemError, match="missing: no such file"):
+        open_sources([tmp_path / "missing"], item)
+    with pytest.raises(ItemError, match=rf"no {words} in .*left out 1, first blob\.bin: {item.foreign}"):
+        open_sources([write(tmp_path / "x", {"blob.bin": FOREIGN})], item)
+    with pytest.raises(ItemError, match=f"no {words}"):
+        open_sources([zip_of(tmp_path / "empty.zip", {})], item)
 
 
-def test_unsafe_names_in_archives_are_left_out(tmp_path):
-    unsafe = ["../up.png", "/root.png", "a/../../b.png", "C:/x.png", "nul.png/x.png", "a\n.png"]
-    source = open_sources([zip_of(tmp_path / "x.zip", {name: png() for name in [*unsafe, "win\\dows.png"]})])
-    assert names(source) == ["win/dows.png"]
-    assert len(source.skipped) == len(unsafe)
-    assert all("unsafe name" in skipped.reason and "\n" not in skipped.name for skipped in source.skipped)
+def test_unsafe_names_in_archives_are_left_out_and_would_be_missed(item, tmp_path):
+    suffix, data = item.new_suffix, file_of(item, random_items(item, sizes_of(item, 1))[0])
+    unsafe = ["../up", "/root", "a/../../b", "C:/x", "nul.png/x", "a\n"]
+    files = {name + suffix: data for name in [*unsafe, "win\\dows"]} | {"b\n.bin": FOREIGN}
+    source = open_sources([zip_of(tmp_path / "x.zip", files)], item)
+    assert names(source) == [f"win/dows{suffix}"]
+    lost = [skipped for skipped in source.skipped if skipped.lost]
+    assert len(lost) == len(unsafe) and all("unsafe name" in skipped.reason for skipped in lost)
+    assert len(source.skipped) == len(unsafe) + 1
+    assert not any("\n" in part for skipped in source.skipped for part in skipped[:2])
 
 
-def test_sizes_in_archives_are_bounded(tmp_path, monkeypatch):
-    path = zip_of(tmp_path / "x.zip", {"bomb.bmp": b"BM" + bytes(1 << 20)})
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1 << 19)
-    with pytest.raises(ItemError, match=r"bomb\.bmp: the file has more than"):
-        open_sources([path]).items[0].read()
+def test_what_archives_unpack_to_is_bounded(item, tmp_path, monkeypatch):
+    path = zip_of(tmp_path / "x.zip", {f"bomb{item.new_suffix}": bytes(1 << 20)})
+    monkeypatch.setattr(readers, "MAX_ENTRY_BYTES", 1 << 19)
+    with pytest.raises(ItemError, match=r"^bomb\.\w+: the entry has more than"):
+        open_sources([path], item).items[0].open()
     monkeypatch.setattr(sources, "_MAX_ARCHIVE_BYTES", 1 << 19)
     with pytest.raises(ItemError, match="zip bomb"):
-        open_sources([path])
+        open_sources([path], item)
 
 
-def test_damaged_archives_give_items_or_an_item_error(tmp_path):
-    path = zip_of(tmp_path / "x.zip", {f"{i}.png": png(i) for i in range(3)})
+def test_damaged_archives_give_items_or_an_item_error(item, tmp_path):
+    files = [file_of(item, samples) for samples in random_items(item, sizes_of(item, 3))]
+    path = zip_of(tmp_path / "x.zip", {f"{i}{item.new_suffix}": data for i, data in enumerate(files)})
     data = path.read_bytes()
     random = np.random.default_rng(0)
-    for trial in range(300):
+    for trial in range(200):
         damaged = bytearray(data[: random.integers(4, len(data))] if trial % 5 == 0 else data)
         for place in random.integers(4, len(damaged), 2) if len(damaged) > 4 else ():
             damaged[place] = random.integers(0, 256)
         path.write_bytes(damaged)
         try:
-            for item in open_sources([path]).items:
-                assert item.read().dtype == np.uint8
+            for ref in open_sources([path], item).items:
+                assert ref.read().dtype == item.dtype
         except ItemError as error:
             assert "\n" not in str(error)
 
 
-def test_encrypted_entries_are_an_item_error(tmp_path):
-    path = zip_of(tmp_path / "x.zip", {"a.png": png()})
-    data = bytearray(path.read_bytes())
-    for start in (6, data.index(b"PK\1\2") + 8):
-        data[start] |= 1
+def test_encrypted_entries_are_an_item_error_or_would_be_missed(tmp_path):
+    path = zip_of(tmp_path / "x.zip", {"a": b"text", "b.txt": b"text"})
+    data, position = bytearray(path.read_bytes()), -1
+    for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        for _ in range(2):
+            position = data.index(magic, position + 1)
+            data[position + offset] |= 1
     path.write_bytes(data)
-    with pytest.raises(ItemError, match="encrypted"):
-        open_sources([path]).items[0].read()
+    source = open_sources([path], Text())
+    assert names(source) == ["b.txt"]
+    with pytest.raises(ItemError, match=r"b\.txt: cannot be read: .*encrypted"):
+        source.items[0].read()
+    (skipped,) = source.skipped
+    assert skipped.name == "a" and "encrypted" in skipped.reason and skipped.lost
 
 
 def test_a_zip_of_no_zip(tmp_path):
-    (tmp_path / "x").write_bytes(b"PK\3\4" + bytes(100))
-    with pytest.raises(ItemError, match="cannot be read"):
-        open_sources([tmp_path / "x"])
+    (tmp_path / "x.zip").write_bytes(b"PK\3\4" + bytes(100))
+    for kind in ITEMS.values():
+        with pytest.raises(ItemError, match=r"x\.zip: cannot be read"):
+            open_sources([tmp_path / "x.zip"], kind)
 
 
-def test_many_equal_names_cost_no_quadratic_time():
-    items = [sources.ItemRef("x.png", None, lambda: image())] * 20000
-    assert len(set(item.name for item in sources._with_unique_names(items))) == 20000
+def test_many_entries_share_one_file(tmp_path):
+    path = zip_of(tmp_path / "x.zip", {f"{i}.txt": b"text" for i in range(50)})
+    opened = []
+    original = zipfile.ZipFile.__init__
+
+    def counting(self, *arguments, **options):
+        opened.append(self)
+        original(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "__init__", counting)
+        source = open_sources([path], Text())
+        assert [ref.read().tobytes() for ref in source.items] == [b"text"] * 50
+    assert len(opened) == 1
+
+
+def test_colour_is_dropped_only_where_that_is_asked_for(tmp_path):
+    grey = np.full((4, 4, 3), 7, np.uint8)
+    coloured = grey.copy()
+    coloured[3, 3, 2] = 8
+    np.savez(tmp_path / "x.npz", images=[grey, coloured])
+    write(tmp_path / "x", {"0.png": file_of(Image(), grey), "1.png": file_of(Image(), coloured)})
+    for path in (tmp_path / "x.npz", tmp_path / "x"):
+        converted = open_sources([path], Image(channels=1), convert=True)
+        assert [ref.read().shape for ref in converted.items] == [(4, 4, 1)] * 2
+        first, second = open_sources([path], Image(channels=1)).items
+        assert np.array_equal(first.read(), grey[..., :1])
+        with pytest.raises(ItemError, match=rf"^{second.name}: the image has colour, and the model is grey"):
+            second.read()
+        assert open_sources([path], Image()).items[0].read().shape == (4, 4, 3)
+
+
+def test_arrays_in_memory_have_labels_by_name(item):
+    samples = np.stack(random_items(item, [(3,) * len(item.axes)] * 2))
+    actions = np.array([[0, 1, 1], [1, 2, 0]])
+    source = array_source(samples, item, {"speaker": ["b", "a"], "action": actions}, folder="x")
+    assert names(source) == [f"x/{i:05d}{item.new_suffix}" for i in range(2)]
+    assert source.items[1].labels == {"speaker": "a", "action": ("1", "2", "0")}
+    assert source.items[1].part(1, 3).labels == {"speaker": "a", "action": ("2", "0")}
+    assert source.labels == {"speaker": ("a", "b"), "action": ("0", "1", "2")}
+    assert array_source(samples, item, [7, 9]).labels == {"class": ("7", "9")}
+    assert array_source(samples, item).labels == {}
+    with pytest.raises(ItemError, match="2 items but 1 labels"):
+        array_source(samples, item, [1])
+
+
+def test_arrays_in_memory_may_differ_in_size(item):
+    samples = random_items(item, sizes_of(item, 5))
+    read = [ref.read() for ref in array_source(samples, item).items]
+    assert all(np.array_equal(a, b) for a, b in zip(read, samples, strict=True))
+
+
+def test_what_is_read_belongs_to_the_reader(item):
+    samples = np.stack(random_items(item, [(3,) * len(item.axes)]))
+    source = array_source(samples, item)
+    before = source.items[0].read().copy()
+    source.items[0].read()[:] = 7
+    assert np.array_equal(source.items[0].read(), before)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_evenly_spaced_numbers(count, most):
+    chosen = evenly_spaced(count, most)
+    assert len(chosen) == min(count, most) and len(set(chosen)) == len(chosen)
+    assert all(0 <= number < count for number in chosen)
+    assert len(chosen) < 2 or np.ptp(np.diff(chosen)) <= 1
+
+
+def test_a_source_may_be_thinned_out(item):
+    source = array_source(np.stack(random_items(item, [(2,) * len(item.axes)] * 9)), item, range(9))
+    thinned = source.evenly(3)
+    assert names(thinned) == [names(source)[i] for i in (0, 3, 6)] and thinned.labels == source.labels

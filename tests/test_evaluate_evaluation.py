@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-
-from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, GaussianConfig, VQVAEConfig
-from latentpress.data.sources import ItemRef, Source, array_source
-from latentpress.errors import ConfigError, ItemError
-from latentpress.evaluate import CodeStatistics, Evaluation, evaluate
 from latentpress.evaluate.metrics import distortion
 from latentpress.evaluate.rates import prior_nats, reconstruction_nats
+
+from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, GaussianConfig, VQVAEConfig
+from latentpress.data import ItemRef, Source, array_source
+from latentpress.errors import ConfigError, ItemError
+from latentpress.evaluate import CodeStatistics, Evaluation, evaluate
 from latentpress.latents import CodeUsage
 from latentpress.model import VQVAE, build
 from latentpress.press import encode_archive

@@ -1,4 +1,4 @@
-"""The house keeps its shape: what the design says of floors, imports, names and docstrings."""
+"""The house keeps its shape: what the design says of floors, imports, kinds, models, names and docstrings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -16,14 +17,26 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 FLOORS = {
     0: ("errors", "strict", "files", "names", "items", "config", "coding"),
-    1: ("exact", "nn", "latents", "autoregressive"),
-    2: ("model", "checkpoint"),
-    3: ("data", "train", "evaluate", "press", "generate"),
+    1: ("exact", "nn", "latents", "autoregressive", "data"),
+    2: ("model",),
+    3: ("train", "evaluate", "press", "generate"),
     4: ("cli",),
 }
 FLOOR = {unit: floor for floor, units in FLOORS.items() for unit in units}
+HELPERS = {"items": ("config",), "exact": ("latents", "autoregressive"), "press": ("evaluate",)}
+"""Folders that others of their floor may import."""
+
 LIGHT = ("numpy", "PIL", "constriction", "cbor2", "pydantic", "numba")
 ABSTRACT_AT_MOST = 3
+LINES_AT_MOST = 19_500
+
+KINDS = {"image", "text", "audio", "video"}
+KIND_CLASSES = {"Image", "Text", "Audio", "Video"}
+MODEL_KINDS = {"vq-vae", "delta-vae"}
+MODEL_CLASSES = {"VQVAE", "DeltaVAE", "VQVAEConfig", "DeltaVAEConfig"}
+SUFFIXES = {".png", ".jpg", ".txt", ".wav", ".flac", ".mp4"}
+GEOMETRY = ("exact", "nn", "latents", "autoregressive")
+"""Folders of networks, which are written for one to three axes and may count them."""
 
 FILES = sorted((SOURCE / "latentpress").rglob("*.py"))
 MODULES = [
@@ -37,25 +50,37 @@ def tree(module: str) -> ast.Module:
     return ast.parse(FILES[MODULES.index(module)].read_text(), module)
 
 
-def imported(node: ast.AST, *, deep: bool) -> Iterator[str]:
-    """Yields the modules that the code below `node` imports; `deep` looks into functions too."""
-    for child in ast.iter_child_nodes(node):
+def imported(node: ast.AST) -> Iterator[str]:
+    """Yields the modules that the code below `node` imports, inside functions too."""
+    for child in ast.walk(node):
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom) and child.module:
             assert child.level == 0, "imports are absolute"
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
-        elif deep or not isinstance(child, ast.FunctionDef):
-            yield from imported(child, deep=deep)
 
 
-def own_modules(module: str, *, deep: bool) -> set[str]:
-    """Returns the modules of this package that `module` imports."""
+@functools.cache
+def handed_on() -> dict[str, str]:
+    """Names that a package's face hands on, and the modules that define them."""
+    names = {}
+    for module, file in zip(MODULES, FILES, strict=True):
+        if file.name == "__init__.py":
+            for child in ast.walk(tree(module)):
+                if isinstance(child, ast.ImportFrom) and child.module:
+                    names |= {f"{module}.{alias.asname or alias.name}": child.module for alias in child.names}
+    return names
+
+
+def own_modules(module: str) -> set[str]:
+    """Returns the modules of this package that `module` imports, at whatever depth."""
     found = set()
-    for name in imported(tree(module), deep=deep):
+    for name in imported(tree(module)):
+        name = handed_on().get(name, name)
         if name.split(".")[0] == "latentpress":
             found.add(name if name in MODULES else name.rpartition(".")[0])
-    return found - {module, "latentpress"}
+    face = FILES[MODULES.index(module)].name == "__init__.py"
+    return {name for name in found - {module, "latentpress"} if not (face and name.startswith(module))}
 
 
 def unit(module: str) -> str:
@@ -71,13 +96,7 @@ def may_import(here: str, there: str) -> bool:
         return True
     if FLOOR[there] > FLOOR[here]:
         return False
-    helpers = {
-        "nn": ("latents", "autoregressive"),
-        "exact": ("latents", "autoregressive"),
-        "data": ("train", "evaluate", "press", "generate"),
-        "press": ("evaluate",),
-    }
-    return here in helpers.get(there, ()) or not (is_folder(here) and is_folder(there))
+    return here in HELPERS.get(there, ()) or not is_folder(there) or not is_folder(here)
 
 
 @pytest.mark.parametrize("module", INSIDE)
@@ -87,35 +106,120 @@ def test_module_has_its_floor(module: str) -> None:
 
 @pytest.mark.parametrize("module", INSIDE)
 def test_imports_go_down(module: str) -> None:
-    wrong = [other for other in own_modules(module, deep=True) if not may_import(unit(module), unit(other))]
+    wrong = [other for other in own_modules(module) if not may_import(unit(module), unit(other))]
     assert not wrong, f"{module} imports {wrong}"
 
 
 def test_the_rule_itself() -> None:
-    assert may_import("grid", "nn") and may_import("model", "autoregressive") and may_import("evaluate", "press")
-    assert (
-        not may_import("nn", "autoregressive") and not may_import("autoregressive", "latents") and not may_import("items", "nn")
-    )
-    assert not may_import("train", "evaluate")
+    assert may_import("autoregressive", "exact") and may_import("model", "autoregressive")
+    assert may_import("evaluate", "press") and may_import("config", "items")
+    assert not may_import("exact", "autoregressive") and not may_import("autoregressive", "latents")
+    assert not may_import("items", "nn") and not may_import("train", "evaluate")
+    assert not may_import("items", "config") and not may_import("data", "nn")
 
 
 def test_no_cycles() -> None:
-    TopologicalSorter({module: own_modules(module, deep=False) for module in INSIDE}).prepare()
+    TopologicalSorter({module: own_modules(module) for module in INSIDE}).prepare()
 
 
 @pytest.mark.parametrize("module", [module for module in INSIDE if FLOOR[unit(module)] == 0])
 def test_the_ground_floor_is_light(module: str) -> None:
-    allowed = ("latentpress", *LIGHT)
-    standard = sys.stdlib_module_names
-    roots = {name.split(".")[0] for name in imported(tree(module), deep=True)}
-    assert roots <= {*allowed, *standard}
+    optional = ("brotli", "zstandard", "pillow_jxl")  # codecs to compare with, where they are installed
+    allowed = ("latentpress", *LIGHT, *optional)
+    roots = {name.split(".")[0] for name in imported(tree(module))}
+    assert roots <= {*allowed, *sys.stdlib_module_names}
 
 
 @pytest.mark.parametrize("module", [module for module in INSIDE if FLOOR[unit(module)] < 4])
 def test_only_the_command_line_prints_and_parses(module: str) -> None:
     names = {node.id for node in ast.walk(tree(module)) if isinstance(node, ast.Name)}
-    roots = {name.split(".")[0] for name in imported(tree(module), deep=True)}
+    roots = {name.split(".")[0] for name in imported(tree(module))}
     assert "print" not in names and not roots & {"click", "argparse", "tqdm"}
+
+
+# ---- kinds and models
+
+
+def constants(node: ast.AST) -> set[object]:
+    return {child.value for child in ast.walk(node) if isinstance(child, ast.Constant)}
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name)} | {
+        child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)
+    }
+
+
+def questions(module: str, words: set[str], classes: set[str]) -> list[int]:
+    """Lines that ask which of these something is: by comparing a name, by its class, or by a pattern."""
+    lines = []
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Compare):
+            asks = bool(words & {value for value in constants(node) if isinstance(value, str)})
+            asks |= bool(classes & names_in(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            asks = node.func.id in ("isinstance", "issubclass") and bool(classes & names_in(node))
+        elif isinstance(node, ast.Dict):
+            asks = bool(words & {key.value for key in node.keys if isinstance(key, ast.Constant)})
+        elif isinstance(node, ast.MatchClass):
+            asks = bool(classes & names_in(node.cls))
+        else:
+            continue
+        if asks:
+            lines.append(node.lineno)
+    return lines
+
+
+def counted_axes(module: str) -> list[int]:
+    """Lines that compare a number of axes with a number written there."""
+    lines = []
+    for node in ast.walk(tree(module)):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        number = any(isinstance(side, ast.Constant) and side.value in (1, 2, 3) for side in sides)
+        text = " ".join(ast.unparse(side) for side in sides)
+        axes = re.search(r"len\((\w+\.)*(axes|hop|grid|size)\)|\brank\b", text)
+        if number and axes:
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("module", [m for m in INSIDE if unit(m) != "items"])
+def test_nothing_asks_for_a_kind(module: str) -> None:
+    assert not questions(module, KINDS | SUFFIXES, KIND_CLASSES), "asks for a kind"
+    if unit(module) not in GEOMETRY:
+        assert not counted_axes(module), "asks for a kind by its number of axes"
+    if unit(module) not in ("config",) and module != "latentpress.data.demo":
+        concrete = {f"latentpress.items.{name}" for name in KIND_CLASSES}
+        assert not set(imported(tree(module))) & concrete, "knows a kind"
+
+
+@pytest.mark.parametrize("module", [m for m in INSIDE if unit(m) not in ("model", "train", "config")])
+def test_nothing_asks_which_model(module: str) -> None:
+    assert not questions(module, MODEL_KINDS, MODEL_CLASSES), "asks which model it has"
+    assert not MODEL_CLASSES & names_in(tree(module)), "names a model's class"
+
+
+def test_the_questions_themselves(monkeypatch) -> None:
+    asked = {
+        "if item.kind == 'text': pass": True,
+        "x = isinstance(item, Image)": True,
+        "x = {'image': 1}": True,
+        "x = path.suffix == '.png'": True,
+        "x = item.kind == other.kind": False,
+        "x = isinstance(item, tuple)": False,
+    }
+    for source, asks in asked.items():
+        monkeypatch.setattr(sys.modules[__name__], "tree", lambda _, source=source: ast.parse(source))
+        assert bool(questions("any", KINDS | SUFFIXES, KIND_CLASSES)) == asks, source
+    counted = {"x = len(item.axes) == 2": True, "x = len(hop) > 1": True, "x = y == 2": False}
+    for source, counts in counted.items():
+        monkeypatch.setattr(sys.modules[__name__], "tree", lambda _, source=source: ast.parse(source))
+        assert bool(counted_axes("any")) == counts, source
+
+
+# ---- size and documentation
 
 
 def test_few_abstract_classes() -> None:
@@ -156,4 +260,8 @@ def test_public_names_are_documented(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_files_are_short(module: str) -> None:
-    assert len(FILES[MODULES.index(module)].read_text().splitlines()) < 400
+    assert len(FILES[MODULES.index(module)].read_text().splitlines()) <= 400
+
+
+def test_the_house_is_small() -> None:
+    assert sum(len(file.read_text().splitlines()) for file in FILES) <= LINES_AT_MOST

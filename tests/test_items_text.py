@@ -1,4 +1,6 @@
-from contextlib import suppress
+"""Texts: bytes as they are, read by ranges, and what is taken for one."""
+
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -6,42 +8,66 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.errors import ItemError
-from latentpress.items import text
-from latentpress.items.text import (
-    SNIFFED_BYTES,
-    looks_like_text,
-    pack_text,
-    read_text,
-    unpack_text,
-    write_text,
-)
+from latentpress.items import Content, Text, text
+from latentpress.items.text import SNIFFED_BYTES, TEXT_SUFFIXES, looks_like_text
+
+
+class Counted(BytesIO):
+    """A file that knows the most bytes that were read or written at once."""
+
+    most = 0
+
+    def read(self, size=-1, /):
+        data = super().read(size)
+        self.most = max(self.most, len(data))
+        return data
+
+    def write(self, data, /):
+        self.most = max(self.most, len(data))
+        return super().write(data)
 
 
 @given(st.binary(max_size=300))
 def test_bytes_come_back_as_they_were(data):
-    symbols = read_text(data)
-    assert symbols.shape == (len(data), 1) and symbols.dtype == np.uint8
-    assert write_text(symbols) == data
-    assert unpack_text(pack_text(data), len(data)) == data
+    content = Text().open(BytesIO(data))
+    assert content.shape == (len(data), 1) and content.samples.dtype == np.uint8
+    file = BytesIO()
+    Text().write(content, file)
+    assert file.getvalue() == data
+    packed = Text().pack(content.samples)
+    assert np.array_equal(Text().unpack(packed, content.shape), content.samples)
 
 
-def test_what_is_read_belongs_to_the_reader():
-    data = b"abc"
-    read_text(data)[:] = 0
-    assert data == b"abc"
+def test_a_long_text_is_never_in_memory_whole(monkeypatch):
+    monkeypatch.setattr(text, "_PIECE", 1000)
+    source, target = Counted(bytes(range(256)) * 100), Counted()
+    content = Text().open(source)
+    assert source.most == 0
+    Text().write(content, target)
+    assert target.getvalue() == source.getvalue()
+    assert source.most == target.most == 1000
 
 
 def test_a_text_is_bounded(monkeypatch):
     monkeypatch.setattr(text, "MAX_TEXT_BYTES", 10)
-    assert len(read_text(bytes(10))) == 10
+    assert Text().open(BytesIO(bytes(10))).shape == (10, 1)
     with pytest.raises(ItemError, match="11 bytes are more than the limit"):
-        read_text(bytes(11))
+        Text().open(BytesIO(bytes(11)))
+
+
+def test_a_file_that_becomes_shorter_is_an_error():
+    file = BytesIO(bytes(10))
+    content = Text().open(file)
+    file.truncate(5)
+    assert content.read(0, 5).shape == (5, 1)
+    with pytest.raises(ItemError, match="shorter while it was read"):
+        content.read(4, 6)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(3, np.uint8), np.zeros((3, 2), np.uint8), np.zeros((3, 1))])
 def test_only_texts_are_written(wrong):
     with pytest.raises(ItemError, match=r"uint8 \(T, 1\)"):
-        write_text(wrong)
+        Text().write(Content.of(wrong), BytesIO())
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.integers(0, 3))
@@ -56,37 +82,26 @@ def test_what_is_no_text():
     assert not looks_like_text("ä".encode()[:1])  # the whole file, cut
 
 
-@given(st.binary(max_size=60), st.integers(0, 300))
-def test_hostile_streams_give_the_length_asked_for_or_one_error(data, length):
-    with suppress(ItemError):
-        assert len(unpack_text(data, length)) == length
+def test_texts_are_known_by_their_suffix_or_their_first_bytes():
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in TEXT_SUFFIXES)
+    assert Text().takes("a.MD", lambda length: b"\0") and Text().takes("Makefile", lambda length: b"all:\n")
+    assert not Text().takes("a.out", lambda length: b"\x7fELF\0")
+    assert not Text().opens_zip("a.docx") and Text().opens_zip("a.ZIP")
 
 
-PACKED = pack_text(b"the same again, " * 20)
+@pytest.fixture(scope="module")
+def packed():
+    return Text().pack(Text().open(BytesIO(b"the same again, " * 20)).samples)
 
 
-@given(st.integers(0, len(PACKED) - 1), st.integers(0, 7))
-def test_flipped_bits_give_the_length_asked_for_or_one_error(position, bit):
-    damaged = bytearray(PACKED)
-    damaged[position] ^= 1 << bit
-    with suppress(ItemError):
-        assert len(unpack_text(bytes(damaged), 320)) == 320
-
-
-@pytest.mark.parametrize("packed", [PACKED[:-1], PACKED + b"\0", PACKED * 2, b""])
 def test_the_stream_ends_where_its_bytes_end(packed):
-    with pytest.raises(ItemError):
-        unpack_text(packed, 320)
+    assert len(Text().unpack(packed, (320, 1))) == 320
+    for damaged in (packed[:-1], packed + b"\0", packed * 2):
+        with pytest.raises(ItemError):
+            Text().unpack(damaged, (320, 1))
 
 
 @pytest.mark.parametrize("length", [0, 319, 321])
-def test_another_length_is_refused(length):
+def test_another_length_is_refused(packed, length):
     with pytest.raises(ItemError):
-        unpack_text(PACKED, length)
-
-
-def test_a_bomb_is_unpacked_no_further_than_asked():
-    bomb = pack_text(bytes(1 << 24))
-    assert len(bomb) < 4096
-    with pytest.raises(ItemError):
-        unpack_text(bomb, 100)
+        Text().unpack(packed, (length, 1))

@@ -15,7 +15,7 @@ from latentpress.latents import Codebook
 from latentpress.latents.code_vectors import EMACodebook
 
 GRADIENTS = ("straight_through", "rotation", "index")
-MEMORIES = (EMAConfig(), LearnedConfig())
+VECTORS = (EMAConfig(), LearnedConfig())
 
 
 def make(seed: int = 0, **settings: Any) -> Codebook:
@@ -44,13 +44,13 @@ def assert_same_state(one: Codebook, other: Codebook, exactly: bool = True) -> N
 
 
 @pytest.mark.parametrize(
-    ("gradient", "memory", "distance"), list(product(GRADIENTS, MEMORIES, ("euclidean", "cosine")))
+    ("gradient", "vectors", "distance"), list(product(GRADIENTS, VECTORS, ("euclidean", "cosine")))
 )
 @pytest.mark.parametrize("grid", [(7,), (3, 4), (2, 3, 2)])
 def test_shapes_and_agreement_of_forward_encode_decode(
-    gradient: str, memory: Any, distance: str, grid: tuple[int, ...]
+    gradient: str, vectors: Any, distance: str, grid: tuple[int, ...]
 ) -> None:
-    codebook = make(num_codebooks=3, gradient=gradient, memory=memory, distance=distance)
+    codebook = make(num_codebooks=3, gradient=gradient, vectors=vectors, distance=distance)
     z = torch.randn(5, 12, *grid)
     quantized = codebook(z)
     assert quantized.vectors.shape == z.shape and quantized.codes.shape == (5, *grid, 3)
@@ -69,13 +69,13 @@ def test_cosine_is_blind_to_length_and_euclidean_is_not() -> None:
 
 
 def test_losses_are_weighted_means_and_each_moves_only_its_side() -> None:
-    codebook = started(commitment_weight=0.7, memory=LearnedConfig(weight=0.3))
+    codebook = started(commitment_weight=0.7, vectors=LearnedConfig(weight=0.3))
     z = torch.randn(3, 4, 5, requires_grad=True)
     quantized = codebook(z)
     error = (z - quantized.vectors).square().mean()
     torch.testing.assert_close(quantized.commitment_loss, 0.7 * error)
     torch.testing.assert_close(quantized.codebook_loss, 0.3 * error)
-    parameter = codebook.memory.vectors
+    parameter = codebook.code_vectors.vectors
     grads = torch.autograd.grad(
         quantized.commitment_loss, (z, parameter), allow_unused=True, retain_graph=True
     )
@@ -86,14 +86,14 @@ def test_losses_are_weighted_means_and_each_moves_only_its_side() -> None:
     assert not started()(z).codebook_loss.requires_grad
 
 
-def test_the_first_batch_starts_the_memory_and_a_second_does_not() -> None:
+def test_the_first_batch_starts_the_codebook_and_a_second_does_not() -> None:
     codebook = make()
     z = torch.randn(8, 4, 10) * 3 + 50
     before = codebook(z).commitment_loss
-    assert codebook.initialised and before < 3  # from the data, not from draws around zero
-    vectors = codebook.codebook.clone()
+    assert codebook.initialised and before < 3  # from the data, not from noise around zero
+    before = codebook.codebook.clone()
     codebook(z - 100)
-    assert torch.equal(codebook.codebook, vectors)
+    assert torch.equal(codebook.codebook, before)
     assert len(codebook.codebook[0].unique(dim=0)) == 16
 
 
@@ -106,15 +106,15 @@ def test_evaluation_changes_nothing() -> None:
         assert all(torch.equal(before[name], value) for name, value in codebook.state_dict().items())
 
 
-@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
-def test_masked_vectors_have_no_effect(memory: Any, gradient: str) -> None:
+def test_masked_vectors_have_no_effect(vectors: Any, gradient: str) -> None:
     real = torch.randn(6, 8, 5)
     padded = torch.full((6, 8, 9), float("nan"))
     padded[..., :5] = real
     mask = torch.zeros(6, 9, dtype=torch.bool)
     mask[:, :5] = True
-    plain, masked = (started(num_codebooks=2, memory=memory, gradient=gradient) for _ in range(2))
+    plain, masked = (started(num_codebooks=2, vectors=vectors, gradient=gradient) for _ in range(2))
     one, other = plain(real.requires_grad_()), masked(padded.requires_grad_(), mask)
     assert torch.equal(one.codes, other.codes[:, :5]) and not other.codes[:, 5:].any()
     assert torch.equal(one.vectors, other.vectors[..., :5]) and not other.vectors[..., 5:].any()
@@ -136,7 +136,7 @@ def test_a_batch_of_padding_only_moves_no_code() -> None:
     quantized = codebook(torch.randn(2, 4, 3), torch.zeros(2, 3, dtype=torch.bool))
     codebook.update()
     assert quantized.commitment_loss == 0
-    for name in ("memory.vectors", "share.total", "share.weight"):
+    for name in ("code_vectors.vectors", "share.total", "share.weight"):
         assert torch.equal(codebook.state_dict()[name], before[name])
 
 
@@ -148,11 +148,11 @@ def test_initialisation_ignores_the_mask_s_outside() -> None:
     assert codebook.codebook.abs().max() < 100
 
 
-@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
-def test_padding_alone_starts_nothing(memory: Any, gradient: str, distance: str) -> None:
-    codebook, fresh = (make(memory=memory, gradient=gradient, distance=distance) for _ in range(2))
+def test_padding_alone_starts_nothing(vectors: Any, gradient: str, distance: str) -> None:
+    codebook, fresh = (make(vectors=vectors, gradient=gradient, distance=distance) for _ in range(2))
     nothing, real = torch.zeros(8, 6, dtype=torch.bool), torch.randn(8, 4, 6)
     before = tensors(codebook)
     for _ in range(2):
@@ -161,7 +161,7 @@ def test_padding_alone_starts_nothing(memory: Any, gradient: str, distance: str)
         (quantized.vectors.sum() + quantized.commitment_loss + quantized.codebook_loss).backward()
         codebook.update()
         assert z.grad is not None and not z.grad.any() and not quantized.vectors.any()
-    for name in ("memory.vectors", "share.total", "window.counts", "initialised"):
+    for name in ("code_vectors.vectors", "share.total", "window.counts", "initialised"):
         assert torch.equal(codebook.state_dict()[name], before[name]), name
     codebook(real, ~nothing)  # the first real batch starts it, and those after it do not start it again
     fresh(real)
@@ -187,31 +187,31 @@ def test_accumulated_micro_batches_equal_one_batch() -> None:
 
 def test_dead_codes_are_revived_from_the_batch_and_not_overwritten() -> None:
     codebook = started(dead_code_threshold=0.1)
-    memory = codebook.memory
-    assert isinstance(memory, EMACodebook)
-    memory.vectors[0, :6] += 1000
+    averages = codebook.code_vectors
+    assert isinstance(averages, EMACodebook)
+    averages.vectors[0, :6] += 1000
     far = torch.ones(6, dtype=torch.bool)
     for step in range(60):
         z = torch.randn(8, 4, 10)
         codebook(z)
         codebook.update()
-        revived = far & (memory.vectors[0, :6].abs() < 100).all(1)
+        revived = far & (averages.vectors[0, :6].abs() < 100).all(1)
         assert step > 1 or not revived.any(), "codes are watched for a while first"
         far &= ~revived
         rows = z.movedim(1, -1).reshape(-1, 4)
-        distances = (memory.vectors[0, :6][revived, None] - rows).abs().sum(-1)
+        distances = (averages.vectors[0, :6][revived, None] - rows).abs().sum(-1)
         assert not distances.min(1).values.any(), "they are vectors of this step's batch, exactly"
         assert len(distances.argmin(1).unique()) == revived.sum(), "and not the same one"
-        assert not memory.counts[0, :6][revived].any() and not memory.sums[0, :6][revived].any()
+        assert not averages.counts[0, :6][revived].any() and not averages.sums[0, :6][revived].any()
     assert not far.any()
     assert codebook.share.total[0, :6].min() > 0, "the revived codes are in use"
 
 
-def test_a_gradient_memory_revives_too_and_zero_turns_it_off() -> None:
+def test_learned_vectors_are_revived_too_and_zero_turns_it_off() -> None:
     for dead_code_threshold, revived in ((0.1, True), (0.0, False)):
-        codebook = started(dead_code_threshold=dead_code_threshold, memory=LearnedConfig())
+        codebook = started(dead_code_threshold=dead_code_threshold, vectors=LearnedConfig())
         with torch.no_grad():
-            codebook.memory.vectors[0, 0] += 1000
+            codebook.code_vectors.vectors[0, 0] += 1000
         for _ in range(60):
             codebook(torch.randn(8, 4, 10))
             codebook.update()
@@ -257,18 +257,18 @@ def test_the_lookup_is_float32_under_autocast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gradient", "memory", "backend"),
+    ("gradient", "vectors", "backend"),
     [
-        ("straight_through", MEMORIES[0], "aot_eager"),
-        ("rotation", MEMORIES[1], "eager"),
-        ("index", MEMORIES[1], "aot_eager"),
+        ("straight_through", VECTORS[0], "aot_eager"),
+        ("rotation", VECTORS[1], "eager"),
+        ("index", VECTORS[1], "aot_eager"),
     ],
 )
 def test_training_compiles_into_one_graph_with_the_same_result(
-    gradient: str, memory: Any, backend: str
+    gradient: str, vectors: Any, backend: str
 ) -> None:
     torch._dynamo.reset()
-    plain, traced = (make(num_codebooks=2, gradient=gradient, memory=memory) for _ in range(2))
+    plain, traced = (make(num_codebooks=2, gradient=gradient, vectors=vectors) for _ in range(2))
     compiled: Callable[..., Any] = torch.compile(traced, fullgraph=True, backend=backend)
     for _ in range(3):  # the first initialises
         z = torch.randn(4, 8, 6)

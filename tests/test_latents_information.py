@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delta_parts import lengths_mask
 from latentpress.latents import Posterior
 from latentpress.latents.information import active_units, mutual_information_nats
+from small.gaussians import lengths_mask
 
 
 def random_posterior(count: int, steps: int, channels: int, seed: int = 0) -> Posterior:

@@ -11,9 +11,9 @@ from latentpress.latents import search
 from latentpress.latents.search import nearest
 
 
-def squared_distances(rows: torch.Tensor, memory: torch.Tensor) -> np.ndarray:
+def squared_distances(rows: torch.Tensor, codebooks: torch.Tensor) -> np.ndarray:
     """(N, P, K) in float64, straight from the definition."""
-    z, e = rows.double().numpy(), memory.double().numpy()
+    z, e = rows.double().numpy(), codebooks.double().numpy()
     return np.square(z[:, :, None] - e[None]).sum(-1)
 
 
@@ -29,9 +29,9 @@ def squared_distances(rows: torch.Tensor, memory: torch.Tensor) -> np.ndarray:
 def test_nearest_is_exact(n: int, p: int, k: int, d: int, offset: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(n, p, d, generator=generator) + offset
-    memory = torch.randn(p, k, d, generator=generator) + offset
-    codes = nearest(rows, memory).numpy()
-    distances = squared_distances(rows, memory)
+    codebooks = torch.randn(p, k, d, generator=generator) + offset
+    codes = nearest(rows, codebooks).numpy()
+    distances = squared_distances(rows, codebooks)
     chosen = np.take_along_axis(distances, codes[..., None], -1)[..., 0]
     # float32 may swap two codes whose distances agree to about 1e-6 of the vectors' size once centred
     assert (chosen <= distances.min(-1) + 2e-5 * (1 + distances.min(-1))).all()
@@ -39,15 +39,15 @@ def test_nearest_is_exact(n: int, p: int, k: int, d: int, offset: float, seed: i
 
 def test_nearest_agrees_with_float64_on_a_large_case() -> None:
     torch.manual_seed(0)
-    rows, memory = torch.randn(3000, 1, 16), torch.randn(1, 1024, 16)
-    assert (nearest(rows, memory).numpy() == squared_distances(rows, memory).argmin(-1)).mean() > 0.9995
+    rows, codebooks = torch.randn(3000, 1, 16), torch.randn(1, 1024, 16)
+    assert (nearest(rows, codebooks).numpy() == squared_distances(rows, codebooks).argmin(-1)).mean() > 0.9995
 
 
 @pytest.mark.parametrize("size", [2, 16, 17, 100])
 def test_ties_go_to_the_lowest_code(size: int) -> None:
-    memory = torch.arange(3.0).repeat_interleave(size).view(1, -1, 1)
+    codebooks = torch.arange(3.0).repeat_interleave(size).view(1, -1, 1)
     rows = torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1)
-    assert nearest(rows, memory).flatten().tolist() == [0, size, 2 * size]
+    assert nearest(rows, codebooks).flatten().tolist() == [0, size, 2 * size]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
@@ -57,10 +57,10 @@ def test_codes_stay_in_range_for_rows_that_are_not_finite(value: float) -> None:
 
 
 def test_chunks_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, memory = torch.randn(333, 2, 8), torch.randn(2, 50, 8)
-    whole = nearest(rows, memory)
+    rows, codebooks = torch.randn(333, 2, 8), torch.randn(2, 50, 8)
+    whole = nearest(rows, codebooks)
     monkeypatch.setattr(search, "_CPU_SCORES", 64 * 7)
-    assert torch.equal(nearest(rows, memory), whole)
+    assert torch.equal(nearest(rows, codebooks), whole)
 
 
 def test_no_tensor_has_a_score_for_every_pair() -> None:
@@ -73,7 +73,7 @@ def test_no_tensor_has_a_score_for_every_pair() -> None:
                 self.elements = max(self.elements, out.untyped_storage().nbytes() // 4)
             return out
 
-    rows, memory = torch.randn(4096, 1, 4), torch.randn(1, 1024, 4)
+    rows, codebooks = torch.randn(4096, 1, 4), torch.randn(1, 1024, 4)
     with Largest() as largest:
-        search._nearest(rows[:, 0], memory[0])
+        search._nearest(rows[:, 0], codebooks[0])
     assert 0 < largest.elements <= search._CPU_SCORES < 4096 * 1024

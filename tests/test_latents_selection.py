@@ -1,4 +1,4 @@
-"""Each way through the selection returns the memory's vectors exactly, with the published gradient."""
+"""Each way through the selection returns the code vectors exactly, with the published gradient."""
 
 import pytest
 import torch
@@ -6,35 +6,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentpress.latents import search
+from latentpress.latents.index_backpropagation import index_backpropagation
 from latentpress.latents.search import nearest
-from latentpress.latents.selection import index_backpropagation, rotation, straight_through
+from latentpress.latents.selection import rotation, straight_through
 
 
 @pytest.fixture
 def case() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
     z = torch.randn(30, 2, 5, dtype=torch.float64, requires_grad=True)
-    memory = torch.randn(2, 11, 5, dtype=torch.float64, requires_grad=True)
-    codes = nearest(z.detach(), memory.detach())
-    chosen = torch.stack([memory[p][codes[:, p]] for p in range(2)], 1)
-    return z, memory, codes, chosen, torch.randn(30, 2, 5, dtype=torch.float64)
+    codebooks = torch.randn(2, 11, 5, dtype=torch.float64, requires_grad=True)
+    codes = nearest(z.detach(), codebooks.detach())
+    chosen = torch.stack([codebooks[p][codes[:, p]] for p in range(2)], 1)
+    return z, codebooks, codes, chosen, torch.randn(30, 2, 5, dtype=torch.float64)
 
 
 def test_straight_through_copies(case: tuple[Tensor, ...]) -> None:
-    z, memory, _, chosen, gradient = case
+    z, codebooks, _, chosen, gradient = case
     out = straight_through(z, chosen)
     assert torch.equal(out, chosen)
     out.backward(gradient)
     assert z.grad is not None and torch.equal(z.grad, gradient)
-    assert memory.grad is None
+    assert codebooks.grad is None
 
 
 def test_rotation_is_the_transposed_rotation_of_each_vector(case: tuple[Tensor, ...]) -> None:
-    z, memory, _, chosen, gradient = case
+    z, codebooks, _, chosen, gradient = case
     out = rotation(z, chosen)
     assert torch.equal(out, chosen)
     out.backward(gradient)
-    assert memory.grad is None and z.grad is not None
+    assert codebooks.grad is None and z.grad is not None
     columns = (values.detach().flatten(0, 1) for values in (z.grad, z, chosen, gradient))
     for got, vector, q, g in zip(*columns, strict=True):
         u, v = vector / vector.norm(), q / q.norm()
@@ -56,20 +57,20 @@ def test_index_backpropagation_is_autograd_through_the_softmax(
     case: tuple[Tensor, ...], scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "_CPU_SCORES", scores)
-    z, memory, codes, chosen, gradient = case
-    out = index_backpropagation(z, memory, codes)
+    z, codebooks, codes, chosen, gradient = case
+    out = index_backpropagation(z, codebooks, codes)
     assert torch.equal(out, chosen)
-    got = torch.autograd.grad(out, (z, memory), gradient)
-    soft = (-(z[:, :, None] - memory).square().sum(-1)).softmax(-1)
+    got = torch.autograd.grad(out, (z, codebooks), gradient)
+    soft = (-(z[:, :, None] - codebooks).square().sum(-1)).softmax(-1)
     one_hot = F.one_hot(codes, 11) - soft.detach() + soft
-    direct = torch.einsum("npk,pkd->npd", one_hot, memory)
-    expected = torch.autograd.grad(direct, (z, memory), gradient)
+    direct = torch.einsum("npk,pkd->npd", one_hot, codebooks)
+    expected = torch.autograd.grad(direct, (z, codebooks), gradient)
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_index_backpropagation_reaches_codes_that_were_not_chosen() -> None:
-    memory = torch.tensor([[[0.0], [1.0]]], requires_grad=True)
+    codebooks = torch.tensor([[[0.0], [1.0]]], requires_grad=True)
     z = torch.tensor([[[0.1]]])
-    index_backpropagation(z, memory, torch.tensor([[0]])).sum().backward()
-    assert memory.grad is not None and memory.grad[0, 1] != 0
+    index_backpropagation(z, codebooks, torch.tensor([[0]])).sum().backward()
+    assert codebooks.grad is not None and codebooks.grad[0, 1] != 0

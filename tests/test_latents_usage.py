@@ -15,7 +15,7 @@ def test_uniform_codes_have_a_perplexity_of_their_number() -> None:
     assert usage.perplexity == pytest.approx(6)
 
 
-def test_perplexity_is_the_exponential_of_the_entropy_and_a_mean_over_partitions() -> None:
+def test_perplexity_is_the_exponential_of_the_entropy_and_a_mean_over_codebooks() -> None:
     usage = CodeUsage(torch.tensor([[3, 1, 0], [1, 1, 1]]))
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert usage.perplexity == pytest.approx((math.exp(entropy) + 3) / 2)

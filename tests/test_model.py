@@ -1,124 +1,210 @@
-"""Pixels to codes and back: any size, any batch, in tiles or in one piece."""
+"""What every model owes to those who use it, for both inventions, all decoders and all kinds of items."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from latentpress.config import (
-    CausalConfig,
-    CodebookConfig,
-    ConvConfig,
-    DiscretizedLogisticConfig,
-    GaussianConfig,
-    ImageConfig,
-    LikelihoodConfig,
-    VQVAEConfig,
-)
-from latentpress.model import VQVAE, build, to_pixels, to_signal
-from latentpress.model import vqvae as module
+from latentpress.config import LabelConfig, PriorConfig
+from latentpress.errors import LatentpressError
+from latentpress.exact.distribution import Sampling
+from latentpress.model import Latents, Model
+from small.configs import ITEMS, delta_vae, vq_vae
+from small.items import samples_of
+from small.models import MODELS, batch_of, finished, small_model
 
-SMALL = ConvConfig(width=32, depths=(0, 1))
+CASES = [(case, item) for case in MODELS for item in ITEMS]
 
 
-def small_model(channels: int = 3, likelihood: LikelihoodConfig | None = None, partitions: int = 2) -> VQVAE:
-    torch.manual_seed(3)
-    config = VQVAEConfig(
-        item=ImageConfig(channels=channels),  # pyright: ignore[reportArgumentType]
-        encoder=SMALL,
-        decoder=SMALL,
-        latents=CodebookConfig(codebook_size=16, code_dim=4, num_codebooks=partitions),
-        likelihood=likelihood or GaussianConfig(),
-        prior=CausalConfig(width=8, depth=1),
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(case))
+def model(request) -> Model:
+    return small_model(*request.param)
+
+
+def other_size(model: Model) -> tuple[int, ...]:
+    """A size that the model takes and whose extents are no multiples of the hop."""
+    size = model.item.size
+    assert size is not None
+    rest = size[1:] if model.hop[1:] == size[1:] else tuple(side + 1 for side in size[1:])
+    return (size[0] + 1, *rest)
+
+
+def test_samples_to_codes_and_back(model: Model) -> None:
+    for size in (model.item.size, other_size(model)):
+        items = batch_of(model.item, 3, size)
+        codes = model.encode(items)
+        assert codes.dtype == torch.int64
+        assert tuple(codes.shape) == (3, *model.grid(size), len(model.alphabets))
+        assert all(
+            0 <= int(c.min()) <= int(c.max()) < k
+            for c, k in zip(codes.unbind(-1), model.alphabets, strict=True)
+        )
+        restored = model.decode(codes, size)
+        assert restored.shape == items.shape and restored.dtype == model.item.dtype
+
+
+def test_a_batch_equals_its_items(model: Model) -> None:
+    items = batch_of(model.item, 3)
+    codes = model.encode(items)
+    assert torch.equal(codes, torch.cat([model.encode(item[None]) for item in items]))
+    whole = model.decode(codes, model.item.size, seed=5)
+    for number, each in enumerate(codes):
+        alone = model.decode(each[None], model.item.size, seed=5, numbers=[number])
+        np.testing.assert_allclose(alone[0].astype(int), whole[number].astype(int), atol=1)
+
+
+def test_only_drawing_needs_a_seed(model: Model) -> None:
+    codes = model.encode(batch_of(model.item, 2))
+    first, again, other = (model.decode(codes, model.item.size, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert model.stochastic == (not np.array_equal(first, other))
+
+
+def test_latents_cost_what_they_say(model: Model) -> None:
+    items = torch.from_numpy(batch_of(model.item).astype(np.int64))
+    latents = model.infer(items, generator=torch.Generator().manual_seed(0))
+    assert isinstance(latents, Latents) and len(latents) == len(items)
+    assert latents.vectors.shape[2:] == model.grid(model.item.size)
+    nats, given = model.latent_nats(latents), model.sample_nats(items, latents)
+    assert nats.dtype == given.dtype == torch.float64 and nats.shape == given.shape == (len(items),)
+    assert torch.isfinite(nats).all() and torch.isfinite(given).all()
+    order = torch.tensor([2, 0, 1])
+    taken = latents.take(order)
+    torch.testing.assert_close(model.latent_nats(taken), nats[order])
+    torch.testing.assert_close(model.sample_nats(items[order], taken), given[order])
+    joined = Latents.cat([latents.take(torch.tensor([0])), latents.take(torch.tensor([1, 2]))])
+    torch.testing.assert_close(model.sample_nats(items[:3], joined), given[:3])
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(
+            model.sample_nats(items[order], latents.take(torch.arange(3))), given[order]
+        )
+
+
+def test_padding_costs_nothing(model: Model) -> None:
+    items = torch.from_numpy(batch_of(model.item, 2).astype(np.int64))
+    latents = model.infer(items, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(items.shape[:-1], dtype=torch.bool)
+    whole = model.sample_nats(items, latents)
+    torch.testing.assert_close(model.sample_nats(items, latents, mask=mask), whole)
+    mask[1, 4:] = False
+    part = model.sample_nats(items, latents, mask=mask)
+    torch.testing.assert_close(part[0], whole[0])
+    assert part[1] != whole[1]
+    changed = items.clone()
+    changed[1, 4:] = items.min()
+    torch.testing.assert_close(model.sample_nats(changed, latents, mask=mask), part)
+
+
+def test_features_and_details(model: Model) -> None:
+    items = torch.from_numpy(batch_of(model.item).astype(np.int64))
+    latents = model.infer(items)
+    assert model.features(latents).shape[0] == len(items)
+    details = model.details(latents)
+    assert details.verdict(1.0, 10.0).endswith(".") and details.verdict(0.0, 10.0) != details.verdict(
+        9.0, 10.0
     )
-    model = build(config)
-    model.latents(model.encoder(to_signal(torch.from_numpy(noise(8, 32, 32, channels))).permute(0, 3, 1, 2)))
-    for parameter in model.decoder.parameters():  # an untrained decoder says mid-grey whatever it is given
-        parameter.data += 0.1 * torch.randn(parameter.shape)
-    return model.eval()
+    assert details.figures() and all(np.isfinite(value) for _, value, _ in details.figures())
+    assert dict(details.to_dict())
 
 
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(len(shape) + sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+def test_new_codes(model: Model) -> None:
+    size = other_size(model)
+    codes = model.sample_codes(2, size, Sampling(seed=3))
+    assert tuple(codes.shape[:-1]) == (2, *model.grid(size))
+    assert torch.equal(codes, model.sample_codes(2, size, Sampling(seed=3)))
+    assert not torch.equal(codes, model.sample_codes(2, size, Sampling(seed=4)))
+    assert model.decode(codes, size, sampled=True).shape == (2, *size, model.item.channels)
+    given = samples_of(model.item, size, seed=7)[:3]
+    begun = model.sample_codes(2, size, Sampling(seed=3), given=given)
+    rows = 3 // model.hop[0]
+    assert torch.equal(begun[0, :rows], begun[1, :rows])
+    drawn = model.decode(begun, size, sampled=True, given=given)
+    if model.stochastic:
+        assert np.array_equal(drawn[:, :3], np.stack([given, given]))
 
 
-def test_pixels_survive_the_scale() -> None:
-    pixels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_pixels(to_signal(pixels)), pixels)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("likelihood", [GaussianConfig(), DiscretizedLogisticConfig()])
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (9, 30), (33, 18)])
-def test_any_size_comes_back(channels: int, likelihood: LikelihoodConfig, size: tuple[int, int]) -> None:
-    model = small_model(channels, likelihood)
-    codes = model.encode(noise(3, *size, channels))
-    assert codes.shape == (3, -(-size[0] // 4), -(-size[1] // 4), 2)
-    pixels = model.decode(codes, size)
-    assert pixels.shape == (3, *size, channels)
-    assert pixels.dtype == np.uint8
-
-
-def test_the_edge_is_repeated() -> None:
-    model = small_model()
-    image = noise(1, 10, 9, 3)
-    padded = np.pad(image, ((0, 0), (0, 2), (0, 3), (0, 0)), mode="edge")
-    assert torch.equal(model.encode(image), model.encode(padded))
-
-
-def test_tiles_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model()
-    image = noise(2, 150, 131, 3)
-    codes = model.encode(image)
-    pixels = model.decode(codes, (150, 131))
-    monkeypatch.setattr(module, "_TILE_PIXELS", 36)
-    monkeypatch.setattr(module, "_BATCH_PIXELS", 4000)
-    assert torch.equal(model.encode(image), codes)
-    np.testing.assert_allclose(model.decode(codes, (150, 131)).astype(int), pixels.astype(int), atol=1)
-
-
-def test_a_batch_equals_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model()
-    images = noise(5, 20, 24, 3)
-    codes = model.encode(images)
-    monkeypatch.setattr(module, "_BATCH_PIXELS", 600)
-    assert torch.equal(model.encode(images), codes)
-    assert torch.equal(torch.cat([model.encode(image[None]) for image in images]), codes)
-
-
-def test_networks_never_see_the_whole_of_a_large_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model()
-    seen: list[int] = []
-    model.encoder.register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0].shape[2] * inputs[0].shape[3])
-    )
-    model.decoder.register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0].shape[2] * inputs[0].shape[3] * 16)
-    )
-    monkeypatch.setattr(module, "_TILE_PIXELS", 64)
-    image = noise(1, 400, 300, 3)
-    model.decode(model.encode(image), (400, 300))
-    assert max(seen) <= (64 + 2 * 4 * max(model.encoder.margin, model.decoder.margin)) ** 2 < 400 * 300
-
-
-def test_bad_arguments_say_what_is_needed() -> None:
-    model = small_model()
-    with pytest.raises(ValueError, match="uint8"):
-        model.encode(np.zeros((1, 8, 8, 3), np.float32))
-    with pytest.raises(ValueError, match=r"\(B, H, W, 3\)"):
-        model.encode(np.zeros((1, 8, 8, 1), np.uint8))
+def test_what_it_does_not_take_is_said(model: Model) -> None:
+    size = model.item.size
+    assert size is not None and model.takes((*size, model.item.channels))
+    wrong = batch_of(model.item, 1)
+    for items in (wrong[..., :0], wrong[0], np.concatenate([wrong, wrong], axis=-1)):
+        assert not model.takes(items.shape[1:])
+        with pytest.raises(ValueError, match="the model takes"):
+            model.encode(items)
+    codes = model.encode(wrong)
     with pytest.raises(ValueError, match="do not fit"):
-        model.decode(torch.zeros(1, 2, 2, 2, dtype=torch.int64), (9, 8))
-    with pytest.raises(ValueError, match=r"0\.\.15"):
-        model.decode(torch.full((1, 2, 2, 2), 16), (8, 8))
+        model.decode(codes[:, :1], size)
 
 
-def test_the_codebook_names_itself() -> None:
-    one, other = small_model(), small_model()
-    assert one.codebook_id == other.codebook_id
-    memory: Tensor = other.latents.memory.vectors
-    memory[0, 0, 0] += 1
-    assert one.codebook_id != other.codebook_id
-    assert one.prior_id == bytes(16)
+@pytest.mark.parametrize("item", ["image", "toy"])
+def test_a_delta_vae_knows_the_extents_of_the_axes_that_a_latent_spans(item: str) -> None:
+    model = small_model("delta-both", item)
+    size = model.item.size
+    assert size is not None
+    assert model.takes((size[0] + 3, *size[1:], 1)) and not model.takes(
+        (size[0], *size[1:-1], size[-1] + 1, 1)
+    )
+    assert str(size[-1]) in model.wanted()
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_decoder_alone(item: str) -> None:
+    model = finished(delta_vae(ITEMS[item], "autoregressive", latents=None, auxiliary=None))
+    items = batch_of(model.item, 2)
+    codes = model.encode(items)
+    assert codes.numel() == 0 and model.alphabets == () and model.encoder is None
+    assert model.decode(codes, model.item.size, seed=1).shape == items.shape
+    latents = model.infer(torch.from_numpy(items.astype(np.int64)))
+    assert not model.latent_nats(latents).any()
+    assert model.sample_nats(torch.from_numpy(items.astype(np.int64)), latents).all()
+    with pytest.raises(LatentpressError, match="decoder alone"):
+        model.sample_codes(1, model.item.size, Sampling(), prior="ar1")
+
+
+def test_a_prior_in_integers_is_needed_and_said() -> None:
+    from latentpress.model import build
+
+    vq = build(vq_vae(ITEMS["image"], "parallel")).eval()
+    with pytest.raises(LatentpressError, match="--stage prior"):
+        vq.sample_codes(1, (6, 4), Sampling())
+    delta = build(delta_vae(ITEMS["image"], "both")).eval()
+    with pytest.raises(LatentpressError, match="end of training"):
+        delta.encode(batch_of(ITEMS["image"], 1))
+    with pytest.raises(LatentpressError, match="one prior"):
+        small_model("vq-both").sample_codes(1, (6, 4), Sampling(), prior="ar1")
+
+
+def test_ids_name_what_they_should() -> None:
+    one, other = (finished(vq_vae(ITEMS["image"], "both"), seed=seed) for seed in (1, 1))
+    assert one.codes_id == other.codes_id and one.integer.ids == other.integer.ids
+    other.latents.code_vectors.vectors[0, 0, 0] += 1  # type: ignore[union-attr, index, operator]
+    assert one.codes_id != other.codes_id
+    delta = small_model("delta-both")
+    assert set(delta.integer.ids) == {"prior", "decoder", "encoder"}
+    assert delta.codes_id != finished(delta_vae(ITEMS["image"], "both"), seed=2).codes_id
+
+
+def test_labels_condition_the_parts_that_name_them() -> None:
+    labels = (LabelConfig(name="speaker", values=("a", "b", "c")), LabelConfig(values=("x", "y")))
+    config = vq_vae(ITEMS["image"], "parallel", labels=labels)
+    assert config.prior is not None
+    network = config.prior.network
+    model = finished(
+        vq_vae(
+            ITEMS["image"], "parallel", labels=labels, prior=PriorConfig(network=network, labels=("class",))
+        )
+    )
+    numbers = model.label_numbers({"class": "y", "speaker": "c", "other": "z"}, rows=6)
+    assert numbers.values == (2, 1) and numbers.tracks is None
+    both = torch.tensor([[2, 1], [0, -1]])
+    assert model.labels_for("prior", both).tolist() == [[1], [-1]]  # type: ignore[union-attr]
+    assert model.labels_for("parallel", both) is None and model.labels_for("prior", None) is None
+    along = model.label_numbers({"class": ("x", "y", "x")}, rows=4)
+    assert along.tracks is not None and along.tracks.tolist() == [[-1, 0], [-1, 1], [-1, 0], [-1, -1]]
+    latents = model.infer(torch.from_numpy(batch_of(ITEMS["image"], 2).astype(np.int64)))
+    nats = [model.latent_nats(latents, torch.tensor([[0, n], [0, n]])) for n in (0, 1)]
+    assert not torch.equal(*nats)
+    assert not torch.equal(
+        *(model.sample_codes(8, (6, 4), Sampling(), labels=torch.full((8, 2), n)) for n in (0, 1))
+    )

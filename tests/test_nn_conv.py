@@ -1,18 +1,27 @@
+"""Encoder and decoder of every rank and stride: exact sizes, exact margins, the paper's shape, and learning."""
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from latentpress.config import ConvConfig
+from latentpress.errors import ConfigError
 from latentpress.nn import ConvDecoder, ConvEncoder
 
 CONFIGS = [
-    ConvConfig(strides=(2, 2), depths=(0, 2), width=8),
-    ConvConfig(strides=(4,), depths=(3,), width=8),
-    ConvConfig(strides=(2, 4), depths=(1, 0), width=8),
-    ConvConfig(strides=(2, 2, 2), depths=(1, 1, 1), width=8),
-    ConvConfig(strides=(6, 1), depths=(0, 1), width=8),
-    ConvConfig(strides=(2, 2), depths=(2, 1), width=8, norm="channel"),
+    (1, ConvConfig(strides=(2, 2), depths=(0, 2), width=8)),
+    (1, ConvConfig(strides=(4,), depths=(3,), width=8)),
+    (2, ConvConfig(strides=(2, 4), depths=(1, 0), width=8)),
+    (1, ConvConfig(strides=(2, 2, 2), depths=(1, 1, 1), width=8)),
+    (1, ConvConfig(strides=(6, 1), depths=(0, 1), width=8)),
+    (2, ConvConfig(strides=(2, 2), depths=(2, 1), width=8, norm="channel")),
+    (1, ConvConfig(strides=(3,), depths=(2,), width=8)),
+    (1, ConvConfig(strides=(8, 5, 4, 2), depths=(0, 0, 1, 0), width=8)),
+    (2, ConvConfig(strides=((1, 3), 5), depths=(1, 0), width=8)),
+    (3, ConvConfig(strides=((1, 2, 2), (3, 1, 2)), depths=(0, 1), width=8)),
+    (3, ConvConfig(strides=((1, 2, 3), (2, 2, 1)), depths=(1, 1), width=8, norm="channel")),
 ]
+AXES = [(config, rank, axis) for rank, config in CONFIGS for axis in range(rank)]
 
 
 def make_generic(module: nn.Module, *, positive: bool) -> None:
@@ -23,47 +32,67 @@ def make_generic(module: nn.Module, *, positive: bool) -> None:
             parameter.data.abs_()
 
 
-def touched(gradient: Tensor) -> tuple[int, int]:
-    """First and last position, along the last dimension, with a gradient."""
-    positions = gradient.abs().flatten(0, -2).sum(0).nonzero().flatten()
+def touched(gradient: Tensor, axis: int) -> tuple[int, int]:
+    """First and last position along an axis of the grid with a gradient."""
+    positions = gradient.abs().movedim(2 + axis, -1).flatten(0, -2).sum(0).nonzero().flatten()
     return int(positions[0]), int(positions[-1])
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_the_encoder_depends_on_exactly_its_margin(config: ConvConfig) -> None:
+def along(rank: int, axis: int, length: int) -> list[int]:
+    """A grid of one position along every other axis."""
+    return [length if a == axis else 1 for a in range(rank)]
+
+
+@pytest.mark.parametrize(("config", "rank", "axis"), AXES)
+def test_the_encoder_depends_on_exactly_its_margin(config: ConvConfig, rank: int, axis: int) -> None:
     torch.manual_seed(0)
-    encoder = ConvEncoder(config, 1, 2, 4).double()
+    encoder = ConvEncoder(config, rank, 2, 4).double()
     make_generic(encoder, positive=config.norm == "none")
-    middle = 2 * encoder.margin
-    x = torch.rand(1, 2, (2 * middle + 1) * encoder.hop_length, dtype=torch.double, requires_grad=True)
-    encoder(x)[..., middle].sum().backward()
+    margin, hop = encoder.margin[axis], encoder.hop[axis]
+    middle = 2 * margin
+    size = [n * h for n, h in zip(along(rank, axis, 2 * middle + 1), encoder.hop, strict=True)]
+    x = torch.rand(1, 2, *size, dtype=torch.double, requires_grad=True)
+    encoder(x).select(2 + axis, middle).sum().backward()
     assert x.grad is not None
-    first, last = (sample // encoder.hop_length for sample in touched(x.grad))
-    assert (middle - first, last - middle) == (encoder.margin, encoder.margin)
+    first, last = (sample // hop for sample in touched(x.grad, axis))
+    assert (middle - first, last - middle) == (margin, margin)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_the_decoder_depends_on_exactly_its_margin(config: ConvConfig) -> None:
+@pytest.mark.parametrize(("config", "rank", "axis"), AXES)
+def test_the_decoder_depends_on_exactly_its_margin(config: ConvConfig, rank: int, axis: int) -> None:
     torch.manual_seed(0)
-    decoder = ConvDecoder(config, 1, 4, 2).double()
+    decoder = ConvDecoder(config, rank, 4, 2).double()
     make_generic(decoder, positive=config.norm == "none")
-    middle, hop = 2 * decoder.margin, decoder.hop_length
-    z = torch.rand(1, 4, 2 * middle + 1, dtype=torch.double, requires_grad=True)
-    decoder(z)[..., middle * hop : (middle + 1) * hop].sum().backward()
+    margin, hop = decoder.margin[axis], decoder.hop[axis]
+    middle = 2 * margin
+    z = torch.rand(1, 4, *along(rank, axis, 2 * middle + 1), dtype=torch.double, requires_grad=True)
+    decoder(z).narrow(2 + axis, middle * hop, hop).sum().backward()
     assert z.grad is not None
-    first, last = touched(z.grad)
-    assert (middle - first, last - middle) == (decoder.margin, decoder.margin)
+    first, last = touched(z.grad, axis)
+    assert (middle - first, last - middle) == (margin, margin)
 
 
-@pytest.mark.parametrize("spatial", [1, 2, 3])
-@pytest.mark.parametrize("config", CONFIGS[:3])
-def test_shapes_for_every_number_of_dimensions(config: ConvConfig, spatial: int) -> None:
-    encoder = ConvEncoder(config, spatial, 3, 5)
-    decoder = ConvDecoder(config, spatial, 5, 6)
-    sides = tuple(config.hop_length * n for n in (2, 1, 3)[:spatial])
-    z = encoder(torch.zeros(2, 3, *sides))
-    assert z.shape == (2, 5, *(2, 1, 3)[:spatial])
-    assert decoder(z).shape == (2, 6, *sides)
+@pytest.mark.parametrize(("rank", "config"), CONFIGS)
+def test_sizes_are_divided_and_restored_exactly(config: ConvConfig, rank: int) -> None:
+    encoder, decoder = ConvEncoder(config, rank, 3, 5), ConvDecoder(config, rank, 5, 6)
+    grid = (2, 1, 3)[:rank]
+    size = tuple(n * h for n, h in zip(grid, config.hop(rank), strict=True))
+    z = encoder(torch.zeros(2, 3, *size))
+    assert encoder.hop == decoder.hop == config.hop(rank)
+    assert z.shape == (2, 5, *grid) and decoder(z).shape == (2, 6, *size)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_one_number_is_the_stride_of_every_axis(rank: int) -> None:
+    one, each = ConvConfig(strides=(3, 2), width=8), ConvConfig(strides=((3,) * rank, (2,) * rank), width=8)
+    first, second = (ConvEncoder(config, rank, 1, 4) for config in (one, each))
+    shapes = [[p.shape for p in encoder.parameters()] for encoder in (first, second)]
+    assert shapes[0] == shapes[1] and first.hop == second.hop == (6,) * rank
+
+
+def test_strides_of_another_rank_are_refused() -> None:
+    with pytest.raises(ConfigError, match="strides"):
+        ConvEncoder(ConvConfig(strides=((2, 2),), depths=(0,)), 3, 1, 4)
 
 
 def test_the_default_is_the_shape_of_the_paper() -> None:
@@ -73,17 +102,20 @@ def test_the_default_is_the_shape_of_the_paper() -> None:
     assert shapes == [(3, 128, 4, 2), (128, 256, 4, 2), *block, *block, (256, 64, 1, 1)]
 
 
-def test_sides_that_are_no_multiple_of_the_hop_are_refused() -> None:
+@pytest.mark.parametrize("size", [(8, 9), (9, 8)])
+def test_extents_that_are_no_multiple_of_the_hop_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="pad"):
-        ConvEncoder(ConvConfig(width=32), 2, 3, 4)(torch.zeros(1, 3, 8, 9))
+        ConvEncoder(ConvConfig(width=32), 2, 3, 4)(torch.zeros(1, 3, *size))
 
 
 @pytest.mark.parametrize("norm", ["none", "channel"])
-def test_an_autoencoder_learns(norm) -> None:
+@pytest.mark.parametrize("strides", [(2,), ((2, 3),)])
+def test_an_autoencoder_learns(norm, strides) -> None:
     torch.manual_seed(0)
-    config = ConvConfig(strides=(2,), depths=(1,), width=32, norm=norm)
+    config = ConvConfig(strides=strides, depths=(1,), width=32, norm=norm)
     encoder, decoder = ConvEncoder(config, 2, 1, 8), ConvDecoder(config, 2, 8, 1)
-    x = torch.nn.functional.interpolate(torch.rand(8, 1, 4, 4) * 2 - 1, scale_factor=2, mode="bilinear")
+    x = torch.rand(8, 1, 4, 4) * 2 - 1
+    x = torch.nn.functional.interpolate(x, scale_factor=config.hop(2), mode="bilinear")
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=3e-3)
     losses = []
     for _ in range(60):

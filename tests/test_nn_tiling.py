@@ -1,3 +1,6 @@
+"""Tiles give the values of the whole, for every rank, stride, tile and size, and smaller margins do not."""
+
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -8,10 +11,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from latentpress.config import ConvConfig
-from latentpress.nn import ConvDecoder, ConvEncoder, pad_to_hop, tiled, tiles
+from latentpress.nn import ConvDecoder, ConvEncoder, from_signal, pad_to_hop, tiled, tiles, to_signal
 
 Network = TypeVar("Network", bound=nn.Module)
-CONFIG = ConvConfig(strides=(2, 2), depths=(0, 1), width=4)
+CONFIGS = [
+    (1, ConvConfig(strides=(3, 2), depths=(1, 0), width=4)),
+    (2, ConvConfig(strides=(2, 2), depths=(0, 1), width=4)),
+    (2, ConvConfig(strides=((1, 3), (2, 1)), depths=(0, 1), width=4)),
+    (3, ConvConfig(strides=((1, 2, 3),), depths=(1,), width=4)),
+]
 
 
 def with_integer_weights(module: Network) -> Network:
@@ -21,86 +29,102 @@ def with_integer_weights(module: Network) -> Network:
     return module.requires_grad_(False)
 
 
+def channels_last(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda x: network(x.movedim(-1, 1)).movedim(1, -1)
+
+
 @given(
-    grid=st.lists(st.integers(1, 9), min_size=1, max_size=3),
-    tile=st.integers(1, 10),
-    margin=st.integers(0, 5),
+    axes=st.lists(
+        st.tuples(st.integers(1, 9), st.integers(1, 10), st.integers(0, 5)), min_size=1, max_size=3
+    )
 )
-def test_tiles_cover_the_grid_once_with_all_the_context_there_is(
-    grid: list[int], tile: int, margin: int
-) -> None:
+def test_tiles_cover_the_grid_once_with_all_the_context_there_is(axes: list[tuple[int, int, int]]) -> None:
+    grid, tile, margin = zip(*axes, strict=True)
     counts = np.zeros(grid, int)
     for part in tiles(grid, tile, margin):
         counts[tuple(slice(*side) for side in part.inner)] += 1
-        for (start, stop), (low, high), crop, side in zip(
-            part.inner, part.outer, part.crop, grid, strict=True
+        for inner, outer, crop, (extent, most, m) in zip(
+            part.inner, part.outer, part.crop, axes, strict=True
         ):
-            assert (low, high) == (max(0, start - margin), min(side, stop + margin))
-            assert (low + crop[0], low + crop[1]) == (start, stop)
-            assert stop - start <= tile
+            assert outer == (max(0, inner[0] - m), min(extent, inner[1] + m))
+            assert (outer[0] + crop[0], outer[0] + crop[1]) == inner
+            assert inner[1] - inner[0] <= most
     assert (counts == 1).all()
 
 
-@settings(max_examples=20)
-@given(rows=st.integers(1, 12), columns=st.integers(1, 12), tile=st.integers(1, 8), seed=st.integers(0, 99))
-def test_tiled_encoder_equals_the_whole(rows: int, columns: int, tile: int, seed: int) -> None:
+SHAPES = {"grid": st.tuples(*[st.integers(1, 7)] * 3), "tile": st.tuples(*[st.integers(1, 5)] * 3)}
+
+
+@pytest.mark.parametrize(("rank", "config"), CONFIGS)
+@settings(max_examples=10)
+@given(**SHAPES, seed=st.integers(0, 99))
+def test_a_tiled_encoder_equals_the_whole(rank, config, grid, tile, seed: int) -> None:
     torch.manual_seed(seed)
-    encoder = with_integer_weights(ConvEncoder(CONFIG, 2, 1, 3))
-    x = torch.randint(-3, 4, (1, 1, 4 * rows, 4 * columns)).double()
-    out = torch.full((1, 3, rows, columns), torch.nan, dtype=torch.double)
-    tiled(encoder, x, out, grid=(rows, columns), tile=tile, margin=encoder.margin, hop_in=4, axis=2)
-    assert torch.equal(out, encoder(x))
+    encoder = with_integer_weights(ConvEncoder(config, rank, 1, 3))
+    grid, tile, run = grid[:rank], tile[:rank], channels_last(encoder)
+    x = torch.randint(-3, 4, (1, *(n * h for n, h in zip(grid, encoder.hop, strict=True)), 1)).double()
+    out = torch.full((1, *grid, 3), torch.nan, dtype=torch.double)
+    tiled(run, x, out, grid=grid, tile=tile, margin=encoder.margin, hop_in=encoder.hop)
+    assert torch.equal(out, run(x))
 
 
-@settings(max_examples=20)
-@given(rows=st.integers(1, 12), columns=st.integers(1, 12), tile=st.integers(1, 8), seed=st.integers(0, 99))
-def test_tiled_decoder_equals_the_whole(rows: int, columns: int, tile: int, seed: int) -> None:
+@pytest.mark.parametrize(("rank", "config"), CONFIGS)
+@settings(max_examples=10)
+@given(**SHAPES, cut=st.integers(0, 1), seed=st.integers(0, 99))
+def test_a_tiled_decoder_equals_the_whole(rank, config, grid, tile, cut: int, seed: int) -> None:
     torch.manual_seed(seed)
-    decoder = with_integer_weights(ConvDecoder(CONFIG, 2, 2, 3))
-    z = torch.randint(-3, 4, (1, 2, rows, columns)).double()
-    out = torch.full((1, 3, 4 * rows, 4 * columns), torch.nan, dtype=torch.double)
-    tiled(decoder, z, out, grid=(rows, columns), tile=tile, margin=decoder.margin, hop_out=4, axis=2)
-    assert torch.equal(out, decoder(z))
+    decoder = with_integer_weights(ConvDecoder(config, rank, 2, 3))
+    grid, tile, run = grid[:rank], tile[:rank], channels_last(decoder)
+    z = torch.randint(-3, 4, (1, *grid, 2)).double()
+    size = [n * h - (cut if h > 1 else 0) for n, h in zip(grid, decoder.hop, strict=True)]
+    out = torch.full((1, *size, 3), torch.nan, dtype=torch.double)
+    tiled(run, z, out, grid=grid, tile=tile, margin=decoder.margin, hop_out=decoder.hop)
+    assert torch.equal(out, run(z)[(slice(None), *map(slice, size))])
 
 
-def test_a_margin_too_small_by_one_changes_the_result() -> None:
+@pytest.mark.parametrize(
+    ("rank", "config", "axis"), [(rank, config, a) for rank, config in CONFIGS for a in range(rank)]
+)
+def test_a_margin_too_small_by_one_along_any_axis_changes_the_result(rank: int, config, axis: int) -> None:
     torch.manual_seed(0)
-    decoder = with_integer_weights(ConvDecoder(CONFIG, 1, 2, 3))
-    z = torch.randint(-3, 4, (1, 2, 30)).double()
-    out = torch.zeros(1, 3, 120, dtype=torch.double)
-    tiled(decoder, z, out, grid=(30,), tile=5, margin=decoder.margin - 1, hop_out=4, axis=2)
-    assert not torch.equal(out, decoder(z))
+    decoder = with_integer_weights(ConvDecoder(config, rank, 2, 3))
+    grid, run = (10,) * rank, channels_last(decoder)
+    z = torch.randint(-3, 4, (1, *grid, 2)).double()
+    margin = tuple(m - (a == axis) for a, m in enumerate(decoder.margin))
+    whole = run(z)
+    out = torch.zeros_like(whole)
+    tiled(run, z, out, grid=grid, tile=(5,) * rank, margin=margin, hop_out=decoder.hop)
+    assert not torch.equal(out, whole)
 
 
 @pytest.mark.parametrize("norm", ["none", "channel"])
 @pytest.mark.parametrize("size", [(3, 5), (17, 20), (61, 34)])
 @torch.no_grad()
-def test_bytes_through_encoder_and_decoder_in_tiles(size: tuple[int, int], norm) -> None:
-    """Bytes in and bytes out, sides that are no multiple of the hop, no float copy of the whole."""
+def test_samples_through_encoder_and_decoder_in_tiles(size: tuple[int, int], norm) -> None:
+    """Bytes in and bytes out, extents that are no multiple of the hop, no float copy of the whole."""
     torch.manual_seed(0)
-    config = ConvConfig(strides=(2, 2), depths=(0, 1), width=32, norm=norm)
+    config = ConvConfig(strides=(2, (2, 3)), depths=(0, 1), width=32, norm=norm)
     encoder, decoder = ConvEncoder(config, 2, 3, 4), ConvDecoder(config, 2, 4, 3)
     for parameter in [*encoder.parameters(), *decoder.parameters()]:
         nn.init.normal_(parameter, std=0.1)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
-    grid = tuple(-(-side // 4) for side in size)
+    samples = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    hop = encoder.hop
+    grid = tuple(-(-extent // h) for extent, h in zip(size, hop, strict=True))
 
     def encode(piece: np.ndarray) -> Tensor:
-        assert max(piece.shape[1:3]) <= 4 * (6 + 2 * encoder.margin)
-        x = torch.from_numpy(piece).movedim(-1, 1) / 127.5 - 1
-        return encoder(pad_to_hop(x, 4)).movedim(1, -1)
+        for extent, h, m in zip(piece.shape[1:3], hop, encoder.margin, strict=True):
+            assert extent <= h * (6 + 2 * m) or piece is samples
+        return encoder(pad_to_hop(to_signal(torch.from_numpy(piece), 0, 256), hop)).movedim(1, -1)
 
     def decode(piece: Tensor) -> np.ndarray:
-        y = decoder(piece.movedim(-1, 1)).movedim(1, -1)
-        return (y.clamp(-1, 1) * 127.5 + 127.5).round().byte().numpy()
+        return from_signal(decoder(piece.movedim(-1, 1)), 0, 256).numpy()
 
     z = torch.empty(2, *grid, 4)
-    tiled(encode, pixels, z, grid=grid, tile=6, margin=encoder.margin, hop_in=4)
-    whole = encoder(pad_to_hop(torch.from_numpy(pixels).movedim(-1, 1) / 127.5 - 1, 4)).movedim(1, -1)
-    assert torch.allclose(z, whole, atol=1e-5)
+    tiled(encode, samples, z, grid=grid, tile=(6, 6), margin=encoder.margin, hop_in=hop)
+    assert torch.allclose(z, encode(samples), atol=1e-5)
 
-    out = np.empty_like(pixels)
-    tiled(decode, z, out, grid=grid, tile=6, margin=decoder.margin, hop_out=4)
+    out = np.empty_like(samples)
+    tiled(decode, z, out, grid=grid, tile=(6, 6), margin=decoder.margin, hop_out=hop)
     expected = decode(z)[:, : size[0], : size[1]]
     assert np.abs(out.astype(int) - expected).max() <= 1  # a value near a half may round either way
     assert (out != expected).mean() < 1e-3
@@ -108,16 +132,22 @@ def test_bytes_through_encoder_and_decoder_in_tiles(size: tuple[int, int], norm)
 
 @pytest.mark.parametrize(
     ("grid", "tile", "margin", "match"),
-    [((4, 4), 0, 0, "tile"), ((4, 4), 2, -1, "margin"), ((3, 4), 2, 0, "cover"), ((5, 4), 2, 0, "cover")],
+    [
+        ((4, 4), (0, 1), (0, 0), "tile"),
+        ((4, 4), (2, 2), (0, -1), "margin"),
+        ((3, 4), (2, 2), (0, 0), "cover"),
+        ((5, 4), (2, 2), (0, 0), "cover"),
+    ],
 )
-def test_misuse_is_refused(grid: tuple[int, int], tile: int, margin: int, match: str) -> None:
+def test_misuse_is_refused(grid, tile, margin, match: str) -> None:
     x = torch.zeros(1, 4, 4)
     with pytest.raises(ValueError, match=match):
         tiled(lambda v: v, x, torch.zeros(1, 4, 4), grid=grid, tile=tile, margin=margin)
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 5))
-def test_padding_repeats_the_edge(sides: list[int], hop: int) -> None:
-    x = torch.rand(1, 2, *sides)
-    widths = [(0, 0), (0, 0), *((0, -side % hop) for side in sides)]
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=3))
+def test_padding_repeats_the_edge(axes: list[tuple[int, int]]) -> None:
+    size, hop = zip(*axes, strict=True)
+    x = torch.rand(1, 2, *size)
+    widths = [(0, 0), (0, 0), *((0, -extent % h) for extent, h in axes)]
     assert np.array_equal(pad_to_hop(x, hop).numpy(), np.pad(x.numpy(), widths, mode="edge"))

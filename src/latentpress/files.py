@@ -13,7 +13,7 @@ from typing import BinaryIO
 from latentpress.errors import LatentpressError, UnsafePathError
 from latentpress.names import check_name
 
-__all__ = ["open_atomic", "refuse_existing", "safe_path", "suffix_of"]
+__all__ = ["open_atomic", "refuse_existing", "safe_path", "write_atomically"]
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -26,7 +26,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Gives a file to write and read back, which becomes `out` only if the block ends without an error.
 
-    For a path it lies beside it under a temporary name and is renamed, for a stream it is in memory.
+    For a path it is in the same folder under a temporary name and is renamed, for a stream it is in memory.
     """
     if not isinstance(out, str | Path):
         buffer = io.BytesIO()
@@ -47,6 +47,12 @@ def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[Bina
         temporary.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file, or replaces one: readers see all of it or none."""
+    with open_atomic(path, overwrite=True) as file:
+        file.write(data)
+
+
 def safe_path(folder: Path, name: str) -> Path:
     """Returns the path of the item `name` below `folder`; makes nothing.
 
@@ -63,12 +69,3 @@ def safe_path(folder: Path, name: str) -> Path:
         if path.exists() and not path.is_dir():
             raise LatentpressError(f"{path} is in the way: a folder must stand there")
     return folder / name
-
-
-def suffix_of(kind: str) -> str | None:
-    """The suffix of the files that items of a kind become; None where they keep their own.
-
-    >>> suffix_of("image"), suffix_of("text")
-    ('.png', None)
-    """
-    return None if kind == "text" else ".png"

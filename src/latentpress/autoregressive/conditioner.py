@@ -1,12 +1,12 @@
-"""From codes to a context map on the grid of samples, in floating point for training.
+"""From latents to the local conditioning of a decoder, in floating point for training.
 
-A decoder that makes samples one after the other sees the codes as a map with the samples' grid:
+A decoder that makes samples one after the other sees the latents as a map with the samples' grid:
 
-    e = embeddings of the position's codes, side by side
-    x = relu(A taps(e) + a)        taps: the 3^dims codes around the position, zeros outside
-    y = B x + b                    map_channels numbers for each of the hop_1 x ... x hop_dims samples
+    x = relu(A taps(e) + a)     taps: e of the latent positions around, zeros outside the grid
+    y = B x + b                 `channels` numbers for each of the hop_1 x ... x hop_n samples of a position
 
-and y is laid out on the samples and cut to their number. Nothing here is causal: codes come first.
+and y is laid out on the samples and cut to their number. `CodeConditioner` sees codes and their vectors,
+`LatentConditioner` the real latents that are released by then.
 """
 
 from __future__ import annotations
@@ -20,59 +20,80 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentpress.autoregressive.offsets import Offset, gather
+from latentpress.autoregressive.cells import depth_to_space
+from latentpress.autoregressive.offsets import Offset, shift_and_concat
 from latentpress.errors import ConfigError
 from latentpress.exact.affine import round_to_int8
 
-__all__ = ["CodeConditioner", "ConditionerStructure", "LatentConditioner", "spread"]
+__all__ = ["CodeConditioner", "Conditioner", "ConditionerStructure", "LatentConditioner", "LatentInput"]
 
-_AROUND, _RELEASED = 1, 2  # versions of the integers: codes around a position, or those released so far
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class LatentInput:
+    """Latents as decoders take them: `vectors` (B, V, *G), and `codes` (B, *G, P) int64 if there are any."""
+
+    vectors: Tensor
+    codes: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionerStructure:
-    """Everything about an upsampler that is not a weight.
+    """Everything about a conditioner that is not a weight.
 
     Args:
-        sizes: the alphabet of each of a position's codes.
-        hop: samples that a code spans, one number an axis of the grid.
+        alphabets: of each of a latent position's codes.
+        hop: samples that a position spans, one number an axis of the grid.
         embedding: channels that describe one code.
         width: hidden units.
         channels: channels of the map.
-        past: 0 for the 3^dims codes around a position; else so many codes along the first axis, the
-            position's own and those before it: the latents that a causal decoder may have seen.
+        past: 0 for the positions around, 3 along every axis; else so many along the first axis, the
+            position itself and those before it: the latents that a causal decoder may have seen.
+        neighbours: with `past`, whether a position sees 3 along every further axis, or itself alone.
 
-    >>> structure = ConditionerStructure(sizes=(512,), hop=(4, 4), embedding=16, width=32, channels=8)
+    >>> structure = ConditionerStructure(alphabets=(512,), hop=(4, 4), embedding=16, width=32, channels=8)
     >>> ConditionerStructure.from_integers(structure.integers()) == structure
     True
     """
 
-    sizes: tuple[int, ...]
+    alphabets: tuple[int, ...]
     hop: tuple[int, ...]
     embedding: int
     width: int
     channels: int
     past: int = 0
+    neighbours: bool = True
 
     def __post_init__(self) -> None:
-        fits = 1 <= len(self.sizes) <= 64 and all(2 <= size <= 65536 for size in self.sizes)
+        fits = 1 <= len(self.alphabets) <= 64 and all(2 <= size <= 65536 for size in self.alphabets)
         fits = fits and 1 <= len(self.hop) <= 3 and all(1 <= hop <= 65536 for hop in self.hop)
         fits = fits and all(1 <= number <= 4096 for number in (self.embedding, self.width, self.channels))
-        fits = fits and 0 <= self.past <= 64
+        fits = fits and 0 <= self.past <= 64 and (self.past > 0 or self.neighbours)
         if not fits or self.outputs > 1 << 20:
-            raise ConfigError(f"an upsampler cannot have this structure: {self}")
+            raise ConfigError(f"a conditioner cannot have this structure: {self}")
 
     @property
     def offsets(self) -> tuple[Offset, ...]:
-        """Offsets of the codes that a position sees, in raster order."""
-        if not self.past:
-            return tuple(itertools.product((-1, 0, 1), repeat=len(self.hop)))
-        return tuple((back, *(0,) * (len(self.hop) - 1)) for back in range(1 - self.past, 1))
+        """Offsets of the latent positions that a position sees, in raster order."""
+        first = range(1 - self.past, 1) if self.past else (-1, 0, 1)
+        further = (-1, 0, 1) if self.neighbours else (0,)
+        return tuple(itertools.product(first, *[further] * (len(self.hop) - 1)))
+
+    @property
+    def before(self) -> int:
+        """How many latent positions back along the first axis a position sees."""
+        return self.past - 1 if self.past else 1
+
+    @property
+    def after(self) -> int:
+        """How many latent positions ahead along the first axis a position sees."""
+        return 0 if self.past else 1
 
     @property
     def inputs(self) -> int:
         """Channels of a position's taps."""
-        return len(self.offsets) * len(self.sizes) * self.embedding
+        return len(self.offsets) * len(self.alphabets) * self.embedding
 
     @property
     def outputs(self) -> int:
@@ -81,124 +102,142 @@ class ConditionerStructure:
 
     def integers(self) -> list[int]:
         """The structure as a list of integers, for serialisation."""
-        scalars = [self.embedding, self.width, self.channels]
-        shape = [*scalars, len(self.hop), *self.hop, *self.sizes]
-        return [_RELEASED, self.past, *shape] if self.past else [_AROUND, *shape]
+        numbers = self.embedding, self.width, self.channels, self.past, int(self.neighbours)
+        return [_VERSION, *numbers, len(self.hop), *self.hop, *self.alphabets]
 
     @classmethod
     def from_integers(cls, integers: Sequence[int]) -> ConditionerStructure:
         """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
-        past, integers = _past(integers)
-        if len(integers) < 5 or not 1 <= integers[4] <= 3:
-            raise ConfigError("an upsampler's structure is damaged, or of another version")
-        embedding, width, channels, dims = integers[1:5]
-        hop, sizes = tuple(integers[5 : 5 + dims]), tuple(integers[5 + dims :])
-        return cls(sizes=sizes, hop=hop, embedding=embedding, width=width, channels=channels, past=past)
+        known = len(integers) >= 8 and integers[0] == _VERSION
+        if not known or integers[5] not in (0, 1) or not 1 <= integers[6] <= 3:
+            raise ConfigError("a conditioner's structure is damaged, or of another version")
+        embedding, width, channels, past, neighbours, rank = integers[1:7]
+        return cls(
+            alphabets=tuple(integers[7 + rank :]),
+            hop=tuple(integers[7 : 7 + rank]),
+            embedding=embedding,
+            width=width,
+            channels=channels,
+            past=past,
+            neighbours=bool(neighbours),
+        )
 
 
-def _past(integers: Sequence[int]) -> tuple[int, Sequence[int]]:
-    """`ConditionerStructure.past`, and the integers without it."""
-    if integers and integers[0] == _AROUND:
-        return 0, integers
-    if len(integers) > 1 and integers[0] == _RELEASED and integers[1] >= 1:
-        return integers[1], integers[1:]
-    raise ConfigError("an upsampler's structure is damaged, or of another version")
+class Conditioner(nn.Module):
+    """The two layers that conditioners of both kinds have; use one of those.
 
-
-class CodeConditioner(nn.Module):
-    """Codes to a context map, by two layers that see 3 codes along every axis.
-
-    >>> structure = ConditionerStructure(sizes=(8, 8), hop=(4, 4), embedding=3, width=16, channels=5)
-    >>> codes = torch.zeros(2, 3, 2, 2, dtype=torch.int64)
-    >>> CodeConditioner(structure)(codes, (10, 7)).shape
-    torch.Size([2, 5, 10, 7])
+    Args:
+        structure: what it is made of.
     """
 
     def __init__(self, structure: ConditionerStructure) -> None:
         super().__init__()
         self.structure = structure
-        self.embeddings = nn.ModuleList(nn.Embedding(size, structure.embedding) for size in structure.sizes)
         self.hidden = nn.Linear(structure.inputs, structure.width)
         self.out = nn.Linear(structure.width, structure.outputs)
         for layer in (self.hidden, self.out):
             nn.init.normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
             nn.init.zeros_(layer.bias)
 
-    def forward(self, codes: Tensor, size: Sequence[int]) -> Tensor:
-        """The map (B, channels, *size) of codes (B, *ceil(size / hop), P), int64."""
-        return spread(self.out(self.units(codes)), self.structure.hop, size)
+    def units(self, described: Tensor) -> Tensor:
+        """The hidden units (B, *G, width) of positions that (B, *G, P * embedding) describes."""
+        return F.relu(self.hidden(shift_and_concat(described, self.structure.offsets)))
 
-    def units(self, codes: Tensor) -> Tensor:
-        """The hidden units (B, *G, width)."""
-        members = zip(self.embeddings, codes.unbind(-1), strict=True)
-        embedded = torch.cat([table(symbols) for table, symbols in members], dim=-1)
-        return F.relu(self.hidden(gather(embedded, self.structure.offsets)))
-
-    def integer_tables(self) -> list[tuple[Tensor, Tensor]]:
-        """What the codes of each member stand for: int8 (K, embedding), and each column's scale."""
-        return [round_to_int8(table.weight) for table in self.embeddings if isinstance(table, nn.Embedding)]
-
-    def units_of_codes(self, codes: Tensor) -> Tensor:
-        """As `units`."""
-        return self.units(codes)
+    def map(self, described: Tensor, size: Sequence[int]) -> Tensor:
+        """The map (B, channels, *size)."""
+        return depth_to_space(self.out(self.units(described)), self.structure.hop, size)
 
 
-class LatentConditioner(nn.Module):
-    """Real latents to a context map that follows the release rule: row t of the map sees z_1 .. z_(t // hop).
+class CodeConditioner(Conditioner):
+    """Codes and their vectors to a map, by two layers that see 3 positions along every axis.
 
-    Latents need no embedding: they are numbers already. In the exact form they are integers in steps of
+    A code p of a position is described by e_p = table_p[code] + A_p vector. The vectors are the code's, so
+    that the integer form is a table again; but it is through them that gradients reach the encoder.
+
+    Args:
+        structure: what it is made of; `past` is 0.
+        code_dim: channels of one code's vector.
+
+    >>> structure = ConditionerStructure(alphabets=(8, 8), hop=(4, 4), embedding=3, width=16, channels=5)
+    >>> codes, vectors = torch.zeros(2, 3, 2, 2, dtype=torch.int64), torch.zeros(2, 2 * 6, 3, 2)
+    >>> CodeConditioner(structure, code_dim=6)(codes, vectors, (10, 7)).shape
+    torch.Size([2, 5, 10, 7])
+    """
+
+    def __init__(self, structure: ConditionerStructure, code_dim: int) -> None:
+        super().__init__(structure)
+        channels = structure.embedding
+        self.code_dim = code_dim
+        self.embeddings = nn.ModuleList(nn.Embedding(size, channels) for size in structure.alphabets)
+        self.projections = nn.ModuleList(
+            nn.Linear(code_dim, channels, bias=False) for _ in structure.alphabets
+        )
+        for projection in self.projections:
+            assert isinstance(projection, nn.Linear)
+            nn.init.normal_(projection.weight, std=math.sqrt(1 / code_dim))
+
+    def forward(self, codes: Tensor, vectors: Tensor, size: Sequence[int]) -> Tensor:
+        """The map (B, channels, *size).
+
+        Args:
+            codes: (B, *ceil(size / hop), P), int64.
+            vectors: (B, P * code_dim, *ceil(size / hop)), those of the codes.
+            size: the samples' extents.
+        """
+        return self.map(self._described(codes, vectors.movedim(1, -1)), size)
+
+    def describe(self, codes: Tensor, codebook: Tensor | None) -> Tensor:
+        """What describes positions with these codes, (B, *G, P * embedding); `codebook` is (P, K, code_dim)."""
+        assert codebook is not None
+        pairs = zip(codebook, codes.unbind(-1), strict=True)
+        return self._described(codes, torch.cat([vectors[code] for vectors, code in pairs], dim=-1))
+
+    def integer_tables(self, codebook: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """What describes each code in integers: of every code int8 (K, embedding) and its columns' scales."""
+        assert codebook is not None
+        every = torch.arange(codebook.shape[1], device=codebook.device)[:, None].expand(-1, len(codebook))
+        return [round_to_int8(table) for table in self.describe(every, codebook).chunk(len(codebook), dim=-1)]
+
+    def _described(self, codes: Tensor, vectors: Tensor) -> Tensor:
+        by_code = vectors.unflatten(-1, (-1, self.code_dim)).unbind(-2)
+        parts = zip(self.embeddings, self.projections, codes.unbind(-1), by_code, strict=True)
+        return torch.cat([table(code) + project(vector) for table, project, code, vector in parts], dim=-1)
+
+
+class LatentConditioner(Conditioner):
+    """Real latents to a map that follows the release rule: row t of the map sees z_1 .. z_(t // hop).
+
+    Latents need no embedding: they are numbers already. In the integer form they are integers in steps of
     `unit`, as the codes 0, 1, ..., K - 1 whose middle one stands for 0.
 
     Args:
-        structure: with `past` at least 1 and `embedding` 1; `sizes` are the alphabets of the codes.
+        structure: with `past` at least 1 and `embedding` 1; `alphabets` are those of the codes.
         unit: the real value from one code to the next.
 
-    >>> structure = ConditionerStructure(sizes=(255,) * 2, hop=(4,), embedding=1, width=16, channels=5, past=2)
-    >>> upsampler = LatentConditioner(structure, unit=1 / 24)
-    >>> upsampler(torch.zeros(2, 3, 2), (10,)).shape
+    >>> structure = ConditionerStructure(
+    ...     alphabets=(255,) * 2, hop=(4,), embedding=1, width=16, channels=5, past=2
+    ... )
+    >>> conditioner = LatentConditioner(structure, unit=1 / 24)
+    >>> conditioner(torch.zeros(2, 2, 3), (10,)).shape
     torch.Size([2, 5, 10])
     """
 
     def __init__(self, structure: ConditionerStructure, unit: float) -> None:
-        super().__init__()
-        assert structure.past >= 1 and structure.embedding == 1 and max(structure.sizes) <= 255
-        self.structure, self.unit = structure, unit
-        self.hidden = nn.Linear(structure.inputs, structure.width)
-        self.out = nn.Linear(structure.width, structure.outputs)
-        for layer in (self.hidden, self.out):
-            nn.init.normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
-            nn.init.zeros_(layer.bias)
+        super().__init__(structure)
+        assert structure.past >= 1 and structure.embedding == 1 and max(structure.alphabets) <= 255
+        self.unit = unit
 
     def forward(self, z: Tensor, size: Sequence[int]) -> Tensor:
-        """The map (B, channels, *size) of latents (B, *ceil(size / hop), d)."""
-        return spread(self.out(self.units(z)), self.structure.hop, size)
+        """The map (B, channels, *size) of latents (B, d, *ceil(size / hop))."""
+        return self.map(z.movedim(1, -1), size)
 
-    def units(self, z: Tensor) -> Tensor:
-        """The hidden units (B, *G, width)."""
-        return F.relu(self.hidden(gather(z, self.structure.offsets)))
+    def describe(self, codes: Tensor, codebook: Tensor | None = None) -> Tensor:
+        """The latents (B, *G, d) that codes (B, *G, d) stand for."""
+        middle = torch.tensor([size // 2 for size in self.structure.alphabets], device=codes.device)
+        return (codes - middle).float() * self.unit
 
-    def integer_tables(self) -> list[tuple[Tensor, Tensor]]:
-        """See `CodeConditioner.integer_tables`: here the integers are the codes' own."""
-        device = self.out.bias.device
-        scale = torch.tensor([self.unit], dtype=torch.float64, device=device)
-        tables = ((torch.arange(k, device=device) - k // 2)[:, None] for k in self.structure.sizes)
+    def integer_tables(self, codebook: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """See `CodeConditioner.integer_tables`: here the integers are the codes' values."""
+        scale = torch.tensor([self.unit], dtype=torch.float64, device=self.out.bias.device)
+        tables = ((torch.arange(k, device=scale.device) - k // 2)[:, None] for k in self.structure.alphabets)
         return [(table.to(torch.int8), scale) for table in tables]
-
-    def units_of_codes(self, codes: Tensor) -> Tensor:
-        """The hidden units of codes (B, *G, d), int64."""
-        middle = torch.tensor([k // 2 for k in self.structure.sizes], device=codes.device)
-        return self.units((codes - middle).float() * self.unit)
-
-
-def spread(values: Tensor, hop: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Lays (B, *G, prod(hop) * C) out on the samples: (B, C, *size), what is over being cut off.
-
-    >>> spread(torch.arange(6).view(1, 2, 3), hop=(3,), size=(5,)).tolist()
-    [[[0, 1, 2, 3, 4]]]
-    """
-    dims, grid = len(hop), values.shape[1:-1]
-    cells = values.unflatten(-1, (*hop, -1))  # (B, *G, *hop, C)
-    pairs = [axis for i in range(dims) for axis in (1 + i, 1 + dims + i)]
-    whole = cells.permute(0, 1 + 2 * dims, *pairs)
-    whole = whole.reshape(*whole.shape[:2], *(g * h for g, h in zip(grid, hop, strict=True)))
-    return whole[(slice(None), slice(None), *(slice(side) for side in size))]

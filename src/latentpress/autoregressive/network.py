@@ -1,15 +1,16 @@
 """The autoregressive network over a grid of symbol tuples, in floating point for training.
 
-The probability of an item is the product over positions in raster order, and over the members of
-each position's tuple, of the member's probability given everything before it and the context
+The probability of an item is the product over positions in raster order, and over the components of
+each position's tuple, of the component's probability given everything before it and the conditioning
 (PixelCNN, arXiv 1601.06759 and 1606.05328; WaveNet, arXiv 1609.03499):
 
-    e  = the members' embeddings, side by side
-    h  = taps(e, window of past offsets) + context
-    h += R (tanh(a) * sigmoid(b)),   (a, b) = taps(h, offsets of the layer) + context,   for every layer
-    logits of member p = L_p relu(H_p [h, embeddings of the members before p])
+    e  = the components' embeddings, side by side
+    h  = taps(e, window of past offsets) + c_0
+    h += R (tanh(a) * sigmoid(b)),   (a, b) = taps(h, offsets of the layer) + c_i,   for every layer i
+    logits of component p = L_p relu(H_p [h, embeddings of the components before p])
 
-Everything is kept channels-last, (B, *G, C), and whatever lies outside the grid counts as zero.
+where c_i = V_i local + sum over labels l of T_il[label_l]. Everything is kept channels-last, (B, *G, C), and
+whatever lies outside the grid counts as zero.
 """
 
 from __future__ import annotations
@@ -21,38 +22,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from latentpress.autoregressive.offsets import Offset, gather
+from latentpress.autoregressive.offsets import Offset, shift_and_concat
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.config import CausalConfig
+from latentpress.exact.distribution import Conditioning
 
-__all__ = [
-    "CausalNetwork",
-    "CausalTrunk",
-    "Conditioned",
-    "Conditioning",
-    "GatedLayer",
-    "Head",
-    "InputLayer",
-    "Trace",
-]
+__all__ = ["CausalNetwork", "CausalTrunk", "Conditioned", "GatedLayer", "Head", "Trace", "ordinal_embedding_"]
 
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What a network is told beside the symbols.
-
-    `map`: (B, Cm, *G), aligned with the grid; float for `CausalNetwork`, int8 for `IntegerNetwork`.
-    `labels`: (B,) int64 class indices, -1 where the class is unknown.
-    """
-
-    map: Tensor | None = None
-    labels: Tensor | None = None
+_LOGITS = 1 << 26  # of one component that are held at once while training
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The activations of one pass, channels-last: what the exact form is calibrated on.
+    """The activations of one pass, channels-last: what the integer form is calibrated on.
 
     `residual`: the input of every gated layer and, last, of the heads. `hidden`: each head's units.
     """
@@ -63,26 +47,41 @@ class Trace:
 
 
 class Conditioned(nn.Module):
-    """Adds the context map's projection and the class vector to a layer's output."""
+    """Adds what the conditioning says to a layer's output: the local map's projection, and a vector a label.
+
+    Each label has a table of one vector for each of its values, and a last one for "unknown"; they start at
+    zero.
+    """
 
     def __init__(self, structure: NetworkStructure, width: int) -> None:
         super().__init__()
-        channels, classes = structure.context_channels, structure.num_classes
-        self.map = nn.Linear(channels, width, bias=False) if channels else None
-        self.classes = nn.Embedding(classes + 1, width) if classes else None  # the last: unknown
-        if self.classes is not None:
-            nn.init.zeros_(self.classes.weight)
+        channels = structure.context_channels
+        self.local = nn.Linear(channels, width, bias=False) if channels else None
+        self.labels = nn.ModuleList(nn.Embedding(size + 1, width) for size in structure.label_sizes)
+        for table in self.tables:
+            nn.init.zeros_(table)
 
-    def forward(self, x: Tensor, context: Conditioning) -> Tensor:
+    @property
+    def tables(self) -> list[Tensor]:
+        """The weights of the labels' tables, (values + 1, width) each."""
+        return [table.weight for table in self.labels if isinstance(table, nn.Embedding)]
+
+    def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """(B, *G, width) to the same."""
-        if self.map is not None:
-            assert context.map is not None
-            x = x + self.map(context.map.movedim(1, -1))
-        if self.classes is not None:
-            labels = context.labels
-            last = x.new_full((x.shape[0],), -1, dtype=torch.int64) if labels is None else labels
-            vector = self.classes(last % self.classes.num_embeddings)
-            x = x + vector.view(x.shape[0], *[1] * (x.ndim - 2), -1)
+        if self.local is not None:
+            assert conditioning.local is not None
+            x = x + self.local(conditioning.local.movedim(1, -1))
+        for number, table in enumerate(self.tables):
+            unknown = len(table) - 1
+            rows = torch.full((1,), unknown, device=x.device)
+            if conditioning.labels is not None:
+                labels = conditioning.labels[..., number]
+                rows = torch.where(labels < 0, unknown, labels)
+            vectors = F.embedding(
+                rows, table
+            )  # (B, width), (B, T, width), or (1, width) where all are unknown
+            along = 1 + (rows.ndim == 2)
+            x = x + vectors.view(*vectors.shape[:along], *[1] * (x.ndim - 1 - along), -1)
         return x
 
 
@@ -91,31 +90,30 @@ class InputLayer(nn.Module):
 
     def __init__(self, structure: NetworkStructure) -> None:
         super().__init__()
-        radius, dims, width = structure.radius, structure.dims, structure.width
-        channels = structure.member_embedding * len(structure.sizes)
+        radius, rank, width = structure.radius, structure.rank, structure.width
         self.radius, self.window = radius, structure.window
-        self.conv = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-        self.weight = nn.Parameter(torch.empty(width, len(self.window) * channels))
+        self.conv = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+        self.weight = nn.Parameter(torch.empty(width, len(self.window) * structure.position_embedding))
         self.bias = nn.Parameter(torch.zeros(width))
-        self.context = Conditioned(structure, width)
+        self.conditioned = Conditioned(structure, width)
         nn.init.normal_(self.weight, std=1 / math.sqrt(self.weight.shape[1]))
 
-    def forward(self, x: Tensor, context: Conditioning) -> Tensor:
+    def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """Embeddings (B, *G, E) to the residual stream (B, *G, width)."""
         y = self.conv(self._padded(x), self._kernel(x.ndim - 2), self.bias)
-        return self.context(y.movedim(1, -1), context)
+        return self.conditioned(y.movedim(1, -1), conditioning)
 
     def _padded(self, x: Tensor) -> Tensor:
-        dims = x.ndim - 2
-        last = 0 if dims > 1 else -1  # one axis: the present tap is not even in the kernel
-        padding = [self.radius, self.radius] * (dims - 1) + [self.radius, last]
+        rank = x.ndim - 2
+        last = 0 if rank > 1 else -1  # one axis: the present tap is not even in the kernel
+        padding = [self.radius, self.radius] * (rank - 1) + [self.radius, last]
         return F.pad(x.movedim(-1, 1), padding)
 
-    def _kernel(self, dims: int) -> Tensor:
+    def _kernel(self, rank: int) -> Tensor:
         r = self.radius
-        shape = (r,) if dims == 1 else (r + 1,) + (2 * r + 1,) * (dims - 1)
+        shape = (r,) if rank == 1 else (r + 1,) + (2 * r + 1,) * (rank - 1)
         taps = self.weight.view(self.weight.shape[0], len(self.window), -1).transpose(1, 2)
-        # raster order of the window is the kernel's own order: only its tail, present and future, is zero
+        # raster order of the window is the kernel's order too: only its tail, present and future, is zero
         taps = F.pad(taps, (0, math.prod(shape) - len(self.window)))
         return taps.reshape(*taps.shape[:2], *shape)
 
@@ -128,26 +126,27 @@ class GatedLayer(nn.Module):
         width = structure.width
         self.offsets = tuple(offsets)
         self.gates = nn.Linear(len(self.offsets) * width, 2 * width)
-        self.context = Conditioned(structure, 2 * width)
+        self.conditioned = Conditioned(structure, 2 * width)
         self.residual = nn.Linear(width, width)
         nn.init.normal_(self.gates.weight, std=1 / math.sqrt(self.gates.in_features))
         nn.init.zeros_(self.gates.bias)
         nn.init.normal_(self.residual.weight, std=1 / math.sqrt(width * len(structure.dilations)))
         nn.init.zeros_(self.residual.bias)
 
-    def forward(self, h: Tensor, context: Conditioning) -> Tensor:
+    def forward(self, h: Tensor, conditioning: Conditioning) -> Tensor:
         """The residual stream (B, *G, width), before and after."""
-        a, b = self.context(self.gates(gather(h, self.offsets)), context).chunk(2, dim=-1)
+        taps = self.gates(shift_and_concat(h, self.offsets))
+        a, b = self.conditioned(taps, conditioning).chunk(2, dim=-1)
         return h + self.residual(torch.tanh(a) * torch.sigmoid(b))
 
 
 class Head(nn.Module):
-    """Logits of one member from the trunk and the embeddings of the members before it."""
+    """Logits of one component from the trunk and the embeddings of the components before it."""
 
-    def __init__(self, structure: NetworkStructure, member: int) -> None:
+    def __init__(self, structure: NetworkStructure, component: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(structure.width + member * structure.embedding, structure.head_width)
-        self.logits = nn.Linear(structure.head_width, structure.sizes[member])
+        self.hidden = nn.Linear(structure.width + component * structure.embedding, structure.head_width)
+        self.logits = nn.Linear(structure.head_width, structure.alphabets[component])
         nn.init.zeros_(self.logits.weight)  # training starts from uniform symbols
         nn.init.zeros_(self.logits.bias)
 
@@ -155,6 +154,20 @@ class Head(nn.Module):
         """Hidden units (B, *G, head_width) and logits (B, *G, K_p)."""
         hidden = F.relu(self.hidden(x))
         return hidden, self.logits(hidden)
+
+    def nats(self, x: Tensor, symbols: Tensor) -> Tensor:
+        """-log p of each symbol, of the shape of `symbols`; large alphabets go through in parts."""
+        inputs, targets = x.flatten(0, -2), symbols.flatten()
+        rows = max(1, _LOGITS // self.logits.out_features)
+        if len(targets) <= rows or not torch.is_grad_enabled():
+            parts = [self._nats(*part) for part in zip(inputs.split(rows), targets.split(rows), strict=True)]
+        else:  # the logits are made again for the gradient, rather than kept
+            pairs = zip(inputs.split(rows), targets.split(rows), strict=True)
+            parts = [checkpoint(self._nats, *pair, use_reentrant=False) for pair in pairs]
+        return torch.cat(parts).view(symbols.shape)
+
+    def _nats(self, x: Tensor, symbols: Tensor) -> Tensor:
+        return F.cross_entropy(self(x)[1].float(), symbols, reduction="none")
 
 
 class CausalTrunk(nn.Module):
@@ -167,7 +180,8 @@ class CausalTrunk(nn.Module):
     def __init__(self, structure: NetworkStructure) -> None:
         super().__init__()
         self.structure = structure
-        self.embeddings = nn.ModuleList(nn.Embedding(k, structure.member_embedding) for k in structure.sizes)
+        channels = structure.component_embedding
+        self.embeddings = nn.ModuleList(nn.Embedding(size, channels) for size in structure.alphabets)
         self.input = InputLayer(structure)
         self.layers = nn.ModuleList(GatedLayer(structure, offsets) for offsets in structure.layers)
 
@@ -175,15 +189,17 @@ class CausalTrunk(nn.Module):
         """What the input layer sees of the symbols: (B, *G, position_embedding) from (B, *G, P)."""
         return _embed(self.embeddings, symbols.unbind(-1))
 
-    def residual(self, embedded: Tensor, context: Conditioning, mask: Tensor | None = None) -> list[Tensor]:
+    def residual(
+        self, embedded: Tensor, conditioning: Conditioning, mask: Tensor | None = None
+    ) -> list[Tensor]:
         """The residual stream before every layer and after the last, each (B, *G, width).
 
         Where `mask` (B, *G) is false, a position counts as outside the grid; see to it that `embedded` is
         zero there.
         """
-        stream = [_masked(self.input(embedded, context), mask)]
+        stream = [_masked(self.input(embedded, conditioning), mask)]
         for layer in self.layers:
-            stream.append(_masked(layer(stream[-1], context), mask))
+            stream.append(_masked(layer(stream[-1], conditioning), mask))
         return stream
 
 
@@ -192,89 +208,112 @@ class CausalNetwork(CausalTrunk):
 
     Args:
         config: widths, depth, radius and dilations.
-        sizes: the alphabet of each member of a position's tuple, P numbers.
-        dims: 1, 2 or 3.
-        context_channels: channels of the context map, 0 for none.
-        num_classes: number of classes of the context's labels, 0 for none.
+        alphabets: how many symbols each component of a position's tuple has, P numbers.
+        rank: axes of the grid: 1, 2 or 3.
+        context_channels: channels of the local conditioning, 0 for none.
+        label_sizes: how many values each label of the conditioning has.
 
-    >>> network = CausalNetwork(CausalConfig(width=8, depth=2), sizes=(16, 16), dims=2)
+    >>> network = CausalNetwork(CausalConfig(width=8, depth=2), alphabets=(16, 16), rank=2)
     >>> symbols = torch.zeros(3, 4, 5, 2, dtype=torch.int64)
-    >>> [tuple(member.shape) for member in network(symbols)]
+    >>> [tuple(component.shape) for component in network(symbols)]
     [(3, 4, 5, 16), (3, 4, 5, 16)]
-    >>> round(network.nll_nats(symbols)[0].item() / (4 * 5 * 2), 3)  # untrained: log 16
+    >>> round(network.nats(symbols)[0].item() / (4 * 5 * 2), 3)  # untrained: log 16
     2.773
     """
 
     def __init__(
         self,
         config: CausalConfig,
-        sizes: Sequence[int],
-        dims: int,
+        alphabets: Sequence[int],
+        rank: int,
         *,
         context_channels: int = 0,
-        num_classes: int = 0,
+        label_sizes: Sequence[int] = (),
     ) -> None:
-        structure = NetworkStructure.of(config, sizes, dims, context_channels, num_classes)
+        structure = NetworkStructure.of(config, alphabets, rank, context_channels, label_sizes)
         super().__init__(structure)
-        self.head_embeddings = nn.ModuleList(nn.Embedding(k, structure.embedding) for k in sizes[:-1])
-        self.heads = nn.ModuleList(Head(structure, p) for p in range(len(sizes)))
+        self.head_embeddings = nn.ModuleList(nn.Embedding(k, structure.embedding) for k in alphabets[:-1])
+        self.heads = nn.ModuleList(Head(structure, p) for p in range(len(alphabets)))
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The alphabet of each member."""
-        return self.structure.sizes
+    def forward(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]:
+        """Logits in nats of every component: P tensors (B, *G, K_p) from `symbols` (B, *G, P) int64."""
+        return self.trace(symbols, conditioning).logits
 
-    @property
-    def dims(self) -> int:
-        """Dimensions of the grid."""
-        return self.structure.dims
-
-    def forward(self, symbols: Tensor, context: Conditioning | None = None) -> tuple[Tensor, ...]:
-        """Logits in nats of every member: P tensors (B, *G, K_p) from `symbols` (B, *G, P) int64."""
-        return self.trace(symbols, context).logits
-
-    def trace(self, symbols: Tensor, context: Conditioning | None = None) -> Trace:
+    def trace(self, symbols: Tensor, conditioning: Conditioning | None = None) -> Trace:
         """As `forward`, with the activations on the way."""
-        context = self._checked(symbols, context)
-        members = symbols.unbind(-1)
-        residual = self.residual(self.embedded(symbols), context)
-        h, hidden, logits = residual[-1], [], []
-        for p, head in enumerate(self.heads):
-            y = head(_embed(self.head_embeddings[:p], members[:p], h))
-            hidden.append(y[0])
-            logits.append(y[1])
-        return Trace(tuple(residual), tuple(hidden), tuple(logits))
+        conditioning = self._checked(symbols, conditioning)
+        residual = self.residual(self.embedded(symbols), conditioning)
+        found = [head(x) for head, x in self._head_inputs(residual[-1], symbols)]
+        hidden, logits = zip(*found, strict=True)
+        return Trace(tuple(residual), hidden, logits)
 
-    def nll_nats(
-        self, symbols: Tensor, context: Conditioning | None = None, mask: Tensor | None = None
+    def nats(
+        self, symbols: Tensor, conditioning: Conditioning | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """-log p(symbols) of every item in nats, (B,); a `mask` (B, *G) leaves out where it is False."""
+        """-log p(symbols) of every item in nats, (B,); a `mask` (B, *G) leaves out where it is false."""
+        conditioning = self._checked(symbols, conditioning)
+        h = self.residual(self.embedded(symbols), conditioning)[-1]
         total = symbols.new_zeros(symbols.shape[:-1], dtype=torch.float32)
-        for p, logits in enumerate(self(symbols, context)):
-            nats = F.cross_entropy(logits.flatten(0, -2).float(), symbols[..., p].flatten(), reduction="none")
-            total = total + nats.view(total.shape)
+        for p, (head, x) in enumerate(self._head_inputs(h, symbols)):
+            total = total + head.nats(x, symbols[..., p])
         if mask is not None:
             total = total * mask
         return total.flatten(1).sum(1)
 
-    def _checked(self, symbols: Tensor, context: Conditioning | None) -> Conditioning:
+    def _head_inputs(self, h: Tensor, symbols: Tensor) -> Iterable[tuple[Head, Tensor]]:
+        """Each head, and what it sees of the trunk and of the components before its own."""
+        components = symbols.unbind(-1)
+        for p, head in enumerate(self.heads):
+            assert isinstance(head, Head)
+            yield head, _embed(self.head_embeddings[:p], components[:p], h)
+
+    def _checked(self, symbols: Tensor, conditioning: Conditioning | None) -> Conditioning:
         structure = self.structure
-        if symbols.ndim != structure.dims + 2 or symbols.shape[-1] != len(structure.sizes):
+        if symbols.ndim != structure.rank + 2 or symbols.shape[-1] != len(structure.alphabets):
             raise ValueError(
-                f"symbols: shape (B, {structure.dims} grid axes, {len(structure.sizes)}) is needed, "
+                f"symbols: shape (B, {structure.rank} grid axes, {len(structure.alphabets)}) is needed, "
                 f"got {tuple(symbols.shape)}"
             )
-        context = context or Conditioning()
-        channels = 0 if context.map is None else context.map.shape[1]
+        conditioning = conditioning or Conditioning()
+        channels = 0 if conditioning.local is None else conditioning.local.shape[1]
         if channels != structure.context_channels:
-            raise ValueError(f"context map: {structure.context_channels} channels needed, got {channels}")
-        return context
+            raise ValueError(f"conditioning: {structure.context_channels} channels needed, got {channels}")
+        labels = conditioning.labels
+        if structure.label_sizes and labels is not None and labels.shape[-1] != len(structure.label_sizes):
+            raise ValueError(
+                f"conditioning: {len(structure.label_sizes)} labels needed, got {labels.shape[-1]}"
+            )
+        return conditioning
+
+
+@torch.no_grad()
+def ordinal_embedding_(network: CausalNetwork, *, signed: bool) -> None:
+    """Initialises a network whose symbols are numbers: near ones look alike from the start.
+
+    Embeddings become smooth steps and bumps, of widths from 1 to a quarter of the alphabet, about 0 for
+    `signed` symbols (residuals, whose upper half of the alphabet is negative), else about the middle.
+    """
+    for tables in (network.embeddings, network.head_embeddings):
+        for table in tables:
+            assert isinstance(table, nn.Embedding)
+            table.weight.copy_(_ordinal_features(*table.weight.shape, signed=signed))
+
+
+def _ordinal_features(size: int, channels: int, *, signed: bool) -> Tensor:
+    """(size, channels), each column of mean 0 and variance 1: tanh(v / w) and exp(-|v| / w) by turns."""
+    values = (torch.arange(size) + signed * (size // 2)) % size
+    centre = (values - size // 2).float()[:, None]
+    widths = torch.logspace(0, math.log2(max(2.0, size / 4)), channels, base=2.0)
+    bumps = torch.arange(channels) % 2 == 1
+    features = torch.where(bumps, torch.exp(-centre.abs() / widths), torch.tanh(centre / widths))
+    centred = features - features.mean(0)
+    return centred / centred.square().mean(0).sqrt().clamp(min=1e-3)
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x * mask[..., None]
 
 
-def _embed(tables: Iterable[nn.Module], members: Sequence[Tensor], *before: Tensor) -> Tensor:
-    """The members' embeddings side by side, after whatever stands before them."""
-    return torch.cat([*before, *(table(m) for table, m in zip(tables, members, strict=True))], dim=-1)
+def _embed(tables: Iterable[nn.Module], components: Sequence[Tensor], *before: Tensor) -> Tensor:
+    """The components' embeddings side by side, after `before`."""
+    return torch.cat([*before, *(table(c) for table, c in zip(tables, components, strict=True))], dim=-1)

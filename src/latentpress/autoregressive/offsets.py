@@ -1,7 +1,6 @@
 """Past offsets on a grid, and the flattened raster on which each of them is one shift.
 
-An offset is `position - source` with its sign turned: the source of offset `o` at position `q` is
-`q + o`. Positions are visited in raster order (the last axis fastest), so `o` is *past* when it is
+The source of offset `o` at position `q` is `q + o`. Positions are visited in raster order (the last axis fastest), so `o` is *past* when it is
 lexicographically negative. A causal convolution is a list of past offsets; the same lists serve
 grids of 1, 2 and 3 dimensions.
 """
@@ -11,19 +10,19 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Offset", "Raster", "gather", "inside", "layer_offsets", "reached", "window_offsets"]
+__all__ = ["Offset", "Raster", "inside", "layer_offsets", "shift_and_concat", "window_offsets"]
 
 Offset = tuple[int, ...]
 
 
-def window_offsets(dims: int, radius: int) -> tuple[Offset, ...]:
+def window_offsets(rank: int, radius: int) -> tuple[Offset, ...]:
     """All past offsets at most `radius` away along every axis, in raster order.
 
     On a plane the rows above are seen from `-radius` to `+radius`: no blind spot to the upper right.
@@ -33,11 +32,11 @@ def window_offsets(dims: int, radius: int) -> tuple[Offset, ...]:
     >>> window_offsets(2, 1)
     ((-1, -1), (-1, 0), (-1, 1), (0, -1))
     """
-    axes = [range(-radius, 1)] + [range(-radius, radius + 1)] * (dims - 1)
-    return tuple(offset for offset in itertools.product(*axes) if offset < (0,) * dims)
+    axes = [range(-radius, 1)] + [range(-radius, radius + 1)] * (rank - 1)
+    return tuple(offset for offset in itertools.product(*axes) if offset < (0,) * rank)
 
 
-def layer_offsets(dims: int, dilation: int) -> tuple[Offset, ...]:
+def layer_offsets(rank: int, dilation: int) -> tuple[Offset, ...]:
     """The offsets of one gated layer: the position itself and, per axis, straight back and back-and-ahead.
 
     The features at a position summarise what lies strictly before it, so the summary that includes
@@ -48,23 +47,11 @@ def layer_offsets(dims: int, dilation: int) -> tuple[Offset, ...]:
     >>> layer_offsets(2, 1)
     ((-1, 0), (-1, 1), (0, -1), (0, 0))
     """
-    offsets = {(0,) * dims}
-    for axis in range(dims):
+    offsets = {(0,) * rank}
+    for axis in range(rank):
         for ahead in (0, dilation):
-            offsets.add((0,) * axis + (-dilation,) + (ahead,) * (dims - 1 - axis))
+            offsets.add((0,) * axis + (-dilation,) + (ahead,) * (rank - 1 - axis))
     return tuple(sorted(offsets))
-
-
-def reached(window: Iterable[Offset], layers: Iterable[Iterable[Offset]]) -> set[Offset]:
-    """The offsets that can change a position: the window, shifted by every choice of one offset a layer.
-
-    >>> sorted(reached(window_offsets(1, 2), [layer_offsets(1, 2)]))
-    [(-4,), (-3,), (-2,), (-1,)]
-    """
-    result = set(window)
-    for offsets in layers:
-        result = {tuple(map(sum, zip(a, b, strict=True))) for a in result for b in offsets}
-    return result
 
 
 def inside(offsets: Sequence[Offset], grid: Sequence[int]) -> list[int]:
@@ -77,20 +64,20 @@ def inside(offsets: Sequence[Offset], grid: Sequence[int]) -> list[int]:
     return [tap for tap, fit in enumerate(fits) if fit]
 
 
-def gather(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
-    """Concatenates the channels found at each offset: (B, *G, C) to (B, *G, len(offsets) * C).
+def shift_and_concat(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """Concatenates the channels at each offset: (B, *G, C) to (B, *G, len(offsets) * C).
 
     Sources outside the grid are zero.
 
-    >>> gather(torch.tensor([[[1.0], [2.0], [3.0]]]), [(-1,), (0,)]).tolist()
+    >>> shift_and_concat(torch.tensor([[[1.0], [2.0], [3.0]]]), [(-1,), (0,)]).tolist()
     [[[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]]
     """
-    gathered: Tensor = _Gather.apply(x, tuple(offsets))
-    return gathered
+    taps: Tensor = _ShiftAndConcat.apply(x, tuple(offsets))
+    return taps
 
 
-class _Gather(torch.autograd.Function):
-    """`gather` by slices of what lies inside, both ways: padding would cost several passes over memory."""
+class _ShiftAndConcat(torch.autograd.Function):
+    """`shift_and_concat` by slices of what lies inside, both ways: padding takes several passes over memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, offsets: tuple[Offset, ...]) -> Tensor:

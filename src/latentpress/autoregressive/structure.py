@@ -1,9 +1,10 @@
-"""What a grid network is made of, apart from its weights."""
+"""What a causal network is made of, apart from its weights."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from latentpress.autoregressive.offsets import Offset, layer_offsets, window_offsets
@@ -12,52 +13,57 @@ from latentpress.errors import ConfigError
 
 __all__ = ["NetworkStructure"]
 
-_SCALARS = ("dims", "width", "radius", "embedding", "head_width", "context_channels", "num_classes")
+_SCALARS = ("rank", "width", "radius", "embedding", "head_width", "context_channels")
+_LISTS = ("alphabets", "dilations", "label_sizes")
 _VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkStructure:
-    """Everything about a grid network that is not a weight.
+    """Everything about a causal network that is not a weight.
 
     Args:
-        sizes: the alphabet of each member of a position's tuple.
-        dims: 1, 2 or 3.
+        alphabets: how many symbols each component of a position's tuple has.
+        rank: axes of the grid, 1, 2 or 3.
         width: channels of the residual stream.
         dilations: of every gated layer, one by one.
         radius: half width of the input layer's window.
-        embedding: channels that describe a member to later members, or a whole position to the trunk.
+        embedding: channels that describe a component to later components, or a whole position to the trunk.
         head_width: hidden units of each head.
-        context_channels: channels of the context map, 0 for none.
-        num_classes: number of classes, 0 for none.
+        context_channels: channels of the local conditioning, 0 for none.
+        label_sizes: how many values each label of the conditioning has.
 
-    >>> structure = NetworkStructure.of(CausalConfig(depth=3, dilations=(1, 2)), sizes=(512,), dims=2)
+    >>> structure = NetworkStructure.of(CausalConfig(depth=3, dilations=(1, 2)), alphabets=(512,), rank=2)
     >>> structure.dilations
     (1, 2, 1)
     >>> NetworkStructure.from_integers(structure.integers()) == structure
     True
     """
 
-    sizes: tuple[int, ...]
-    dims: int
+    alphabets: tuple[int, ...]
+    rank: int
     width: int
     dilations: tuple[int, ...]
     radius: int
     embedding: int
     head_width: int
     context_channels: int = 0
-    num_classes: int = 0
+    label_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.dims not in (1, 2, 3):
-            raise ConfigError(f"a grid has 1, 2 or 3 dimensions, got {self.dims}")
-        if not 1 <= len(self.sizes) <= 64 or not all(2 <= size <= 65536 for size in self.sizes):
-            raise ConfigError(f"a tuple has 1 to 64 members of 2 to 65536 symbols, got {self.sizes}")
-        if not 0 <= self.context_channels <= 4096 or not 0 <= self.num_classes <= 65536:
-            raise ConfigError("a grid network takes at most 4096 context channels and 65536 classes")
+        if self.rank not in (1, 2, 3):
+            raise ConfigError(f"a grid has 1, 2 or 3 axes, got {self.rank}")
+        if not 1 <= len(self.alphabets) <= 64 or not all(2 <= size <= 65536 for size in self.alphabets):
+            raise ConfigError(f"a tuple has 1 to 64 components of 2 to 65536 symbols, got {self.alphabets}")
+        if not 0 <= self.context_channels <= 4096:
+            raise ConfigError(f"local conditioning has at most 4096 channels, got {self.context_channels}")
+        if len(self.label_sizes) > 64 or not all(1 <= size <= 65536 for size in self.label_sizes):
+            raise ConfigError(
+                f"at most 64 labels of 1 to 65536 values condition a network: {self.label_sizes}"
+            )
         seen, widest = self.radius, 2 * self.radius + 1
         for dilation in sorted(self.dilations):
-            if dilation > seen or (self.dims == 3 and dilation > widest):
+            if dilation > seen or (self.rank == 3 and dilation > widest):
                 raise ConfigError(f"dilations: {dilation} leaves holes; raise radius or add smaller ones")
             seen += dilation
 
@@ -65,67 +71,65 @@ class NetworkStructure:
     def of(
         cls,
         config: CausalConfig,
-        sizes: Sequence[int],
-        dims: int,
+        alphabets: Sequence[int],
+        rank: int,
         context_channels: int = 0,
-        num_classes: int = 0,
+        label_sizes: Sequence[int] = (),
     ) -> NetworkStructure:
-        """The structure that a configuration gives for these symbols, grid and context."""
+        """The structure that a configuration gives for these symbols, grid and conditioning."""
         cycle = config.dilations
         return cls(
-            sizes=tuple(sizes),
-            dims=dims,
+            alphabets=tuple(alphabets),
+            rank=rank,
             width=config.width,
             dilations=tuple(cycle[i % len(cycle)] for i in range(config.depth)),
             radius=config.radius,
             embedding=config.embedding,
             head_width=config.head_width,
             context_channels=context_channels,
-            num_classes=num_classes,
+            label_sizes=tuple(label_sizes),
         )
 
     @property
     def window(self) -> tuple[Offset, ...]:
         """Offsets of the input layer."""
-        return window_offsets(self.dims, self.radius)
+        return window_offsets(self.rank, self.radius)
 
     @property
     def window_size(self) -> int:
         """How many offsets the input layer has."""
-        return ((2 * self.radius + 1) ** self.dims - 1) // 2
+        return ((2 * self.radius + 1) ** self.rank - 1) // 2
 
     @property
     def layers(self) -> tuple[tuple[Offset, ...], ...]:
         """Offsets of each gated layer."""
-        return tuple(layer_offsets(self.dims, dilation) for dilation in self.dilations)
+        return tuple(layer_offsets(self.rank, dilation) for dilation in self.dilations)
 
     @property
-    def member_embedding(self) -> int:
-        """Channels that describe one member to the trunk: `embedding` divided among the members."""
-        return math.ceil(self.embedding / len(self.sizes))
+    def component_embedding(self) -> int:
+        """Channels that describe one component to the trunk: `embedding` divided among the components."""
+        return math.ceil(self.embedding / len(self.alphabets))
 
     @property
     def position_embedding(self) -> int:
         """Channels that describe a position to the trunk."""
-        return self.member_embedding * len(self.sizes)
+        return self.component_embedding * len(self.alphabets)
 
     def integers(self) -> list[int]:
         """The structure as a list of integers, for serialisation."""
-        scalars = [getattr(self, name) for name in _SCALARS]
-        return [_VERSION, *scalars, len(self.sizes), *self.sizes, len(self.dilations), *self.dilations]
+        lists = [(len(values), *values) for values in (getattr(self, name) for name in _LISTS)]
+        return [_VERSION, *(getattr(self, name) for name in _SCALARS), *(i for part in lists for i in part)]
 
     @classmethod
     def from_integers(cls, integers: Sequence[int]) -> NetworkStructure:
         """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
-        version, *rest = integers or [0]
-        if version != _VERSION:
-            raise ConfigError(f"an exact grid of version {version}; this release reads version {_VERSION}")
-        scalars, rest = rest[: len(_SCALARS)], rest[len(_SCALARS) :]
-        sizes, rest = _counted(rest)
-        dilations, rest = _counted(rest)
-        if len(scalars) != len(_SCALARS) or rest or len(dilations) > 64:
-            raise ConfigError("an exact grid's structure has the wrong length")
-        values = dict(zip(_SCALARS, scalars, strict=True))
+        rest = iter(integers)
+        if (version := next(rest, 0)) != _VERSION:
+            raise ConfigError(f"an integer network of version {version}; this release reads {_VERSION}")
+        values = {name: next(rest, 0) for name in _SCALARS}
+        alphabets, dilations, label_sizes = (_take(rest) for _ in _LISTS)
+        if next(rest, None) is not None or len(dilations) > 64:
+            raise ConfigError("an integer network's structure has the wrong length")
         config = CausalConfig(  # holds the ranges
             width=values["width"],
             depth=len(dilations),
@@ -134,11 +138,13 @@ class NetworkStructure:
             embedding=values["embedding"],
             head_width=values["head_width"],
         )
-        return cls.of(config, sizes, values["dims"], values["context_channels"], values["num_classes"])
+        return cls.of(config, alphabets, values["rank"], values["context_channels"], label_sizes)
 
 
-def _counted(integers: Sequence[int]) -> tuple[tuple[int, ...], Sequence[int]]:
-    count = integers[0] if integers else -1
-    if not 0 <= count < len(integers):
-        raise ConfigError("an exact grid's structure has the wrong length")
-    return tuple(integers[1 : 1 + count]), integers[1 + count :]
+def _take(rest: Iterator[int]) -> tuple[int, ...]:
+    """A list from its length and its entries."""
+    count = next(rest, -1)
+    taken = tuple(itertools.islice(rest, max(0, count)))
+    if len(taken) != count:
+        raise ConfigError("an integer network's structure has the wrong length")
+    return taken

@@ -1,7 +1,7 @@
 """The command line: one file a verb.
 
 Only data goes to stdout; progress, summaries and errors go to stderr. The exit code is 0 for done, 1
-for a failure told in one line (`--debug` adds the traceback), 2 for misuse, 130 for an interruption.
+for a failure in one line (`--debug` adds the traceback), 2 for misuse, 130 for an interruption.
 A verb's file is imported when the verb is used, and it imports torch only when it runs.
 """
 
@@ -22,6 +22,7 @@ __all__ = ["VERBS", "cli", "main"]
 
 VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "diagnose", "generate", "split")
 VERBS += ("demo",)
+_EXTRA = ("jinja2", "matplotlib", "sklearn", "tabulate", "torchmetrics")  # what measuring and reports need
 
 
 class _Verbs(click.Group):
@@ -37,7 +38,7 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Train a codec on your own images or texts, press folders of them into archives, and get them back."""
+    """Train a codec on your own images or texts, compress folders of them, and get them back."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -67,6 +68,8 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, LatentpressError):
         return text
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRA:
+        return f"{error.name} is not installed: pip install 'latentpress[evaluate]'"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"

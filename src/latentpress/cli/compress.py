@@ -1,9 +1,8 @@
-"""`latentpress compress`: images, or texts, into an archive."""
+"""`latentpress compress`: items into an archive."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -12,12 +11,12 @@ from latentpress.cli.options import (
     NEW_FILE,
     OLD_PATH,
     STREAM,
-    alpha_option,
+    convert_option,
     debug_option,
     device_option,
     force_option,
-    input_file,
     model_option,
+    open_items,
     refuse_overwrite,
 )
 
@@ -26,18 +25,16 @@ __all__ = ["command"]
 _MAX_LINES = 5
 
 
-@click.command(short_help="Press images or texts into an archive.")
+@click.command(short_help="Compress files into an archive.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=OLD_PATH)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
 @click.option(
-    "--lossless",
-    is_flag=True,
-    help="Keep every pixel; the model needs a decoder of pixels.",
+    "--lossless", is_flag=True, help="Keep every sample; the model needs an autoregressive decoder."
 )
 @click.option("--bits-back", is_flag=True, help="Losslessly, by bits back; the model must be a delta-VAE.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
-@alpha_option
+@convert_option
 @device_option
 @force_option
 @debug_option
@@ -48,23 +45,23 @@ def command(
     lossless: bool,
     bits_back: bool,
     no_verify: bool,
-    drop_alpha: bool,
+    convert: bool,
     device: str,
     force: bool,
 ) -> None:
-    """Press images into one archive, or any files if the model is one of texts.
+    """Compress images, or texts if the model is one of texts, into one archive.
 
-    PATH is an image, a folder, a zip archive, an IDX or .npz file; - is one image on stdin. The archive
-    is decoded and compared before it appears under its name. With --lossless each image is kept as it is,
-    in the smallest of three forms: coded by the model, as lossless WebP, or plain.
+    PATH is a file, a folder, a zip archive, an IDX or .npz file; - is one item on stdin. The archive is
+    decoded and compared before it appears under its name. Of folders and zip archives only what the model's
+    kind of items takes is compressed; what is left out is said. What is there twice is stored once.
 
-    A delta-VAE's archive without --lossless holds its latents and a seed, with which the decoder draws the
-    rest. With --bits-back its latents cost what they say and no more: smaller for hundreds of items and up,
-    while getting one item back takes decoding those beside it, and the whole model. It needs an encoder of
-    model.encoder.kind=anticausal, which the preset delta-text has not.
+    With --lossless every item comes back as it was. Each takes the smallest of what the model makes of it,
+    what a conventional codec does (lossless WebP, LZMA), and its plain samples. Texts are always kept so.
 
-    For a model of texts PATH is any file, a folder or a .zip archive, of which hidden files and those that
-    are no text are left out. Every byte is kept, coded by the model, as LZMA, or plain.
+    A delta-VAE's archive without --lossless holds its latents and a seed, with which an autoregressive
+    decoder draws the rest. With --bits-back its latents cost what they say and no more: smaller for hundreds
+    of items and up, while getting one item back takes decoding those in its chain, and the whole model. It
+    needs an encoder of model.encoder.kind=anticausal, which the preset delta-text has not.
 
     \b
     Examples:
@@ -74,17 +71,13 @@ def command(
     """
     refuse_overwrite(output, force)
     from latentpress.cli.progress import progress_bar, say
-    from latentpress.cli.summary import say_pressed
-    from latentpress.data.sources import open_sources
+    from latentpress.cli.summary import say_summary
     from latentpress.model import load
     from latentpress.press import compress
 
-    with ExitStack() as stack:
-        loaded = load(model, device)
-        item = loaded.config.item
-        name = "stdin.txt" if item.kind == "text" else "stdin.png"
-        inputs = [stack.enter_context(input_file(path, name=name)) for path in paths]
-        source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
+    loaded = load(model, device)
+    words = loaded.item.words
+    with open_items(paths, loaded.item, convert) as source, progress_bar(words.item) as progress:
         summary = compress(
             loaded,
             source,
@@ -94,11 +87,11 @@ def command(
             verify=not no_verify,
             overwrite=force,
             model_name=model.resolve().name,
-            progress=stack.enter_context(progress_bar()),
+            progress=progress,
         )
     if len(source.skipped) > _MAX_LINES:
-        say(f"left out {len(source.skipped)} files that are not {item.kind}s")
+        say(f"left out {len(source.skipped)} files that are no {words.items}")
     else:
         for skipped in source.skipped:
             say(f"left out {skipped.name}: {skipped.reason}")
-    say_pressed("pressed", summary)
+    say_summary("compressed", summary)

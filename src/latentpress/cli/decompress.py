@@ -1,4 +1,4 @@
-"""`latentpress decompress`: an archive back into images or texts."""
+"""`latentpress decompress`: an archive back into files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentpress.cli.options import (
 __all__ = ["command"]
 
 
-@click.command(short_help="Restore the images or texts of an archive.")
+@click.command(short_help="Restore the files of an archive.")
 @click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
 @model_option
 @click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
@@ -32,10 +32,10 @@ __all__ = ["command"]
 def command(
     archive: Path, model: Path, output: Path, only: tuple[str, ...], device: str, force: bool
 ) -> None:
-    """Restore the images of an archive as PNG files; `inspect` lists their names.
+    """Restore images as PNG files, and texts as the files that they were; `inspect` lists their names.
 
-    Those of a lossless archive come back with every pixel as it was, and texts as the files that they
-    were. Of a delta-VAE's other archives the decoder draws what the latents do not say, the same every time.
+    What a lossless archive holds comes back with every sample as it was. Of a delta-VAE's other archives an
+    autoregressive decoder draws what the latents do not say, the same every time.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def command(
       latentpress decompress photos.lpz -m model -o - --only lake.png > lake.png
     """
     from latentpress.cli.progress import progress_bar
-    from latentpress.cli.summary import say_pressed
+    from latentpress.cli.summary import say_summary
     from latentpress.model import load
     from latentpress.press import decompress
 
@@ -51,4 +51,4 @@ def command(
         loaded = load(model, device)
         target = sys.stdout.buffer if output == STREAM else output
         summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
-    say_pressed("restored", summary, whole=not only)
+    say_summary("restored", summary, everything=not only)

@@ -14,7 +14,7 @@ __all__ = ["command"]
 _MARKER = ".latentpress-demo"  # says that what lies in the folder is a demo's, and may be replaced
 
 
-@click.command(short_help="Train, press, restore and report, in minutes.")
+@click.command(short_help="Train, compress, restore and report, in minutes.")
 @click.option(
     "-o",
     "--output",
@@ -30,7 +30,7 @@ _MARKER = ".latentpress-demo"  # says that what lies in the folder is a demo's, 
 @seed_option
 @debug_option
 def command(output: Path, seconds: float, device: str, seed: int) -> None:
-    """Train a small codec on photographs, press others into an archive, restore them and write a report.
+    """Train a small codec on photographs, compress others, restore them and write a report.
 
     The demo leaves a file .latentpress-demo in its folder. A folder without it that holds anything is
     left alone; in one that has it, images, model, archive and report are replaced.
@@ -41,42 +41,43 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
     """
     from latentpress.cli.evaluate import evaluation_table, write_report
     from latentpress.cli.progress import format_seconds, progress_bar, say
-    from latentpress.cli.summary import say_pressed
-    from latentpress.cli.train import fit_to_data, train_with_progress
-    from latentpress.config.presets import tiny
+    from latentpress.cli.summary import say_summary
+    from latentpress.cli.train import train_with_progress
+    from latentpress.config.presets import preset
+    from latentpress.data import load_dataset, open_sources
     from latentpress.data.demo import demo_images
-    from latentpress.data.loading import load_pool
-    from latentpress.data.sources import open_sources
     from latentpress.evaluate import evaluate
     from latentpress.press import compress, decompress
+    from latentpress.train import fitted
 
     _claim(output)
     for part in ("images", "model", "restored"):
         shutil.rmtree(output / part, ignore_errors=True)
-    images = demo_images(output / "images")
-    pool = load_pool(open_sources([images.training], channels=3))
-    say(f"training for {format_seconds(seconds)} on {len(pool)} photographs in {images.training}")
-    config = fit_to_data(tiny(), pool, {})
+    images, config = demo_images(output / "images"), preset("tiny")
+    dataset = load_dataset(open_sources([images.training], config.model.item))
+    say(f"training for {format_seconds(seconds)} on {len(dataset)} photographs in {images.training}")
+    config = fitted(config, dataset)
     model = train_with_progress(
-        config, pool, output / "model", None, seconds, seed, device, ("codec", "prior")
+        config,
+        dataset,
+        output / "model",
+        seconds=seconds,
+        seed=seed,
+        device=device,
+        stages=("codec", "prior"),
     ).model
 
-    source, archive = open_sources([images.held_out], channels=3), output / "held-out.lpz"
-    with progress_bar() as progress:
-        say_pressed("pressed", compress(model, source, archive, overwrite=True, progress=progress))
-        say_pressed("restored", decompress(archive, model, output / "restored", progress=progress))
-        evaluation = evaluate(model, source, against=["jpeg", "webp"], progress=progress)
+    source, archive = open_sources([images.held_out], model.item), output / "held-out.lpz"
+    with progress_bar("image") as progress:
+        say_summary("compressed", compress(model, source, archive, overwrite=True, progress=progress))
+        say_summary("restored", decompress(archive, model, output / "restored", progress=progress))
+        found = evaluate(model, source, against=["jpeg", "webp"], progress=progress)
+    report = output / "report.html"
     write_report(
-        output / "report.html",
-        output / "model",
-        model,
-        source,
-        evaluation,
-        title="Latentpress demo",
-        again="latentpress demo",
+        report, output / "model", model, source, found, title="Latentpress demo", again="latentpress demo"
     )
-    click.echo(evaluation_table(evaluation))
-    say(f"see {output / 'report.html'}; the pictures are in {output / 'restored'}")
+    click.echo(evaluation_table(found))
+    say(f"see {report}; the pictures are in {output / 'restored'}")
 
 
 def _claim(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,32 +12,28 @@ import click
 from latentpress.cli.options import (
     OLD_FOLDER,
     OLD_PATH,
-    alpha_option,
+    convert_option,
     debug_option,
     device_option,
-    input_file,
     json_option,
+    open_items,
     seed_option,
 )
-from latentpress.cli.tables import aligned
+from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
-    from latentpress.evaluate.codebook_diagnosis import CodebookDiagnosis
-    from latentpress.evaluate.diagnosis import Diagnosis
+    from latentpress.evaluate import Diagnosis
 
-__all__ = ["codebook_table", "command", "delta_table"]
+__all__ = ["command", "diagnosis_table"]
 
 _HEAD = ("figure, mean over the items", "nats an item", "bits an item", "bits/dim")
 
 
-@click.command(short_help="Tell whether a model's latents are in use.")
+@click.command(short_help="Find out whether a model's latents are in use.")
 @click.argument("model", metavar="MODEL", type=OLD_FOLDER)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
 @click.option(
-    "--alone",
-    type=OLD_FOLDER,
-    metavar="MODEL",
-    help="A decoder without latents, to compare a delta-VAE with.",
+    "--alone", type=OLD_FOLDER, metavar="MODEL", help="A decoder without latents, to compare the model with."
 )
 @click.option(
     "--items",
@@ -52,7 +47,7 @@ _HEAD = ("figure, mean over the items", "nats an item", "bits an item", "bits/di
 )
 @seed_option
 @json_option
-@alpha_option
+@convert_option
 @device_option
 @debug_option
 def command(
@@ -63,15 +58,15 @@ def command(
     window: int,
     seed: int,
     as_json: bool,
-    drop_alpha: bool,
+    convert: bool,
     device: str,
 ) -> None:
     """Measure on items that a model has not seen what its latents say, and what they cost.
 
-    Of a delta-VAE: the committed rate, KL, information, and what is lost with another item's latents; its
-    images have the model's size, and its texts are cut into windows that do not overlap. Of a codebook
-    model: usage and perplexity of the codes, their bits under the prior, and what is lost with another
-    image's. Where items have labels, a linear classifier is tried on the latents. A verdict ends it.
+    How much worse the decoder does with another item's latents, and with latents of the prior. Of a VQ-VAE
+    usage and perplexity of the codes; of a delta-VAE the committed rate, KL and information. Texts are cut
+    into windows that do not overlap. Where items have labels, a linear classifier is tried on the latents.
+    A verdict ends it.
 
     \b
     Examples:
@@ -79,98 +74,50 @@ def command(
       latentpress diagnose delta holdout/ --alone decoder --json
     """
     from latentpress.cli.progress import progress_bar, say
-    from latentpress.data.sources import open_sources
-    from latentpress.evaluate.codebook_diagnosis import diagnose_codebook
-    from latentpress.evaluate.diagnosis import diagnose
-    from latentpress.evaluate.gathering import gather_images, gather_symbols
-    from latentpress.model import VQVAE, DeltaVAE, load
+    from latentpress.data import load_dataset
+    from latentpress.evaluate import diagnose
+    from latentpress.model import load
 
-    with ExitStack() as stack:
-        loaded, beside = load(model, device), None if alone is None else load(alone, device)
-        if beside is not None and not (isinstance(loaded, DeltaVAE) and isinstance(beside, DeltaVAE)):
-            raise click.UsageError("--alone compares delta-VAEs, and one of these is a codebook model")
-        item = loaded.config.item
-        name = "stdin.txt" if item.kind == "text" else "stdin.png"
-        inputs = [stack.enter_context(input_file(path, name=name)) for path in data]
-        source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
-        progress = stack.enter_context(progress_bar("item"))
-        read = partial(progress, "read")
-        if isinstance(loaded, VQVAE):
-            gathered = gather_images(source, items, progress=read)
-            found = diagnose_codebook(loaded, gathered, seed=seed, progress=progress)
-            table = codebook_table(found)
-        else:
-            gathered = gather_symbols(loaded, source, items, window=window, progress=read)
-            found = diagnose(
-                loaded, gathered.symbols, gathered.labels, alone=beside, seed=seed, progress=progress
-            )
-            table = delta_table(found)
-    if gathered.skipped:
-        say(f"left out {len(gathered.skipped)} files, such as {gathered.skipped[0].name}")
-    click.echo(found.to_json() if as_json else table)
-
-
-def delta_table(found: Diagnosis) -> str:
-    """Words the diagnosis of a delta-VAE in Markdown."""
-    figures = {
-        "-ELBO": found.negative_elbo_nats,
-        "-ELBO, auxiliary prior": found.negative_elbo_auxiliary_nats,
-        "decoder alone": found.alone_nats,
-        "committed rate": found.committed_nats,
-        "KL": found.kl_nats,
-        "KL, the smallest of an item": found.min_kl_nats,
-        "KL, auxiliary prior": found.auxiliary_kl_nats,
-        "information of item and latents": found.information_nats,
-        "information, most for so few items": found.information_cap_nats,
-        "loss with another item's latents": found.shuffled_gap_nats,
-        "loss with latents of the prior": found.prior_gap_nats,
-    }
-    units = found.steps * found.channels
-    notes = [f"{found.num_items:,} items of {found.dims_per_item:,} dimensions"]
-    if found.active_units is not None:
-        notes.append(
-            f"active units: {found.active_units:,} of {found.steps:,} x {found.channels} = {units:,}"
+    loaded, other = load(model, device), None if alone is None else load(alone, device)
+    with open_items(data, loaded.item, convert) as source, progress_bar() as progress:
+        in_windows = loaded.item.epoch == "sample"
+        dataset = load_dataset(
+            source if in_windows else source.evenly(items), progress=partial(progress, "read")
         )
-    if found.price is not None:
-        notes.append(f"nats of KL for a nat of information: {found.price:.2f}")
-    notes += _probe("latents as drawn", found.probe_accuracy, found.majority_share)
-    rows = [row for name, nats in figures.items() for row in _row(name, nats, found.dims_per_item)]
-    return _worded(rows, notes, found.verdict)
+        if in_windows:
+            dataset = dataset.windows(window, items)
+        found = diagnose(loaded, dataset, alone=other, seed=seed, progress=progress)
+    if dataset.skipped:
+        say(f"left out {len(dataset.skipped)} files, such as {dataset.skipped[0].name}")
+    click.echo(found.to_json() if as_json else diagnosis_table(found))
 
 
-def codebook_table(found: CodebookDiagnosis) -> str:
-    """Words the diagnosis of a codebook model in Markdown."""
-    dims, others = found.dims_per_item, found.shuffled_dims_per_item
-    rows = [
-        *_row("-log p(x given codes)", found.reconstruction_nats, dims),
-        *_row("codes under the prior", found.prior_nats, dims),
-        *_row("both", found.reconstruction_nats + found.prior_nats, dims),
-        *_row("loss with another image's codes", found.shuffled_gap_nats, others),
+def diagnosis_table(found: Diagnosis) -> str:
+    """Words a diagnosis in Markdown."""
+    figures: list[tuple[str, float | None]] = [
+        ("-log p(x given latents)", found.sample_nats),
+        ("latents", found.latent_nats),
+        ("both", found.sample_nats + found.latent_nats),
+        ("decoder alone", found.alone_nats),
+        ("loss with another item's latents", found.shuffled_gap_nats),
+        ("loss with latents of the prior", found.prior_gap_nats),
     ]
-    codes = f"{found.used:,} of {found.num_codebooks} x {found.codebook_size:,}"
-    notes = [
-        f"{found.num_items:,} images of {found.dims_per_item:,.0f} dimensions and "
-        f"{found.codes_per_item:,.0f} codes",
-        f"codes used: {codes} = {found.usage:.1%}, perplexity {found.perplexity:.1f}",
-        f"bits a code under the prior: {found.bits_per_code:.3f}",
-        *_probe("embedded codes", found.probe_accuracy, found.majority_share),
-    ]
-    return _worded(rows, notes, found.verdict)
+    details = found.details.figures()
+    figures += [(name, value) for name, value, unit in details if unit == "nats"]
+    rows = [_HEAD, *(_row(name, nats, found.dims) for name, nats in figures if nats is not None)]
+    notes = [f"{found.items:,} items of {found.dims:,.0f} dimensions"]
+    for name, value, unit in details:
+        if unit != "nats":
+            notes.append(f"{name}: {value:.1%}" if unit == "share" else f"{name}: {value:,.5g}")
+    if found.probe is not None:
+        probe = found.probe
+        notes.append(
+            f"{probe.label} by a linear classifier of the latents: {probe.accuracy:.1%}, the commonest "
+            f"{probe.majority:.1%}"
+        )
+    return f"{markdown(rows, notes)}\n\n{found.verdict}"
 
 
-def _probe(of: str, accuracy: float | None, majority: float | None) -> list[str]:
-    if accuracy is None or majority is None:
-        return []
-    return [f"labels by a linear classifier of {of}: {accuracy:.1%}, the commonest label {majority:.1%}"]
-
-
-def _row(name: str, nats: float | None, dims: float | None) -> list[tuple[str, ...]]:
-    """The table's row of a figure; none where it is not known."""
-    if nats is None or dims is None:
-        return []
+def _row(name: str, nats: float, dims: float) -> tuple[str, ...]:
     bits = nats / math.log(2)
-    return [(name, f"{nats:,.3f}", f"{bits:,.3f}", f"{bits / dims:.4f}")]
-
-
-def _worded(rows: list[tuple[str, ...]], notes: list[str], verdict: str) -> str:
-    return "\n".join([*aligned([_HEAD, *rows]), "", *(f"- {note}" for note in notes), "", verdict])
+    return name, f"{nats:,.3f}", f"{bits:,.3f}", f"{bits / dims:.4f}"

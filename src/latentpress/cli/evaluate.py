@@ -1,225 +1,219 @@
-"""`latentpress evaluate`: how good a model is, beside other codecs at equal bytes."""
+"""`latentpress evaluate`: how good a model is, and other codecs on the same items."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from latentpress.cli.options import (
     NEW_FILE,
     OLD_FOLDER,
     OLD_PATH,
     STREAM,
-    alpha_option,
+    convert_option,
     debug_option,
     device_option,
     force_option,
-    input_file,
     json_option,
+    open_items,
     refuse_overwrite,
 )
-from latentpress.cli.tables import aligned
+from latentpress.cli.summary import counted
+from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
-    from latentpress.data.sources import Source
-    from latentpress.evaluate import Evaluation, LosslessEvaluation, Quality
-    from latentpress.model import VQVAE
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["command", "evaluation_table", "lossless_table", "write_report"]
+    from latentpress.data import Source
+    from latentpress.evaluate import Evaluation, Quality
+    from latentpress.model import Model
 
-_HEAD = ("codec", "bytes", "bytes/image", "bits/pixel", "PSNR dB", "mean PSNR", "SSIM", "MS-SSIM")
-_GENERATED = 16  # images that the report shows,
+__all__ = ["command", "evaluation_table", "write_report"]
+
+_GENERATED = 16  # items that the report shows,
 _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position after the other
 
 
-@click.command(short_help="Measure a model beside other codecs.")
+@click.command(short_help="Measure a model, and other codecs.")
 @click.argument("model", metavar="MODEL", type=OLD_FOLDER)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
 @click.option(
     "--against",
-    default="jpeg,webp,avif",
-    show_default=True,
     metavar="CODECS",
-    help="Codecs to compare with: jpeg, webp, avif, jxl; 'none' for none.",
+    help="Codecs to compare with, such as jpeg,webp,avif,jxl, losslessly png,webp,jxl, for texts "
+    "xz,zstd,brotli; 'none' for none. By default all that are installed.",
 )
 @click.option(
-    "--report", type=NEW_FILE, metavar="FILE.html", help="Write a page with pictures, and JSON beside it."
+    "--report", type=NEW_FILE, metavar="FILE.html", help="Write a page with pictures, and JSON of that name."
 )
-@click.option("--lossless", is_flag=True, help="Measure lossless pressing, beside PNG, WebP and JPEG XL.")
+@click.option("--lossless", is_flag=True, help="Measure a lossless archive.")
+@click.option("--bits-back", is_flag=True, help="Measure a lossless archive by bits back.")
 @json_option
-@alpha_option
+@convert_option
 @device_option
 @force_option
 @debug_option
-@click.pass_context
 def command(
-    ctx: click.Context,
     model: Path,
     data: tuple[Path, ...],
-    against: str,
+    against: str | None,
     report: Path | None,
     lossless: bool,
+    bits_back: bool,
     as_json: bool,
-    drop_alpha: bool,
+    convert: bool,
     device: str,
     force: bool,
 ) -> None:
-    """Measure a model on items that it has not seen, through a real archive, beside other codecs.
+    """Measure a model on items that it has not seen, through a real archive, and other codecs on them.
 
-    What the file takes over the prior's cross-entropy is said too: 1 is ideal. That is the float
-    prior's, in the bands into which the archive cuts large images.
-
-    With --lossless the images are pressed without losing a pixel; the other codecs get each as a file of
-    its own and, where all have one size, all of them as one mosaic. Texts are always pressed so; the
-    other codecs get each file, and a tar of all.
+    Where something is lost, lossy codecs get the same bytes: small items of one size as one mosaic and as
+    files of their own, others each at the bytes that it takes in the archive. With --lossless, and always for
+    texts, lossless codecs get each item as a file, and all of them as one mosaic or tar if that goes.
 
     \b
     Examples:
       latentpress evaluate model holdout/ --against webp,jpeg --report report.html
       latentpress evaluate model holdout/ --lossless
     """
-    lossy_only = report is not None or ctx.get_parameter_source("against") != ParameterSource.DEFAULT
-    if lossless and lossy_only:
-        raise click.UsageError(
-            "--lossless has its own codecs and no report: leave out --against and --report"
-        )
     if report == STREAM:
         raise click.UsageError("a report is a file; --json prints the figures to stdout")
     if report is not None:
         refuse_overwrite(report, force)
         refuse_overwrite(report.with_suffix(".json"), force)
     from latentpress.cli.progress import progress_bar
-    from latentpress.data.sources import open_sources
-    from latentpress.evaluate import evaluate, evaluate_lossless
-    from latentpress.model import VQVAE, load
+    from latentpress.evaluate import evaluate
+    from latentpress.model import load
 
-    codecs = [] if against == "none" else [name.strip() for name in against.split(",")]
-    with ExitStack() as stack:
-        loaded = load(model, device)
-        item = loaded.config.item
-        stdin = "stdin.txt" if item.kind == "text" else "stdin.png"
-        inputs = [stack.enter_context(input_file(path, name=stdin)) for path in data]
-        source = open_sources(inputs, kind=item.kind, channels=item.channels, drop_alpha=drop_alpha)
-        progress = stack.enter_context(progress_bar())
-        if item.kind == "text" and lossy_only:
-            raise click.UsageError("texts have codecs of their own: leave out --against and --report")
-        if not isinstance(loaded, VQVAE) and not lossless and item.kind == "image":
-            raise click.UsageError(
-                "a delta-VAE draws what its latents do not say, so there is no distortion to compare: "
-                "use --lossless, or latentpress diagnose"
-            )
-        if lossless or not isinstance(loaded, VQVAE):
-            exact = evaluate_lossless(loaded, source, progress=progress)
-            click.echo(exact.to_json() if as_json else lossless_table(exact))
-            return
-        evaluation = evaluate(loaded, source, against=codecs, progress=progress)
+    codecs = None if against is None else [name.strip() for name in against.split(",") if name != "none"]
+    loaded = load(model, device)
+    with open_items(data, loaded.item, convert) as source, progress_bar(loaded.item.words.item) as progress:
+        found = evaluate(
+            loaded, source, lossless=lossless, bits_back=bits_back, against=codecs, progress=progress
+        )
         if report is not None:
             title = f"{model.resolve().name} on {', '.join(path.name for path in data)}"
-            words = ["latentpress", "evaluate", str(model), *map(str, data), "--against", against]
-            again = shlex.join([*words, "--report", str(report)])
-            write_report(report, model, loaded, source, evaluation, title=title, again=again)
-    click.echo(evaluation.to_json() if as_json else evaluation_table(evaluation))
+            options = [*(["--against", against] if against else []), *["--lossless"] * lossless]
+            options += ["--bits-back"] * bits_back
+            words = [
+                "latentpress",
+                "evaluate",
+                str(model),
+                *map(str, data),
+                *options,
+                "--report",
+                str(report),
+            ]
+            write_report(report, model, loaded, source, found, title=title, again=shlex.join(words))
+    click.echo(found.to_json() if as_json else evaluation_table(found))
 
 
-def evaluation_table(evaluation: Evaluation) -> str:
-    """Words an evaluation in Markdown: the model's archive first, then the other codecs at its bytes."""
-    rows = [_HEAD, _row(evaluation, "**Latentpress**", evaluation.archive_bytes, evaluation.quality)]
-    for other in evaluation.comparisons:
+def evaluation_table(found: Evaluation) -> str:
+    """Words an evaluation in Markdown: the model's archive first, then files and other codecs."""
+    lossy, words = found.lossy, found.words
+    per_dim = lossy is None and found.dims != found.positions
+    parts, unit = (found.dims, "dim") if per_dim else (found.positions, words.position)
+    names = [] if lossy is None else list(lossy.quality.measures)
+
+    def row(name: str, size: int, quality: Quality | None) -> list[str]:
+        cells = [name, f"{size:,}", f"{size / found.num_items:,.1f}", f"{8 * size / parts:.4f}"]
+        if lossy is not None:
+            cells += (
+                ["", ""] if quality is None else [f"{quality.psnr_db:.2f}", f"{quality.mean_psnr_db:.2f}"]
+            )
+            measures = {} if quality is None else quality.measures
+            cells += [f"{measures[name]:.4f}" if name in measures else "" for name in names]
+        return cells
+
+    head = ["codec", "bytes", f"bytes/{words.item}", f"bits/{unit}"]
+    if lossy is not None:
+        from latentpress.evaluate.quality import MEASURES
+
+        head += ["PSNR dB", "mean PSNR", *(MEASURES[name] for name in names)]
+    rows = [head, row("**Latentpress**", found.archive_bytes, None if lossy is None else lossy.quality)]
+    if found.file_bytes is not None:
+        rows.append(row("the files that came in", found.file_bytes, None))
+    for other in found.comparisons:
         name = f"{other.codec}, {other.layout}{'' if other.fits else ' *'}"
-        rows.append(_row(evaluation, name, other.size_bytes, other.quality))
-    codes = evaluation.codes
-    lines = [
-        *aligned(rows),
-        "",
-        f"- {evaluation.num_items:,} images, {evaluation.bits_per_dim:.4f} bits/dim in the file, "
-        f"{evaluation.model_bits_per_dim:.3f} lossless under the model",
-        f"- archive bytes / float prior's cross-entropy: {evaluation.archive_bytes:,} / "
-        f"{evaluation.prior_bytes:,.0f} = {evaluation.overhead:.4f}",
-        f"- codes used: {codes.usage:.1%} of {codes.num_codebooks} x {codes.codebook_size}, "
-        f"perplexity {codes.perplexity:.1f}",
-    ]
-    fitting = [other for other in evaluation.comparisons if other.fits]
-    if fitting:
-        gains = (f"{evaluation.gain_db(other):+.2f} over {other.codec}, {other.layout}" for other in fitting)
-        lines.append(f"- PSNR at equal bytes, dB: {'; '.join(gains)}")
-    if len(fitting) < len(evaluation.comparisons):
-        lines.append("- * its fewest bytes: it cannot get down to the archive's")
-    return "\n".join(lines)
+        rows.append(row(name, other.size_bytes, other.quality))
+    return markdown(rows, list(_notes(found)))
 
 
-def lossless_table(evaluation: LosslessEvaluation) -> str:
-    """Words a lossless evaluation in Markdown: the model's archive first, then the other codecs."""
-    images = all(other.layout != "tar" for other in evaluation.others)
-    word, sample = ("images", "pixel") if images else ("texts", "byte")
-    sizes = [(f"**Latentpress**{'' if evaluation.uses_codes else ', no codes'}", evaluation.archive_bytes)]
-    sizes += [(f"{other.codec}, {other.layout}", other.size_bytes) for other in evaluation.others]
-    rows = [("codec", "bytes", f"bytes/{word[:-1]}", "bits/dim" if images else "bits/byte")]
-    for name, size in sizes:
-        bits = 8 * size / evaluation.num_dims
-        rows.append((name, f"{size:,}", f"{size / evaluation.num_items:,.1f}", f"{bits:.4f}"))
-    lines = [
-        *aligned(rows),
-        "",
-        f"- {evaluation.num_items:,} {word}, every {sample} restored",
-        f"- bytes of codes {evaluation.codes_bytes:,}, of {sample}s given them {evaluation.pixels_bytes:,}, "
-        f"of {evaluation.num_whole:,} {word} stored whole {evaluation.whole_bytes:,}",
-        f"- pressed at {_speed(evaluation, evaluation.encode_seconds, images)}, "
-        f"restored at {_speed(evaluation, evaluation.decode_seconds, images)}",
-    ]
-    return "\n".join(lines)
-
-
-def _speed(evaluation: LosslessEvaluation, seconds: float, images: bool) -> str:
-    if images:
-        return f"{evaluation.num_items / max(seconds, 1e-9):.1f} images/s"
-    return f"{evaluation.num_dims / max(seconds, 1e-9) / 1000:.1f} kB/s"
-
-
-def _row(evaluation: Evaluation, name: str, size: int, quality: Quality) -> Sequence[str]:
-    return (
-        name,
-        f"{size:,}",
-        f"{size / evaluation.num_items:,.1f}",
-        f"{8 * size / evaluation.num_pixels:.4f}",
-        f"{quality.psnr_db:.2f}",
-        f"{quality.mean_psnr_db:.2f}",
-        *("-" if value is None else f"{value:.4f}" for value in (quality.ssim, quality.ms_ssim)),
+def _notes(found: Evaluation) -> Iterator[str]:
+    words, lossy = found.words, found.lossy
+    yield f"{counted(found.num_items, words)}, {found.bits_per_dim:.4f} bits/dim in the file" + (
+        f"; every {words.position} restored" if lossy is None else ""
     )
+    if found.ratio is not None and found.ratio < 1:
+        yield f"a loss: the archive is {1 / found.ratio:.2f} times as large as the files that came in"
+    if found.model_bits:
+        ideal = found.model_bits / 8
+        yield f"archive bytes / ideal length under the model: {found.archive_bytes:,} / {ideal:,.0f} = " + (
+            f"{found.archive_bytes / ideal:.4f}"
+        )
+    if lossy is not None:
+        yield f"the latents under the float model: {lossy.latent_bytes:,.0f} bytes; with the samples " + (
+            f"{found.model_bits_per_dim:.3f} bits/dim"
+        )
+        if lossy.stochastic:
+            yield "the decoder draws what the latents do not say, so distortion is that of draws"
+        for name, value, unit in lossy.details.figures():
+            yield f"{name}: {value:.1%}" if unit == "share" else f"{name}: {value:,.5g}"
+    parts = ", ".join(f"{part} {size:,}" for part, size in found.part_bytes.items())
+    yield f"bytes of {parts}; {found.fallbacks:,} stored by the fallback codec, {found.duplicates:,} duplicates"
+    yield f"compressed at {_speed(found, found.encode_seconds)}, restored at {_speed(found, found.decode_seconds)}"
+    gains = [(found.gain_db(other), other) for other in found.comparisons if other.fits]
+    if told := [
+        f"{gain:+.2f} over {other.codec}, {other.layout}" for gain, other in gains if gain is not None
+    ]:
+        yield f"PSNR at equal bytes, dB: {'; '.join(told)}"
+    if not all(other.fits for other in found.comparisons):
+        yield "* its fewest bytes: it cannot get down to the archive's"
+
+
+def _speed(found: Evaluation, seconds: float) -> str:
+    seconds = max(seconds, 1e-9)
+    return f"{found.num_items / seconds:.1f} {found.words.items}/s ({found.dims / seconds / 1000:,.1f} kilosamples/s)"
 
 
 def write_report(
     path: Path,
     folder: Path,
-    model: VQVAE,
+    model: Model,
     source: Source,
-    evaluation: Evaluation,
+    found: Evaluation,
     *,
     title: str,
     again: str,
 ) -> None:
-    """Writes the page with pictures, reconstructions and, where the model has a prior, new images.
+    """Writes the page with pictures, reconstructions and, where the model has a prior, new items.
 
     `folder` is the model's, whose training the page shows; `again` the command that makes the page.
     """
     from latentpress.evaluate.report import Report, collect_samples, read_training_curve
-    from latentpress.generate import generate
 
-    size = model.config.item.size or (_GENERATED_SIDE, _GENERATED_SIDE)
-    height, width = (min(side, _GENERATED_SIDE) for side in size)
-    generated = (
-        list(generate(model, _GENERATED, size=(height, width))) if model.exact_prior is not None else []
-    )
     Report(
-        evaluation,
+        found,
         title=title,
-        samples=collect_samples(model, source, evaluation),
-        generated=generated,
+        samples=collect_samples(model, source, found),
+        generated=_generated(model),
         training=read_training_curve(folder / "run" / "metrics.jsonl"),
         command=again,
     ).write(path)
+
+
+def _generated(model: Model) -> Sequence:
+    """Pictures of new items, where items are pictures."""
+    from latentpress.evaluate.quality import is_spatial
+    from latentpress.evaluate.report import picture_of
+    from latentpress.generate import generate
+
+    if not is_spatial(model.item) or model.integer.prior is None or model.half_name is not None:
+        return ()
+    size = tuple(min(extent, _GENERATED_SIDE) for extent in model.item.size or model.item.default_size)
+    if not model.takes((*size, model.item.channels)):
+        return ()
+    return [picture_of(model.item, samples) for samples in generate(model, _GENERATED, size=size)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,31 +46,27 @@ def _model(folder: Path) -> dict[str, Any]:
     from latentpress.model import load
 
     model = load(folder, "cpu")
+    ids = {"codes": model.codes_id, **model.integer.ids}
     return {
         "half": model.half_name,
         "bytes": (folder / "model.safetensors").stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "codebook_id": model.codebook_id.hex(),
-        "prior_id": model.prior_id.hex() if model.exact_prior is not None else None,
-        "pixels_id": model.pixels_id.hex() if any(model.pixels_id) else None,
+        "ids": {name: form.hex() for name, form in ids.items()},
         "config": asdict(model.config),
     }
 
 
 def _model_text(about: dict[str, Any]) -> str:
-    config = about["config"]
     half = about["half"]
-    left_out = {"half", "decoder_id"} if config.get("decoder_id") is None else {"half"}
     lines = [
-        *([f"half        the {half} half of a model"] if half else []),
-        f"bytes       {about['bytes']:,}",
-        f"parameters  {about['parameters']:,}",
-        f"codebook    {about['codebook_id']}",
-        f"prior       {about['prior_id'] or '(none)'}",
-        f"pixels_id   {about['pixels_id'] or '(none: it cannot press losslessly)'}",
-        *(f"{name:11} {_settings(value)}" for name, value in config.items() if name not in left_out),
+        *([("half", f"the {half} half of a model")] if half else []),
+        ("bytes", f"{about['bytes']:,}"),
+        ("parameters", f"{about['parameters']:,}"),
+        *((f"id {name}", value) for name, value in about["ids"].items()),
+        ("lossless", "yes" if "decoder" in about["ids"] else "no: there is no autoregressive decoder"),
+        *((name, _settings(value)) for name, value in about["config"].items() if value is not None),
     ]
-    return "\n".join(lines)
+    return "\n".join(f"{name:14} {value}" for name, value in lines)
 
 
 def _settings(value: Any) -> str:
@@ -80,49 +76,43 @@ def _settings(value: Any) -> str:
 
 
 def _archive(info: ArchiveInfo) -> dict[str, Any]:
-    header = asdict(info.header)
-    for name in ("prior_id", "codebook_id", "pixels_id", "encoder_id"):
-        header[name] = header[name].hex() if header[name] is not None else None
+    header = {field.name: getattr(info.header, field.name) for field in fields(info.header)}
+    items = [{field.name: getattr(item, field.name) for field in fields(item)} for item in info.items]
+    for item in items:
+        item["attributes"] = dict(item["attributes"])
+        item["tracks"] = None if item["tracks"] is None else item["tracks"].tolist()
     return {
         "bytes": info.bytes,
         "framing_bytes": info.framing_bytes,
         "bits_per_dim": info.bits_per_dim,
         "lossless": info.header.lossless,
-        "stored_whole": info.whole,
+        "fallback": info.fallback,
+        "duplicates": info.duplicates,
         **header,
+        "ids": {name: value.hex() for name, value in info.header.ids.items()},
         "modes": [asdict(use) for use in info.modes],
-        "items": [asdict(item) for item in info.items],
+        "items": items,
     }
 
 
 def _archive_text(info: ArchiveInfo) -> str:
     header = info.header
-    modes = ", ".join(f"{use.blocks} {_use(use)} ({use.bytes:,} bytes)" for use in info.modes)
-    sizes = f"{len(header.sizes)} a position, of {max(header.sizes)} values, " if header.sizes else "none, "
+    codes = f"{len(header.code_alphabets)} a position, of {max(header.code_alphabets, default=0)} values"
     lines = [
-        f"bytes       {info.bytes:,}, of them framing {info.framing_bytes:,}",
-        f"bits/dim    {info.bits_per_dim:.4f}",
-        f"items       {len(info.items):,}, {header.kind} of {header.channels} channel(s)",
-        f"lossless    {_lossless(info)}",
-        f"codes       {sizes}hop {' x '.join(map(str, header.hop))}",
-        f"model       {header.model or '(no name)'}",
-        f"codebook    {header.codebook_id.hex()}",
-        f"prior       {header.prior_id.hex() if any(header.prior_id) else '(none needed)'}",
-        f"pixels      {header.pixels_id.hex() if header.pixels_id else '(none needed)'}",
-        *([f"encoder     {header.encoder_id.hex()}"] if header.encoder_id else []),
-        f"blocks      {modes}",
-        "",
-        *(f"{' x '.join(map(str, item.shape)):>14}  {item.name}" for item in info.items),
+        ("bytes", f"{info.bytes:,}, of them framing {info.framing_bytes:,}"),
+        ("bits/dim", f"{info.bits_per_dim:.4f}"),
+        ("items", f"{len(info.items):,}, {header.kind} of {header.channels} channel(s)"),
+        ("lossless", "yes" if header.lossless else "no"),
+        ("stored", f"{info.fallback:,} items by the fallback codec, {info.duplicates:,} as duplicates"),
+        ("codes", f"{codes if header.code_alphabets else 'none'}, hop {' x '.join(map(str, header.hop))}"),
+        ("model", header.model or "(no name)"),
+        *((f"id {name}", value.hex()) for name, value in header.ids.items()),
+        ("blocks", ", ".join(f"{use.blocks} {_use(use)} ({use.bytes:,} bytes)" for use in info.modes)),
     ]
-    return "\n".join(lines)
-
-
-def _lossless(info: ArchiveInfo) -> str:
-    if not info.header.lossless:
-        return "no"
-    return f"yes: {len(info.items) - info.whole:,} items by the model, {info.whole:,} stored whole"
+    items = (f"{' x '.join(map(str, item.shape)):>14}  {item.name}" for item in info.items)
+    return "\n".join([*(f"{name:11} {value}" for name, value in lines), "", *items])
 
 
 def _use(use: ModeUse) -> str:
-    """Words a mode and, where it is not of codes, what it is of."""
-    return use.mode if use.part in ("codes", "chain", use.mode) else f"{use.mode} of {use.part} items"
+    """Words what blocks are of, and their mode where that says more."""
+    return use.part if use.part == use.mode else f"of {use.part}, {use.mode}"

@@ -1,4 +1,4 @@
-"""What several verbs share: options, durations, and `-` for stdin and stdout."""
+"""What several verbs share: options, durations, labels, and `-` for stdin and stdout."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentpress.errors import LatentpressError
+
+if TYPE_CHECKING:
+    from latentpress.data import Source
+    from latentpress.items.base import Item
 
 __all__ = [
     "NEW_FILE",
@@ -25,13 +29,14 @@ __all__ = [
     "STREAM",
     "Duration",
     "Session",
-    "alpha_option",
+    "convert_option",
     "debug_option",
     "device_option",
     "force_option",
     "input_file",
     "json_option",
     "model_option",
+    "open_items",
     "refuse_overwrite",
     "seed_option",
 ]
@@ -47,7 +52,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass
 class Session:
-    """What one command line has been told before its verb runs."""
+    """What one command line says before its verb runs."""
 
     debug: bool = False
 
@@ -75,8 +80,10 @@ def _set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         session.debug = True
 
 
-alpha_option = click.option(
-    "--drop-alpha", is_flag=True, help="Leave out alpha channels instead of refusing them."
+convert_option = click.option(
+    "--convert",
+    is_flag=True,
+    help="Take items that lose something on the way, such as an alpha channel, or colour for a grey model.",
 )
 debug_option = click.option(
     "--debug",
@@ -118,3 +125,14 @@ def input_file(path: Path, *, name: str = "stdin") -> Iterator[Path]:
         with open(spool, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield spool
+
+
+@contextmanager
+def open_items(paths: Sequence[Path], item: Item, convert: bool) -> Iterator[Source]:
+    """Gives the items in files and folders; `-` is one item on stdin."""
+    from latentpress.data import open_sources
+
+    with ExitStack() as stack:
+        name = f"stdin{item.new_suffix}"
+        inputs = [stack.enter_context(input_file(path, name=name)) for path in paths]
+        yield open_sources(inputs, item, convert=convert)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
+import click
 
 __all__ = ["StageBar", "format_bytes", "format_seconds", "progress_bar", "say"]
 
@@ -15,17 +15,27 @@ _SHOW_AFTER = 1.0  # seconds
 _STAGE_FORMAT = "{l_bar}{bar:20}| {elapsed}<{remaining}{postfix}"
 
 
+def _tqdm() -> Any | None:
+    """The class of progress bars; without tqdm there are none."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm
+
+
 class StageBar:
     """One bar after another, each for a stage; they show on a terminal only.
 
-    Arguments:
+    Args:
         options: further arguments of `tqdm.tqdm`.
     """
 
     def __init__(self, **options: Any) -> None:
         self._options = options
+        self._make = _tqdm()
         self._stage: str | None = None
-        self._bar: tqdm | None = None
+        self._bar: Any | None = None
         self._figures: dict[str, float] = {}
 
     def __enter__(self) -> StageBar:
@@ -37,10 +47,12 @@ class StageBar:
 
     def show(self, stage: str, done: float, total: float, figures: Mapping[str, float] | None = None) -> None:
         """Moves the bar of `stage` to `done`; figures that are not given again stay."""
+        if self._make is None:
+            return
         if self._bar is None or self._stage != stage:
             self.__exit__()
             self._stage, self._figures = stage, {}
-            self._bar = tqdm(total=total, desc=stage, file=sys.stderr, disable=None, **self._options)
+            self._bar = self._make(total=total, desc=stage, file=sys.stderr, disable=None, **self._options)
         if figures:
             self._figures |= figures
             shown = ", ".join(f"{name} {value:.4g}" for name, value in self._figures.items())
@@ -54,7 +66,7 @@ class StageBar:
 
 
 @contextmanager
-def progress_bar(unit: str = "image") -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar(unit: str = "item") -> Iterator[Callable[[str, int, int], None]]:
     """Gives a function to call with (what is done, how much of it, of how much).
 
     A bar appears when something takes longer than a second, and goes when it is done.
@@ -64,21 +76,25 @@ def progress_bar(unit: str = "image") -> Iterator[Callable[[str, int, int], None
 
 
 def say(text: str) -> None:
-    """Prints a line to stderr."""
-    tqdm.write(text, file=sys.stderr)
+    """Prints a line to stderr, above a bar if there is one."""
+    bar = _tqdm()
+    if bar is None:
+        click.echo(text, err=True)
+    else:
+        bar.write(text, file=sys.stderr)
 
 
-def format_bytes(size: int) -> str:
+def format_bytes(size: float) -> str:
     """Words a number of bytes.
 
     >>> format_bytes(999), format_bytes(123_456)
     ('999 B', '123.5 kB')
     """
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
         units.pop(0)
-    return f"{size} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+    return f"{size:.0f} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -25,10 +25,10 @@ __all__ = ["command"]
 def command(model: Path, output: Path, force: bool) -> None:
     """Part a model into two model folders, OUTPUT/encoder and OUTPUT/decoder.
 
-    The encoder half presses images into archives, the decoder half restores them, with the same results
-    as the whole model; each holds the codebook and the prior, and no tensor of the other's own. Lossless
-    pressing needs the decoder too, and so the whole model; the decoder half restores lossless archives, but
-    those by bits back, which need the encoder again.
+    The encoder half compresses, the decoder half restores, with the same results as the whole model; each
+    holds the codebook and the prior, and no tensor of the other half. Lossless compression needs the decoder
+    too, and so the whole model; the decoder half restores lossless archives, but for those by bits back,
+    which need the encoder again.
 
     \b
     Example:

@@ -7,29 +7,48 @@ from typing import TYPE_CHECKING
 from latentpress.cli.progress import format_bytes, format_seconds, say
 
 if TYPE_CHECKING:
+    from latentpress.items.base import Words
     from latentpress.press import Summary
 
-__all__ = ["say_pressed"]
+__all__ = ["counted", "say_summary"]
 
 
-def say_pressed(verb: str, summary: Summary, *, whole: bool = True) -> None:
-    """Prints the summary of a run over the items of an archive, or over some of them (not `whole`)."""
-    sample = "byte" if summary.kind == "text" else "pixel"
-    parts = [
-        f"{verb} {summary.items} {summary.kind}{'' if summary.items == 1 else 's'}",
-        f"{format_bytes(summary.dims)} of {summary.kind if summary.kind == 'text' else 'pixels'}",
-        f"{format_bytes(summary.archive_bytes)} of archive",
-    ]
-    if whole:
+def counted(count: int, words: Words) -> str:
+    """Words a number of items.
+
+    >>> from latentpress.items import Image
+    >>> counted(1, Image.words), counted(2000, Image.words)
+    ('1 image', '2,000 images')
+    """
+    return f"{count:,} {words.item if count == 1 else words.items}"
+
+
+def say_summary(verb: str, summary: Summary, *, everything: bool = True) -> None:
+    """Prints the summary of a run over all items of an archive, or over some of them (not `everything`)."""
+    parts = [f"{verb} {counted(summary.items, summary.words)}"]
+    archive = f"{format_bytes(summary.archive_bytes)} of archive"
+    if summary.file_bytes is not None:
+        parts.append(f"{format_bytes(summary.file_bytes)} of files")
+        if everything and summary.archive_bytes:
+            archive += f", ratio {summary.file_bytes / summary.archive_bytes:.2f}"
+    parts.append(archive)
+    if everything:
         parts.append(f"{summary.bits_per_dim:.4f} bits/dim")
-    if summary.lossless:
-        parts.append(f"lossless: every {sample} {'restored' if verb == 'restored' else 'kept'}")
-        if summary.whole:
-            parts.append(f"{summary.whole} stored whole")
     if summary.model_bits is not None:
         parts.append(
             f"{summary.model_bits:,.0f} bits by the model, {8 * summary.archive_bytes:,} in the file"
         )
+    if summary.lossless:
+        parts.append(
+            f"lossless: every {summary.words.position} {'restored' if verb == 'restored' else 'kept'}"
+        )
+    if summary.fallback:
+        parts.append(f"{summary.fallback} stored by the fallback codec")
+    if summary.duplicates:
+        parts.append(f"{summary.duplicates} there once already")
+    seconds = max(summary.seconds, 1e-9)
     parts.append(format_seconds(summary.seconds))
-    parts.append(f"{summary.items / max(summary.seconds, 1e-9):.1f} {summary.kind}s/s")
+    parts.append(f"{summary.items / seconds:.1f} {summary.words.items}/s")
+    if summary.file_bytes is not None:
+        parts.append(f"{format_bytes(summary.file_bytes / seconds)}/s")
     say(", ".join(parts))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["aligned"]
+__all__ = ["markdown"]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table whose first row is its head: the first column left, the others right.
+def markdown(rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A Markdown table whose first row is its head, the first column left, the others right; then notes.
 
-    >>> print(*aligned([("codec", "bytes"), ("webp", "1,234")]), sep="\\n")
-    | codec | bytes |
-    | ----- | ----: |
-    | webp  | 1,234 |
+    >>> print(markdown([("codec", "bytes"), ("webp", "1,234")], ["at equal bytes"]))
+    | codec   |   bytes |
+    |:--------|--------:|
+    | webp    |   1,234 |
+    <BLANKLINE>
+    - at equal bytes
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    return [
-        f"| {row[0]:{widths[0]}} | {' | '.join(map(str.rjust, row[1:], widths[1:]))} |"
-        for row in (rows[0], rule, *rows[1:])
-    ]
+    from tabulate import tabulate
+
+    sides = ["left", *["right"] * (len(rows[0]) - 1)]
+    table = tabulate(rows[1:], rows[0], "pipe", colalign=sides, disable_numparse=True)
+    return "\n".join([table, "", *(f"- {note}" for note in notes)]) if notes else table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,7 @@ from latentpress.cli.options import (
     OLD_PATH,
     STREAM,
     Duration,
-    alpha_option,
+    convert_option,
     debug_option,
     device_option,
     seed_option,
@@ -24,19 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from latentpress.config import RunConfig
-    from latentpress.data.loading import Pool
-    from latentpress.data.windows import TextPool
-    from latentpress.train import StageName, TrainResult
+    from latentpress.data import Dataset, Source
+    from latentpress.train import TrainResult
 
-__all__ = ["base_config", "command", "fit_to_data", "train_with_progress"]
+__all__ = ["command", "train_with_progress"]
 
-_LOOKED_AT = 200  # images that say whether differences suit them
-_STAGES: dict[str, tuple[StageName, ...]] = {
-    "all": ("codec", "prior", "decoder"),
-    "codec": ("codec",),
-    "prior": ("prior",),
-    "decoder": ("decoder",),
-}
+_STAGES = ("codec", "prior", "decoder", "encoder")
 
 
 @click.command(short_help="Train a model on images or texts.")
@@ -45,14 +38,19 @@ _STAGES: dict[str, tuple[StageName, ...]] = {
 @click.option(
     "--preset",
     metavar="NAME",
-    help="images (the default), images-small, image-lossless, photos, tiny; delta-images; text, delta-text.",
+    help="images, images-small, image-lossless, photos, tiny, vq-autoregressive; delta-images, "
+    "delta-parallel; text, delta-text. By default what suits the data.",
 )
 @click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
 )
 @click.option(
-    "--stage", type=click.Choice(list(_STAGES)), default="all", show_default=True, help="What to train."
+    "--stage",
+    type=click.Choice(["all", *_STAGES]),
+    default="all",
+    show_default=True,
+    help="What to train; each but codec works on the codec that is in the model folder.",
 )
 @click.option("--time", "seconds", type=Duration(), help="Train for 90s, 20m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Train for a number of optimiser steps.")
@@ -61,7 +59,7 @@ _STAGES: dict[str, tuple[StageName, ...]] = {
     "rate_bits",
     type=click.FloatRange(0, min_open=True),
     metavar="BITS",
-    help="The rate that a delta-VAE commits, in bits an image or window: sets model.latents.alpha.",
+    help="The rate that a delta-VAE commits, in bits an item or window: sets model.latents.alpha.",
 )
 @click.option(
     "--checkpoint",
@@ -71,7 +69,7 @@ _STAGES: dict[str, tuple[StageName, ...]] = {
     show_default=True,
     help="Time from one checkpoint to the next.",
 )
-@alpha_option
+@convert_option
 @device_option
 @seed_option
 @debug_option
@@ -82,27 +80,27 @@ def command(
     config: Path | None,
     settings: tuple[str, ...],
     stage: str,
-    seconds: float | None,
-    steps: int | None,
     rate_bits: float | None,
-    checkpoint_seconds: float,
-    drop_alpha: bool,
-    device: str,
-    seed: int,
+    convert: bool,
+    **options: Any,
 ) -> None:
-    """Train a codec and its prior on images, and a decoder of pixels for lossless pressing.
+    """Train a codec and its prior on images or texts.
 
-    Or a delta-VAE of images or texts: presets delta-images and delta-text, and text for the byte decoder
-    alone. DATA is an image or a text, a folder, a zip archive, an IDX or .npz file. The same command
-    again continues a run that was stopped: SIGTERM saves a checkpoint and ends with exit code 1, Ctrl-C
-    with 130. Settings are those of the model folder's run/config.json, by their dotted names.
+    DATA is a file, a folder, a zip archive, an IDX or .npz file. Without --preset or --config the files say
+    what they are, and a preset that suits them is taken: lossy or small images get a VQ-VAE, texts a decoder
+    of bytes. For lossless compression of small images there is image-lossless, and delta-images and
+    delta-text are delta-VAEs. The same command again continues a run that was stopped: SIGTERM saves a
+    checkpoint and ends with exit code 1, Ctrl-C with 130. Settings are those of the model folder's
+    run/config.json, by their dotted names.
 
-    --stage decoder fits a decoder of pixels to the codec that is in the model folder; with
-    --set model.pixels.use_codes=false it models the pixels alone, and needs no codec.
+    Folders are values of the label "class"; --set 'model.prior.labels=["class"]' conditions the prior by it.
+
+    --stage prior, decoder or encoder fits that part anew to the codec in the model folder, whose codes keep
+    their meaning.
 
     \b
     Examples:
-      latentpress train photos/ -o model --preset photos --time 20m
+      latentpress train photos/ -o model --time 20m
       latentpress train cifar10.zip -o model --preset images-small --set model.latents.codebook_size=1024
       latentpress train cifar10.zip -o model --preset image-lossless --time 1h
       latentpress train notes/ -o model --preset text --time 20m
@@ -110,7 +108,7 @@ def command(
     """
     if preset is not None and config is not None:
         raise click.UsageError("--preset and --config exclude each other")
-    if seconds is not None and steps is not None:
+    if options["seconds"] is not None and options["steps"] is not None:
         raise click.UsageError("--time and --steps exclude each other")
     if STREAM in (*data, output, config):
         raise click.UsageError("train reads and writes files: - is for the other verbs")
@@ -118,111 +116,54 @@ def command(
         raise click.BadParameter(f"{wrong[0]!r} is no KEY=VALUE", param_hint="--set")
     changes = dict(setting.split("=", 1) for setting in settings)
 
-    from latentpress.cli.progress import format_seconds, say
-    from latentpress.config import override
-    from latentpress.train.delta import committing
+    from latentpress.cli.progress import format_seconds, progress_bar, say
+    from latentpress.data import load_dataset
+    from latentpress.train import committing, fitted
 
-    base = override(
-        base_config(preset, config), {k: v for k, v in changes.items() if k == "model.item.channels"}
-    )
-    pool = _read_pool(base, data, drop_alpha)
-    for skipped in pool.skipped:
+    base, source = _base(preset, config, data, convert, changes)
+    with progress_bar(base.model.item.words.item) as progress:
+        dataset = load_dataset(source, progress=partial(progress, "read"))
+    for skipped in dataset.skipped:
         say(f"skipped {skipped.name}: {skipped.reason}")
-    run = fit_to_data(base, pool, changes)
+    run = fitted(base, dataset, changes)
     if rate_bits is not None:
         run = committing(run, rate_bits)
-    result = train_with_progress(
-        run, pool, output, steps, seconds, seed, device, _STAGES[stage], checkpoint_seconds
-    )
+    stages = _STAGES if stage == "all" else (stage,)
+    result = train_with_progress(run, dataset, output, stages=stages, **options)
     done = "trained" if result.finished else "stopped; the same command continues"
     say(f"{done}: {output}, {result.steps} steps, {format_seconds(result.seconds)}{_words(result.figures)}")
     if not result.finished:
         click.get_current_context().exit(1)
 
 
-def base_config(preset: str | None, config: Path | None) -> RunConfig:
-    """Returns a preset's configuration, or that of a TOML file."""
-    from latentpress.config import RunConfig, from_toml
+def _base(
+    preset: str | None, config: Path | None, data: tuple[Path, ...], convert: bool, changes: Mapping[str, str]
+) -> tuple[RunConfig, Source]:
+    """The configuration before it is fitted to the data, and the items."""
+    from latentpress.cli.progress import say
+    from latentpress.config import RunConfig, from_toml, override
     from latentpress.config.presets import preset as preset_named
+    from latentpress.data import open_sources, survey
+    from latentpress.train import suggest
 
-    return (
-        from_toml(RunConfig, config.read_text(encoding="utf-8"))
-        if config
-        else preset_named(preset or "images")
-    )
-
-
-def _read_pool(config: RunConfig, data: tuple[Path, ...], drop_alpha: bool) -> Pool | TextPool:
-    """The items in memory, of the kind that the model takes."""
-    from latentpress.cli.progress import progress_bar, say
-    from latentpress.data.loading import load_pool
-    from latentpress.data.sources import open_sources
-    from latentpress.data.windows import load_text_pool
-
-    item = config.model.item
-    with progress_bar() as progress:
-        if item.kind == "text":
-            return load_text_pool(open_sources(data, kind="text"), progress=partial(progress, "read"))
-        if item.channels == 1:
-            say("a grey model: images that have colour are trained on as grey")
-        source = open_sources(data, channels=item.channels, drop_alpha=drop_alpha, drop_colour=True)
-        return load_pool(source, progress=partial(progress, "read"))
+    known = {key: value for key, value in changes.items() if key.startswith("model.item.")}
+    if config is not None:
+        base = from_toml(RunConfig, config.read_text(encoding="utf-8"))
+    elif preset is not None:
+        base = preset_named(preset)
+    else:
+        found = suggest(survey(data, convert=convert))
+        base = override(preset_named(found.preset), {"model.item.channels": found.item.channels})
+        say(f"preset {found.preset}: {found.reason}")
+    base = override(base, known)
+    return base, open_sources(data, base.model.item, convert=convert)
 
 
-def fit_to_data(config: RunConfig, pool: Pool | TextPool, changes: dict[str, str]) -> RunConfig:
-    """Returns `config` with `changes`, and with what the data say where neither does.
+def train_with_progress(config: RunConfig, dataset: Dataset, output: Path, **options: Any) -> TrainResult:
+    """Trains with a bar per stage that shows the live figures; a stage's warning is said once.
 
-    That is the labels; the size of new images: the usual one, but no larger than the crops that the
-    prior is trained on, since it knows nothing of what lies further apart; and whether a decoder of
-    pixels sees differences.
+    `options` are those of `latentpress.train.run`.
     """
-    import numpy as np
-
-    from latentpress.config import VQVAEConfig, override
-    from latentpress.data.windows import TextPool
-    from latentpress.items.differences import simpler
-
-    if config.model.kind == "delta-vae":
-        return _delta_fitted(config, pool, changes)
-    assert not isinstance(pool, TextPool)
-    labels = pool.label_names if len(pool.label_names) > 1 else ()  # one class is none to tell apart
-    found: dict[str, object] = {"model.labels": labels}
-    if isinstance(config.model, VQVAEConfig) and config.model.pixels is not None:
-        some = range(0, len(pool), max(1, len(pool) // _LOOKED_AT))
-        found["model.pixels.differences"] = simpler(pool[i] for i in some)
-    config = override(config, {**found, **changes})
-    assert isinstance(config.model, VQVAEConfig)
-    prior = config.model.prior
-    crop = (config.codec if prior is not None and prior.training == "joint" else config.prior).crop
-    size = np.median(pool.shapes[:, 1:], axis=0).astype(int).clip(max=crop).tolist()
-    return override(config, {"model.item.size": config.model.item.size or size})
-
-
-def _delta_fitted(config: RunConfig, pool: Pool | TextPool, changes: dict[str, str]) -> RunConfig:
-    """`fit_to_data` of a delta-VAE: its labels, and the one size that its images have."""
-    from latentpress.config import override
-    from latentpress.data.windows import TextPool
-
-    labels = pool.label_names if len(pool.label_names) > 1 else ()
-    config = override(config, {"model.labels": labels, **changes})
-    if config.model.item.size is not None:
-        return config
-    text = isinstance(pool, TextPool)
-    return override(config, {"model.item.size": config.codec.crop if text else pool.shapes[0, 1:].tolist()})
-
-
-def train_with_progress(
-    config: RunConfig,
-    pool: Pool | TextPool,
-    output: Path,
-    steps: int | None,
-    seconds: float | None,
-    seed: int,
-    device: str,
-    stages: tuple[StageName, ...],
-    checkpoint_seconds: float = 120.0,
-) -> TrainResult:
-    """Trains with a bar per stage that shows the live figures; a stage's warning is said once."""
     from latentpress.cli.progress import StageBar, say
     from latentpress.train import Progress, run
 
@@ -235,18 +176,7 @@ def train_with_progress(
                 say(f"warning: {progress.warning}")
             bar.show(progress.stage, progress.fraction, 1.0, progress.figures)
 
-        return run(
-            config,
-            pool,
-            output,
-            steps=steps,
-            seconds=seconds,
-            seed=seed,
-            device=device,
-            progress=report,
-            stages=stages,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        return run(config, dataset, output, progress=report, **options)
 
 
 def _words(figures: Mapping[str, float]) -> str:

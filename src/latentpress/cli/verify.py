@@ -17,17 +17,17 @@ __all__ = ["command"]
 @device_option
 @debug_option
 def command(archive: Path, model: Path, device: str) -> None:
-    """Decode every code of an archive and compare it with the checks that the archive carries.
+    """Decode all of an archive and compare it with the checks that the archive carries.
 
     \b
     Example:
       latentpress verify photos.lpz -m model
     """
     from latentpress.cli.progress import progress_bar
-    from latentpress.cli.summary import say_pressed
+    from latentpress.cli.summary import say_summary
     from latentpress.model import load
     from latentpress.press import verify_archive
 
     with input_file(archive) as source, progress_bar("block") as progress:
         summary = verify_archive(source, load(model, device), progress=progress)
-    say_pressed("verified", summary)
+    say_summary("verified", summary)

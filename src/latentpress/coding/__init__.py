@@ -1,22 +1,23 @@
 """Integers to bytes and back: tables and range coder, block modes, and the archive that holds blocks.
 
-`tables` makes frequency tables from integers, and `gaussians` from means and scales with the `curves`.
-`coder` codes symbols under them in a queue and `ans` on a stack, `modes` are the ways to code a block,
-`layout` says what makes a block, `names` and `columns` pack metadata, `records` are an archive's parts,
-`container` is the file and `inspection` what it tells without a model. `identity` names a set of integers.
+`tables` makes frequency tables from integers, and `gaussians` from means and scales with the curves of
+`fixed_point`. `coder` codes symbols under them in a queue and `ans` on a stack, `modes` are the ways to code
+a block, `layout` says what makes a block, `records` are an archive's parts, `metadata` and `index` pack them,
+`container` is the file and `inspection` a look at it without a model. `identity` names a set of integers,
+`random_points` are what symbols are sampled with.
 """
 
 from latentpress.coding.ans import Stacks
 from latentpress.coding.coder import RangeDecoder, RangeEncoder
-from latentpress.coding.container import Archive, write_archive
+from latentpress.coding.container import Archive, pack_counts, write_archive
 from latentpress.coding.inspection import ArchiveInfo, ArchiveLike, ModeUse, inspect_archive, open_archive
-from latentpress.coding.layout import BlockLayout, Part, Segment, lay_out
+from latentpress.coding.layout import BlockLayout, Grid, Part, Plan, Segment, lay_out
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import Block, Header, ItemRecord
-from latentpress.coding.tables import TOTAL, TOTAL_BITS, code_length_bits, frequencies, normalize
-from latentpress.names import check_name, output_names
+from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord, shape_fits, symbols_crc
+from latentpress.coding.tables import TOTAL, TOTAL_BITS, frequencies, normalize
 
 __all__ = [
+    "MAX_ITEMS",
     "TOTAL",
     "TOTAL_BITS",
     "Archive",
@@ -24,22 +25,24 @@ __all__ = [
     "ArchiveLike",
     "Block",
     "BlockLayout",
+    "Grid",
     "Header",
     "ItemRecord",
     "Mode",
     "ModeUse",
     "Part",
+    "Plan",
     "RangeDecoder",
     "RangeEncoder",
     "Segment",
     "Stacks",
-    "check_name",
-    "code_length_bits",
     "frequencies",
     "inspect_archive",
     "lay_out",
     "normalize",
     "open_archive",
-    "output_names",
+    "pack_counts",
+    "shape_fits",
+    "symbols_crc",
     "write_archive",
 ]

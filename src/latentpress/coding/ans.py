@@ -1,22 +1,21 @@
 """Stacks of symbols: asymmetric numeral systems, for coding with bits back.
 
-A stack takes symbols and gives them back in reverse order (range ANS: Duda, arXiv 1311.2540). What a
-distribution gives for nothing can be *popped* from it too: symbols then come out as if drawn from that
-distribution, and pushing them again restores the stack. Bits-back coding (Townsend et al., arXiv
-1901.04866) is made of both.
+A stack takes symbols and gives them back in reverse order (range ANS: Duda, arXiv 1311.2540). Symbols that
+nobody pushed can be *popped* from it too, under any distribution: they come out as if sampled from it, and
+pushing them again restores the stack. Bits-back coding (Townsend et al., arXiv 1901.04866) is made of both.
 
-A stack is a state s, 2^32 <= s < 2^64, and 32-bit words. Under a table of 2^24 numbers, `size` of which
+A stack is a state s, 2^32 <= s < 2^64, and 32-bit words. Under a table of 2^24 points, `count` of which
 from `low` on are the symbol's:
 
-    push:  if s >= 2^40 size:  put the word s mod 2^32;  s = floor(s / 2^32)
-           s = 2^24 floor(s / size) + s mod size + low
-    pop:   point = s mod 2^24                   a number of the symbol's: low <= point < low + size
-           s = size floor(s / 2^24) + point - low
+    push:  if s >= 2^40 count:  put the word s mod 2^32;  s = floor(s / 2^32)
+           s = 2^24 floor(s / count) + s mod count + low
+    pop:   point = s mod 2^24                   one of the symbol's: low <= point < low + count
+           s = count floor(s / 2^24) + point - low
            if s < 2^32:  s = 2^32 s + the word last put
 
-A fresh stack is not empty, since the first symbols may be popped: its state is 2^32 + v_0, and under it
-lie the words v_1, v_2, ... of a fixed sequence without an end (`supply`). A reader that has undone all
-that was done finds that again, to the last bit.
+A fresh stack is not empty, since the first symbols may be popped: its state is 2^32 + v_0, and below it
+are the words v_1, v_2, ... of a fixed sequence without an end (`supply`). A reader that has undone all
+that was done gets that again, to the last bit.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ Integers = NDArray[Any]
 
 
 def supply(start: int, stop: int) -> NDArray[np.uint32]:
-    """The numbers v_start to v_(stop - 1) that lie under every stack.
+    """The numbers v_start to v_(stop - 1) that are below every stack.
 
     They are the upper halves of SplitMix64's (Steele et al., OOPSLA 2014), all modulo 2^64:
 
@@ -60,7 +59,7 @@ _START = np.uint64(_LEAST + int(supply(0, 1)[0]))
 
 
 class Stacks:
-    """Stacks side by side, each of which does its own.
+    """Stacks side by side.
 
     Attributes:
         states: uint64 (S,).
@@ -69,11 +68,11 @@ class Stacks:
         damaged: bool (S,), whether more was popped than there was.
 
     >>> stacks = Stacks.fresh(2)
-    >>> lows, sizes = np.array([0, 1 << 23]), np.array([1 << 23, 1 << 22])  # symbols of 1 and of 2 bits
-    >>> stacks.push(lows, sizes)
-    >>> [bool(low <= point < low + size) for low, point, size in zip(lows, stacks.points(), sizes)]
+    >>> lows, counts = np.array([0, 1 << 23]), np.array([1 << 23, 1 << 22])  # symbols of 1 and of 2 bits
+    >>> stacks.push(lows, counts)
+    >>> [bool(low <= point < low + n) for low, point, n in zip(lows, stacks.points(), counts)]
     [True, True]
-    >>> stacks.drop(lows, sizes)
+    >>> stacks.drop(lows, counts)
     >>> stacks.are_fresh().tolist()
     [True, True]
     """
@@ -118,52 +117,52 @@ class Stacks:
         return rows
 
     def points(self, rows: Integers | None = None) -> NDArray[np.int64]:
-        """The number 0 ... 2^24 - 1 that each stack has for the symbol popped next."""
+        """The point, 0 to 2^24 - 1, that each stack has for the symbol popped next."""
         return (self.states[_all(rows)] & np.uint64(TOTAL - 1)).astype(np.int64)
 
-    def drop(self, lows: Integers, sizes: Integers, rows: Integers | None = None) -> None:
-        """Takes off a symbol from each stack: the `sizes` numbers from `lows` on, its point among them.
+    def drop(self, lows: Integers, counts: Integers, rows: Integers | None = None) -> None:
+        """Takes off each stack the symbol of `counts` points from `lows` on, the stack's point among them.
 
         Args:
             lows: (S,), or as many as there are rows.
-            sizes: the same, from 1 to 2^24.
+            counts: the same, from 1 to 2^24.
             rows: numbers of stacks, each once; all by default.
         """
         chosen = np.arange(len(self.states)) if rows is None else np.asarray(rows)
-        states, sizes = self.states[chosen], np.asarray(sizes).astype(np.uint64)
+        states, counts = self.states[chosen], np.asarray(counts).astype(np.uint64)
         points = states & np.uint64(TOTAL - 1)
-        states = sizes * (states >> np.uint64(TOTAL_BITS)) + (points - np.asarray(lows).astype(np.uint64))
+        states = counts * (states >> np.uint64(TOTAL_BITS)) + (points - np.asarray(lows).astype(np.uint64))
         low = np.flatnonzero(states < np.uint64(_LEAST))
         if len(low):
             states[low] = (states[low] << np.uint64(_WORD_BITS)) | self._taken(chosen[low])
         self.states[chosen] = states
 
-    def push(self, lows: Integers, sizes: Integers, rows: Integers | None = None) -> None:
+    def push(self, lows: Integers, counts: Integers, rows: Integers | None = None) -> None:
         """Puts a symbol onto each stack; the arguments are those of `drop`."""
         chosen = np.arange(len(self.states)) if rows is None else np.asarray(rows)
-        states, sizes = self.states[chosen], np.asarray(sizes).astype(np.uint64)
-        high = np.flatnonzero(states >> np.uint64(64 - TOTAL_BITS) >= sizes)
+        states, counts = self.states[chosen], np.asarray(counts).astype(np.uint64)
+        high = np.flatnonzero(states >> np.uint64(64 - TOTAL_BITS) >= counts)
         if len(high):
             self.reserve(1, chosen[high])
             self.words[chosen[high], self.heights[chosen[high]]] = states[high].astype(np.uint32)
             self.heights[chosen[high]] += 1
             states[high] >>= np.uint64(_WORD_BITS)
         lows = np.asarray(lows).astype(np.uint64)
-        self.states[chosen] = ((states // sizes) << np.uint64(TOTAL_BITS)) + states % sizes + lows
+        self.states[chosen] = ((states // counts) << np.uint64(TOTAL_BITS)) + states % counts + lows
 
     def settle(self, row: int, state: int, height: int, damaged: bool = False) -> None:
-        """Takes over what compiled code made of a stack, whose words are in their places."""
+        """Takes over what compiled code made of a stack; its words are in `words` already."""
         self.states[row], self.heights[row] = state, height
         self._lowest[row] = min(self._lowest[row], height)
         self.damaged[row] |= damaged
 
     def are_fresh(self) -> NDArray[np.bool_]:
         """Whether each stack is as `fresh` makes it, (S,)."""
-        found = (self.states == _START) & ~self.damaged
-        for row in np.flatnonzero(found):
+        fresh = (self.states == _START) & ~self.damaged
+        for row in np.flatnonzero(fresh):
             words = self.words[row, : self.heights[row]]
-            found[row] = np.array_equal(words, supply(1, len(words) + 1)[::-1])
-        return found
+            fresh[row] = np.array_equal(words, supply(1, len(words) + 1)[::-1])
+        return fresh
 
     def reserve(self, count: int, rows: Integers | None = None) -> None:
         """Makes room for so many more words on each stack."""
@@ -175,7 +174,7 @@ class Stacks:
     def _taken(self, rows: Integers) -> NDArray[np.uint64]:
         """Takes the last word off each of these stacks."""
         if self._endless and not self.heights[rows].all():
-            self._lay_under()
+            self._extend_supply()
         empty = self.heights[rows] == 0
         self.damaged[rows[empty]] = True
         heights = np.maximum(self.heights[rows] - 1, 0)
@@ -185,8 +184,8 @@ class Stacks:
             return np.zeros(len(rows), np.uint64)
         return np.where(empty, 0, self.words[rows, heights]).astype(np.uint64)
 
-    def _lay_under(self) -> None:
-        """Puts more of the supply under all stacks."""
+    def _extend_supply(self) -> None:
+        """Puts more of the supply below all stacks."""
         more = supply(self._supplied + 1, 2 * self._supplied + 1)[::-1]
         self.words = np.concatenate([np.repeat(more[None], len(self.words), axis=0), self.words], axis=1)
         self.heights += len(more)

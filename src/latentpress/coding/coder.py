@@ -56,7 +56,7 @@ class RangeEncoder:
         self._coder = _stream.queue.RangeEncoder()
 
     def encode(self, symbols: Integers, tables: Integers) -> None:
-        """Codes symbols (N,), each under its own row of tables (N, K) that sum to 2^24."""
+        """Codes symbols (N,), each under its row of tables (N, K) that sum to 2^24."""
         assert symbols.shape == tables.shape[:1] and tables.shape[1] >= 2
         self._coder.encode(np.ascontiguousarray(symbols, np.int32), _FAMILY, _counts(tables))
 

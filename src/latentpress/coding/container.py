@@ -4,18 +4,16 @@
 
 `write_archive` writes it; `Archive` reads it, taking every byte as hostile: lengths are checked
 against the file before anything is allocated, and whatever is wrong raises `ArchiveError`. Nothing
-here knows of models: codes of blocks in the prior's mode are decoded by who has the prior.
+here knows of kinds and models: blocks in other modes are decoded by those who have what that needs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import math
 import os
 import zlib
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -23,38 +21,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding import metadata, modes
+from latentpress.coding.index import BlockColumns, pack_head, pack_index, read_fallback, read_head, read_items
 from latentpress.coding.layout import Part
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import (
-    MAX_ITEMS,
-    MAX_SAMPLES,
-    MAX_SIDE,
-    Block,
-    Header,
-    ItemRecord,
-    symbols_crc,
-)
+from latentpress.coding.records import Block, Header, ItemRecord, symbols_crc
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError
-from latentpress.names import NameColumns, pack_names, unpack_names
 
 __all__ = ["Archive", "pack_counts", "write_archive"]
 
 MAGIC = b"\x89LPZ\r\n\x1a\n"
 VERSION = 1
 END = b"LPZ\n"
-_MAX_HEAD = 1 << 16
-_ID_BYTES = 16
 _MAX_INDEX = 1 << 26
+_LONGEST = {b"HEAD": 1 << 16, b"TABL": _MAX_INDEX, b"INDX": _MAX_INDEX}
 _MAX_SECTIONS = 64
 _DIGEST_BYTES = 16
 _CHUNK = 1 << 20
 _MODES = {
     Part.CODES: {Mode.RAW, Mode.STATIC, Mode.ADAPTIVE, Mode.PRIOR},
-    Part.PIXELS: {Mode.PIXELS},
+    Part.SAMPLES: {Mode.SAMPLES},
     Part.CHAIN: {Mode.BITS_BACK},
+    Part.FALLBACK: {Mode.RAW, Mode.PACKED},
 }
-_WHOLE_MODES = {"image": {Mode.RAW, Mode.WEBP}, "text": {Mode.RAW, Mode.LZMA}}
 
 Integers = NDArray[Any]
 
@@ -63,61 +52,49 @@ def write_archive(
     file: BinaryIO,
     header: Header,
     items: Sequence[ItemRecord],
-    blocks: Sequence[Block],
+    blocks: Iterable[Block],
     counts: Sequence[Integers] | None = None,
-    whole: Collection[int] = (),
+    fallback: Collection[int] = (),
 ) -> int:
     """Writes an archive and returns its length in bytes.
 
     Args:
-        file: where to; only its `write` is used.
-        header: the archive's own record.
+        file: where to, from its position on; it must be seekable.
+        header: of the archive as a whole.
         items: in the order that laid out the blocks.
-        blocks: one for each of the header's `layout`, in that order.
-        counts: for the static mode, how often each symbol (sizes[p],) of each member p comes.
-        whole: in a lossless archive, the numbers of the items that are stored whole.
+        blocks: one for each of the header's `layout`, in that order; each is written as it comes.
+        counts: for the static mode, how often each symbol (code_alphabets[p],) of each component p comes.
+        fallback: the numbers of the items that are stored by the fallback codec.
+
+    Raises:
+        ArchiveError: the header is one that no archive can have.
     """
-    fields = {name: value for name, value in asdict(header).items() if value is not None}
-    head = MAGIC + bytes([VERSION]) + _section(b"HEAD", metadata.dump(fields))
+    start, columns = file.tell(), BlockColumns(bytearray(), [], [], [])
+    head = MAGIC + bytes([VERSION]) + _section(b"HEAD", pack_head(header))
     if counts is not None:
         head += _section(b"TABL", pack_counts(counts))
-    length = sum(len(block.payload) for block in blocks)
-    head += b"DATA" + length.to_bytes(8, "little")
-    tail = _section(b"INDX", zlib.compress(_pack_index(header, items, blocks, whole), 9))
-    digest = hashlib.blake2b(head + tail, digest_size=_DIGEST_BYTES).digest()
-    for part in (head, *(block.payload for block in blocks), tail, digest, END):
-        file.write(part)
-    return len(head) + length + len(tail) + len(digest) + len(END)
+    file.write(head + b"DATA" + bytes(8))
+    for block in blocks:
+        file.write(block.payload)
+        columns.add(block)
+    length = sum(columns.lengths).to_bytes(8, "little")
+    tail = _section(b"INDX", zlib.compress(pack_index(items, columns, fallback), 9))
+    digest = hashlib.blake2b(head + b"DATA" + length + tail, digest_size=_DIGEST_BYTES).digest()
+    file.write(tail + digest + END)
+    end = file.tell()
+    file.seek(start + len(head) + 4)
+    file.write(length)
+    file.seek(end)
+    return end - start
 
 
 def pack_counts(counts: Sequence[Integers]) -> bytes:
-    """Returns the payload of the section that holds the static tables, here as counts (sizes[p],)."""
+    """Returns the payload of the section that holds the static tables, as counts (code_alphabets[p],)."""
     return zlib.compress(metadata.pack(np.concatenate(counts)), 9)
 
 
 def _section(tag: bytes, payload: bytes) -> bytes:
     return tag + len(payload).to_bytes(8, "little") + payload
-
-
-def _pack_index(
-    header: Header, items: Sequence[ItemRecord], blocks: Sequence[Block], whole: Collection[int]
-) -> bytes:
-    steps, shared, endings = pack_names(item.name for item in items)
-    index: dict[str, Any] = {
-        "steps": metadata.pack(steps),
-        "shared": metadata.pack(shared),
-        "endings": endings,
-        "shape": [metadata.pack(axis) for axis in zip(*(item.shape for item in items), strict=True)],
-        "modes": bytes(block.mode for block in blocks),
-        "lengths": metadata.pack([len(block.payload) for block in blocks]),
-        "payload_crcs": metadata.pack([zlib.crc32(block.payload) for block in blocks]),
-        "symbols_crcs": metadata.pack([block.symbols_crc for block in blocks]),
-    }
-    if any(item.label is not None for item in items):
-        index["labels"] = metadata.pack([0 if item.label is None else item.label + 1 for item in items])
-    if header.lossless:
-        index["whole"] = bytes(number in whole for number in range(len(items)))
-    return metadata.dump(index)
 
 
 class Archive:
@@ -126,10 +103,10 @@ class Archive:
     Attributes:
         header: the `Header`.
         items: the `ItemRecord`s, in order.
-        whole: numbers of the items that are stored whole; only a lossless archive has any.
+        fallback: numbers of the items that the fallback codec stores.
         layout: what of the items each block holds.
         modes: the mode of each block.
-        lengths: int64, bytes of each block.
+        lengths: bytes of each block.
         size: bytes of the whole file.
 
     Raises:
@@ -140,58 +117,76 @@ class Archive:
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self.size = self._file.seek(0, os.SEEK_END)
         sections, self._data = self._read_sections()
-        self.header = _read_header(sections[b"HEAD"])
-        self.tables = _read_tables(sections.get(b"TABL"), self.header.sizes)
+        self.header = read_head(sections[b"HEAD"])
+        self.tables = _read_tables(sections.get(b"TABL"), self.header.code_alphabets)
         index = metadata.load(metadata.inflate(sections[b"INDX"], _MAX_INDEX))
-        self.items = _read_items(index, len(self.header.hop))
-        self.whole = _read_whole(index, self.header, len(self.items))
-        if any(not self.items[number].samples for number in self.whole):
-            raise ArchiveError("damaged archive: an item without a sample is stored whole")
-        self._read_blocks(index)
-        shapes = [item.shape for item in self.items]
-        self.layout = self.header.layout(shapes, self.whole, max_blocks=len(self.modes))
-        if len(self.layout) != len(self.modes):
-            raise ArchiveError("damaged archive: the items need fewer blocks than there are")
-        allowed = {**_MODES, Part.WHOLE: _WHOLE_MODES[self.header.kind]}
-        if any(mode not in allowed[b.part] for mode, b in zip(self.modes, self.layout, strict=True)):
-            raise ArchiveError("damaged archive: a block has a mode that is not for what it holds")
+        self.items = read_items(index, self.header)
+        self.fallback = read_fallback(index, self.items)
+        self._columns = BlockColumns.read(index)
+        self.lengths = self._columns.lengths
+        if 0 in self.lengths or sum(self.lengths) != self._data_length:
+            raise ArchiveError("damaged archive: the blocks' lengths do not sum to what is there")
+        self._offsets = np.cumsum([0, *self.lengths])
+        # No more work from here on than there are blocks, each of which has a byte at least.
+        self.layout = self.header.layout(self.items, self.fallback, max_blocks=len(self.lengths))
+        self.modes = self._read_modes()
 
     @cached_property
     def blocks_of(self) -> list[list[int]]:
-        """The blocks that hold each item's segments: those of its codes, then of its pixels, in order."""
-        blocks: list[list[int]] = [[] for _ in self.items]
-        for number, block in enumerate(self.layout):
-            for lane in block.lanes:
-                blocks[lane.item].append(number)
-        return blocks
+        """The blocks that hold each item, in order: those of its codes, then of its samples.
+
+        Those of a duplicate are its original's.
+        """
+        return [list(dict.fromkeys(number for number, _ in places)) for places in self._places]
+
+    def blocks_of_rows(self, item: int, part: Part, start: int, stop: int) -> list[int]:
+        """The blocks of one part that hold rows `start` to `stop` - 1 of an item, or of its original.
+
+        Rows are along the first axis: of the grid of codes in `Part.CODES`, of the item itself in others.
+        """
+        places = ((number, self.layout[number], lane) for number, lane in self._places[item])
+        rows = ((n, block.lanes[lane]) for n, block, lane in places if block.part is part)
+        return list(dict.fromkeys(n for n, lane in rows if lane.start < stop and start < lane.stop))
+
+    def original(self, item: int) -> int:
+        """The number of the item that this one is a duplicate of; `item` itself where it is none."""
+        original = self.items[item].duplicate_of
+        return item if original is None else original
 
     def payload(self, number: int) -> bytes:
         """Returns the bytes of block `number`, or raises `ArchiveError` if they are damaged."""
-        self._file.seek(self._data + int(self._offsets[number]))
-        payload = self._file.read(int(self.lengths[number]))
-        if zlib.crc32(payload) != self._payload_crcs[number]:
+        payload = self._read_at(self._data + int(self._offsets[number]), self.lengths[number])
+        if zlib.crc32(payload) != self._columns.payload_crcs[number]:
             raise ArchiveError(f"damaged archive: {self._where(number)} has other bytes than were written")
         return payload
 
-    def stored_codes(self, number: int) -> NDArray[np.int32]:
-        """Returns the symbols (T, L, P) of block `number`, whose mode needs no model and no other format."""
+    def stored_symbols(self, number: int) -> Integers:
+        """Returns the symbols (T, L, P) of block `number`, whose mode is raw, static or adaptive."""
         block, payload, mode = self.layout[number], self.payload(number), self.modes[number]
-        shape = block.positions, len(block.lanes)
-        sizes = self.header.sizes if block.part is Part.CODES else self.header.pixel_sizes
+        shape, alphabets = (block.positions, len(block.lanes)), self.header.alphabets(block.part)
         if mode is Mode.RAW:
-            codes = modes.decode_raw(payload, shape, sizes)
+            symbols = modes.decode_raw(payload, shape, alphabets)
         elif mode is Mode.STATIC:
-            codes = modes.decode_static(payload, shape, self.tables)
+            symbols = modes.decode_static(payload, shape, self.tables)
         else:
             assert mode is Mode.ADAPTIVE
-            codes = modes.decode_adaptive(payload, shape, sizes)
-        self.check(number, codes)
-        return codes
+            symbols = modes.decode_adaptive(payload, shape, alphabets)
+        self.check(number, symbols)
+        return symbols
 
-    def check(self, number: int, codes: Integers) -> None:
-        """Raises `ArchiveError` unless codes (T, L, P) are those that were coded in block `number`."""
-        if symbols_crc(codes) != self._symbols_crcs[number]:
+    def check(self, number: int, symbols: Integers) -> None:
+        """Raises `ArchiveError` unless symbols (T, L, P) are those that were coded in block `number`."""
+        if symbols_crc(symbols) != self._columns.symbols_crcs[number]:
             raise ArchiveError(f"damaged archive: {self._where(number)} has other symbols than were coded")
+
+    @cached_property
+    def _places(self) -> list[list[tuple[int, int]]]:
+        """Block and lane of each of an item's segments."""
+        places: list[list[tuple[int, int]]] = [[] for _ in self.items]
+        for number, block in enumerate(self.layout):
+            for lane, segment in enumerate(block.lanes):
+                places[segment.item].append((number, lane))
+        return [places[self.original(item)] for item in range(len(self.items))]
 
     def _where(self, number: int) -> str:
         lanes = self.layout[number].lanes
@@ -222,13 +217,14 @@ class Archive:
             sections[tag] = b""
             if tag == b"DATA":
                 data, self._data_length = position, length
-            elif tag in (b"HEAD", b"TABL", b"INDX"):
-                if length > _MAX_INDEX:
+            elif tag in _LONGEST:
+                if length > _LONGEST[tag]:
                     raise ArchiveError("damaged archive: a section is too long")
                 sections[tag] = self._read_at(position, length)
                 digest.update(sections[tag])
             elif tag[0] & 0x20:  # lower case: may be ignored
-                self._hash_range(digest, position, length)
+                for chunk in range(position, position + length, _CHUNK):
+                    digest.update(self._read_at(chunk, min(_CHUNK, position + length - chunk)))
             else:
                 raise ArchiveError(f"archive with a section {tag!a} that this release does not know")
             position += length
@@ -245,22 +241,18 @@ class Archive:
             raise ArchiveError("truncated archive: it ends too early")
         return data
 
-    def _hash_range(self, digest: Any, position: int, length: int) -> None:
-        for start in range(position, position + length, _CHUNK):
-            digest.update(self._read_at(start, min(_CHUNK, position + length - start)))
-
-    def _read_blocks(self, index: dict[str, Any]) -> None:
-        numbers = metadata.get(index, "modes", bytes)
-        count = len(numbers)
-        self.lengths = metadata.unpack(metadata.get(index, "lengths", bytes), count)
-        self._payload_crcs = metadata.unpack(metadata.get(index, "payload_crcs", bytes), count)
-        self._symbols_crcs = metadata.unpack(metadata.get(index, "symbols_crcs", bytes), count)
-        self._offsets = np.cumsum(self.lengths) - self.lengths
-        if np.any(self.lengths == 0) or self.lengths.sum() != self._data_length:
-            raise ArchiveError("damaged archive: the blocks' lengths do not sum to what is there")
-        if not set(numbers) <= set(Mode) or (Mode.STATIC in numbers and not self.tables):
-            raise ArchiveError("damaged archive: a block of an unknown mode, or without its table")
-        self.modes = [Mode(number) for number in numbers]  # no more than there are bytes in DATA
+    def _read_modes(self) -> list[Mode]:
+        """Each block's mode, which must be one for what it holds."""
+        numbers = self._columns.modes
+        if len(self.layout) != len(numbers):
+            raise ArchiveError("damaged archive: the items need fewer blocks than there are")
+        if any(mode not in _MODES[block.part] for mode, block in zip(numbers, self.layout, strict=True)):
+            raise ArchiveError("damaged archive: a block has a mode that is not for what it holds")
+        if Mode.STATIC in numbers and not self.tables:
+            raise ArchiveError("damaged archive: a block without the tables that it needs")
+        if Mode.PRIOR in numbers and "prior" not in self.header.ids:
+            raise ArchiveError("damaged archive: its header does not name the prior that a block needs")
+        return [Mode(number) for number in numbers]
 
 
 def _other_format(start: bytes) -> str:
@@ -269,101 +261,11 @@ def _other_format(start: bytes) -> str:
     return "not a Latentpress archive"
 
 
-def _read_header(data: bytes) -> Header:
-    if len(data) > _MAX_HEAD:
-        raise ArchiveError("damaged archive: its header is too long")
-    tree = metadata.load(data)
-    header = Header(
-        kind=metadata.get(tree, "kind", str),
-        channels=metadata.get(tree, "channels", int),
-        sizes=tuple(metadata.get(tree, "sizes", list)),
-        hop=tuple(metadata.get(tree, "hop", list)),
-        model=metadata.get(tree, "model", str),
-        prior_id=metadata.get(tree, "prior_id", bytes),
-        codebook_id=metadata.get(tree, "codebook_id", bytes),
-        pixels_id=metadata.get(tree, "pixels_id", bytes) if "pixels_id" in tree else None,
-        differences=metadata.get(tree, "differences", int) if "pixels_id" in tree else None,
-        seed=metadata.get(tree, "seed", int) if "seed" in tree else None,
-        encoder_id=metadata.get(tree, "encoder_id", bytes) if "encoder_id" in tree else None,
-    )
-    fewest = 0 if header.lossless else 1
-    for values, least, few, many in ((header.sizes, 2, fewest, 64), (header.hop, 1, 1, 3)):
-        whole = all(type(value) is int and least <= value <= 65536 for value in values)
-        if not whole or not few <= len(values) <= many:
-            raise ArchiveError("damaged archive: a size in its header is out of range")
-    if header.seed is not None and (header.lossless or not 0 <= header.seed < 1 << 64):
-        raise ArchiveError("damaged archive: its header has a seed that it cannot have")
-    if header.differences not in (None, 0, 1):
-        raise ArchiveError("damaged archive: its header says neither pixels nor differences")
-    _check_kind(header)
-    if not header.model.isprintable():
-        raise ArchiveError("damaged archive: its header is out of range")
-    if header.encoder_id is not None and (not header.lossless or header.sizes or header.differences):
-        raise ArchiveError("damaged archive: its header says bits back, and does not fit that")
-    ids = [header.prior_id, header.codebook_id, header.pixels_id, header.encoder_id]
-    if {len(id) for id in ids if id is not None} != {_ID_BYTES}:
-        raise ArchiveError(f"damaged archive: an id in its header has not {_ID_BYTES} bytes")
-    return header
-
-
-def _check_kind(header: Header) -> None:
-    if header.kind == "image":
-        fits = len(header.hop) == 2 and header.channels in (1, 3)
-    elif header.kind == "text":
-        fits = len(header.hop) == 1 and header.channels == 1 and header.differences == 0
-    else:
-        raise ArchiveError("archive of items of a kind that this release does not know")
-    if not fits:
-        raise ArchiveError(f"damaged archive: its header is not one of {header.kind}s")
-
-
-def _read_tables(data: bytes | None, sizes: Sequence[int]) -> list[Integers]:
+def _read_tables(data: bytes | None, alphabets: Sequence[int]) -> list[Integers]:
     if data is None:
         return []
-    counts = metadata.unpack(metadata.inflate(data, 4 * sum(sizes)), sum(sizes))
-    members = np.split(counts, np.cumsum(sizes)[:-1])
-    if any(member.sum() == 0 for member in members):
+    counts = metadata.unpack(metadata.inflate(data, 4 * sum(alphabets)), sum(alphabets))
+    components = np.split(counts, np.cumsum(alphabets)[:-1])
+    if any(component.sum() == 0 for component in components):
         raise ArchiveError("damaged archive: a static table is empty")
-    return [normalize(member[None])[0] for member in members]
-
-
-def _read_whole(index: dict[str, Any], header: Header, count: int) -> frozenset[int]:
-    if ("whole" in index) != header.lossless:
-        raise ArchiveError("damaged archive: its header and its index differ about being lossless")
-    if not header.lossless:
-        return frozenset()
-    flags = metadata.get(index, "whole", bytes)
-    if len(flags) != count or not set(flags) <= {0, 1}:
-        raise ArchiveError("damaged archive: its index does not say which items are stored whole")
-    return frozenset(number for number, flag in enumerate(flags) if flag)
-
-
-def _fits(shape: tuple[int, ...]) -> bool:
-    """Whether an item may have these extents: texts, which have one, may be long, or empty."""
-    if len(shape) == 1:
-        return shape[0] <= MAX_SAMPLES
-    return 1 <= math.prod(shape) <= MAX_SAMPLES and max(shape) <= MAX_SIDE
-
-
-def _read_items(index: dict[str, Any], dims: int) -> tuple[ItemRecord, ...]:
-    steps = metadata.unpack(metadata.get(index, "steps", bytes))
-    count = len(steps)
-    if not 1 <= count <= MAX_ITEMS:
-        raise ArchiveError(f"archive of {count} items; this release reads 1 to {MAX_ITEMS}")
-    shared = metadata.unpack(metadata.get(index, "shared", bytes))
-    if len(shared) > count:
-        raise ArchiveError("damaged archive: there are more names than items")
-    names = unpack_names(NameColumns(steps.tolist(), shared.tolist(), metadata.get(index, "endings", bytes)))
-    axes = metadata.get(index, "shape", list)
-    if len(axes) != dims or not all(isinstance(axis, bytes) for axis in axes):
-        raise ArchiveError("damaged archive: the items' shapes do not fit its header")
-    shapes = list(zip(*(metadata.unpack(axis, count).tolist() for axis in axes), strict=True))
-    if not all(map(_fits, set(shapes))):
-        raise ArchiveError("archive with an item that is empty or too large for this release")
-    labels: list[int] = [0] * count
-    if "labels" in index:
-        labels = metadata.unpack(metadata.get(index, "labels", bytes), count).tolist()
-    return tuple(
-        ItemRecord(name, shape, label - 1 if label else None)
-        for name, shape, label in zip(names, shapes, labels, strict=True)
-    )
+    return [normalize(component[None])[0] for component in components]

@@ -42,7 +42,7 @@ class Curve:
 
     @property
     def one(self) -> int:
-        """What stands for 1."""
+        """The integer that represents 1."""
         return int(self.table[-1])
 
     def __call__(self, x: Integers) -> NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """Discretised Gaussians as frequency tables, in integers: what quantised latents are coded under.
 
-A latent is an integer q that stands for q * `LATENT_UNIT`. Its symbols are `count` = 2C + 1 multiples of
+A latent is an integer q, in real numbers q * `LATENT_UNIT`. Its symbols are `count` = 2C + 1 multiples of
 a step: symbol s is q = (s - C) * step and takes the probability of the interval between its neighbours'
-middles, the outermost symbols that of the tails. Of a Gaussian two integers are told:
+middles, the outermost symbols that of the tails. A Gaussian is given by two integers:
 
     mean    in units of 2^-6 of a unit of q, |mean| < 2^31
     scale   0 to `SCALES` - 1: the standard deviation is 2^((scale - 64) / 16) units of q, 0.0026 to 10.2
@@ -10,11 +10,11 @@ middles, the outermost symbols that of the tails. Of a Gaussian two integers are
 
 The K = count symbols' cumulative bounds, from 0 to 2^24, are
 
-    e_k = (2 (k - C) - 1) * step * 2^5                      the interval's lower end, as the mean is told
+    e_k = (2 (k - C) - 1) * step * 2^5                      the interval's lower end, in the mean's units
     x_k = sign(e_k - mean) floor(|e_k - mean| v / 2^16)     v = round(2^(26 - (scale - 64) / 16))
     b_k = k + floor((2^24 - K) Phi(x_k) / 2^30)             for 0 < k < K;   b_0 = 0,  b_K = 2^24
 
-with Phi from `curves.normal_distribution`. So each symbol has at least one count, and one symbol's bounds
+with Phi from `fixed_point.normal_distribution`. So each symbol has at least one count, and the bounds of one
 need no other's. With count * step <= 2^25, |e_k - mean| stays under 2^32 and v, up to 2^30, is multiplied
 within 63 bits.
 """
@@ -60,7 +60,7 @@ _INVERSE_BITS = 26
 _LARGEST = 1 << 25
 
 Integers = NDArray[Any]
-Found = NDArray[np.int64]
+Int64 = NDArray[np.int64]
 
 
 def symbols_of(step: int) -> int:
@@ -72,7 +72,7 @@ def symbols_of(step: int) -> int:
     return 2 * (LATENT_LIMIT // step) + 1
 
 
-def bounds(mean: Integers, scale: Integers, step: int, count: int) -> Found:
+def bounds(mean: Integers, scale: Integers, step: int, count: int) -> Int64:
     """Cumulative bounds of every symbol, int64 (..., count + 1), rising from 0 to 2^24.
 
     Their differences are frequency tables.
@@ -94,7 +94,7 @@ def bounds(mean: Integers, scale: Integers, step: int, count: int) -> Found:
     return out
 
 
-def interval(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> tuple[Found, Found]:
+def interval(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> tuple[Int64, Int64]:
     """Where one symbol (...) of each Gaussian begins among the 2^24 counts, and how many it has.
 
     >>> [part.tolist() for part in interval(np.array([64]), np.array([64]), 1, 5, np.array([3]))]
@@ -105,7 +105,7 @@ def interval(mean: Integers, scale: Integers, step: int, count: int, symbol: Int
     return low, _bound(mean, scale, step, count, np.asarray(symbol) + 1) - low
 
 
-def symbol_at(mean: Integers, scale: Integers, step: int, count: int, point: Integers) -> Found:
+def symbol_at(mean: Integers, scale: Integers, step: int, count: int, point: Integers) -> Int64:
     """The symbol of each Gaussian that has the count `point` (...), 0 to 2^24 - 1: `interval`'s inverse.
 
     >>> symbol_at(np.array([64, 64]), np.array([64, 64]), 1, 5, np.array([5176401, 5176402])).tolist()
@@ -126,12 +126,12 @@ def _check(step: int, count: int) -> None:
         raise ValueError(f"a positive step and an odd count from 3 are needed, got {step} and {count}")
 
 
-def _bound(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> Found:
-    found = _inner(np.asarray(mean, np.int64), np.asarray(scale), step, count, symbol)
-    return np.where(symbol <= 0, 0, np.where(symbol >= count, TOTAL, found))
+def _bound(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> Int64:
+    inner = _inner(np.asarray(mean, np.int64), np.asarray(scale), step, count, symbol)
+    return np.where(symbol <= 0, 0, np.where(symbol >= count, TOTAL, inner))
 
 
-def _inner(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> Found:
+def _inner(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> Int64:
     """Bounds of symbols that are not at an end."""
     edge = (2 * symbol.astype(np.int64) - count) * (step << MEAN_BITS - 1)
     away = edge - mean
@@ -141,7 +141,7 @@ def _inner(mean: Integers, scale: Integers, step: int, count: int, symbol: Integ
 
 
 @functools.cache
-def _inverses() -> Found:
+def _inverses() -> Int64:
     """2^26 over the standard deviation of each scale, int64 (SCALES,); part of the format."""
     with localcontext(prec=60):
         root = Decimal(2).sqrt().sqrt().sqrt().sqrt()

@@ -1,4 +1,4 @@
-"""The name of a set of integers: models in exact form are told apart by it."""
+"""The name of a set of integers: integer forms of networks are told apart by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an archive says of itself, without a model."""
+"""What an archive holds, without a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ArchiveLike = str | Path | bytes | BinaryIO
 
 @dataclass(frozen=True)
 class ModeUse:
-    """How many blocks of one part ("codes", "pixels", "whole") are coded in one mode, and their bytes."""
+    """How many blocks of one part ("codes", "samples", ...) are coded in one mode, and their bytes."""
 
     part: str
     mode: str
@@ -36,9 +36,10 @@ class ArchiveInfo:
     Attributes:
         bytes: of the whole file.
         framing_bytes: what of them is not coded symbols: header, tables, index, checks.
-        header: kind of items, channels, alphabets, hop and ids of the model.
-        items: name, shape and class of each item.
-        whole: in a lossless archive, how many items are stored whole.
+        header: kind of items, alphabets, hop, ids of the model.
+        items: name, shape, labels, attributes of each item.
+        fallback: how many items are stored by the fallback codec.
+        duplicates: how many items have the same samples as an earlier one.
         modes: the modes in use, part by part.
     """
 
@@ -46,13 +47,14 @@ class ArchiveInfo:
     framing_bytes: int
     header: Header
     items: tuple[ItemRecord, ...]
-    whole: int
+    fallback: int
+    duplicates: int
     modes: tuple[ModeUse, ...]
 
     @property
     def dims(self) -> int:
         """Samples of all items, channels counted one by one: what bits per dimension divides by."""
-        return sum(item.samples for item in self.items) * self.header.channels
+        return sum(item.positions for item in self.items) * self.header.channels
 
     @property
     def bits_per_dim(self) -> float:
@@ -75,11 +77,19 @@ def open_archive(source: ArchiveLike) -> Iterator[Archive]:
 def inspect_archive(source: ArchiveLike) -> ArchiveInfo:
     """Reads an archive's header and index, and no block; `ArchiveError` if they are damaged."""
     with open_archive(source) as archive:
-        lengths: dict[tuple[str, str], list[int]] = {}
+        uses: dict[tuple[Part, Mode], list[int]] = {(part, mode): [] for part in Part for mode in Mode}
         for length, mode, block in zip(archive.lengths, archive.modes, archive.layout, strict=True):
-            lengths.setdefault((block.part.value, mode.name.lower()), []).append(int(length))
-        order = [(part.value, mode.name.lower()) for part in Part for mode in Mode]
-        uses = tuple(ModeUse(*use, len(lengths[use]), sum(lengths[use])) for use in order if use in lengths)
-        framing = archive.size - int(archive.lengths.sum())
-        whole = len(archive.whole)
-        return ArchiveInfo(archive.size, framing, archive.header, archive.items, whole, uses)
+            uses[block.part, mode].append(length)
+        return ArchiveInfo(
+            bytes=archive.size,
+            framing_bytes=archive.size - sum(archive.lengths),
+            header=archive.header,
+            items=archive.items,
+            fallback=len(archive.fallback),
+            duplicates=sum(item.duplicate_of is not None for item in archive.items),
+            modes=tuple(
+                ModeUse(part.value, mode.name.lower(), len(lengths), sum(lengths))
+                for (part, mode), lengths in uses.items()
+                if lengths
+            ),
+        )

@@ -1,70 +1,84 @@
 """What each block holds: items are cut into segments, segments are gathered into blocks.
 
-The layout follows from the items' grids alone, so that an archive need not store it:
+The layout follows from the items' extents alone, so that an archive need not store it. For each part of an
+archive there is a `Plan`, and by it:
 
-1. An item whose grid has more than `SEGMENT` positions is cut along its first axis into bands of
-   whole rows, as few as keep each to `SEGMENT` positions, all of the same height but the last.
-   (A single row is never cut.) Any other item is one segment.
+1. An item whose grid has more than `plan.segment` positions is cut along its first axis into bands of
+   whole rows, as few as keep each to that many positions, all of the same height but the last.
+   (A single row is never cut.) Any other item is one segment, and an empty one is none.
 2. Going through the items in order, and through each one's segments in order, a segment joins the
-   open block of its shape, or opens one. A block with `BLOCK` symbols or more is closed; those
-   still open at the end are closed in the order in which they were opened.
+   open block of its shape, or opens one. A block of `plan.block` symbols or more is closed; those still
+   open at the end are closed in the order in which they were opened.
 3. Blocks are numbered in the order of closing, the segments (lanes) of a block in that of joining.
 
-Codes are laid out so, and so are the pixels of a lossless archive, whose segments and blocks are larger
-(`PIXEL_SEGMENT`, `PIXEL_BLOCK`): a pixel network looks farther back, and its tables are dearer. The bytes
-of texts, which have one axis, are cut into shorter segments (`TEXT_SEGMENT`): a page or two is all that
-their network looks back to, and a single text should keep several lanes busy. An empty text has no
-segment. An item that is stored whole has a block of its own. In the layouts it takes its place all the
-same, if it is one segment, and is then taken out: so the others' blocks stay as they were when it turned
-out to be dear.
+In a chain, which is coded by bits back, segments come one after the other rather than side by side. They
+join the open chain of their width (their extents but the first), and are ordered by their number of rows,
+of equals in the order of joining: chains that are decoded side by side then wait little for each other, and
+the last segment, whose latents cost most, is the largest.
+
+Items that are stored by the fallback codec take their places all the same, if they are one segment, and are
+then taken out: so the others' blocks stay as they were when an item turned out to be dear.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from latentpress.errors import ArchiveError
 
 __all__ = [
-    "BLOCK",
-    "PIXEL_BLOCK",
-    "PIXEL_SEGMENT",
-    "SEGMENT",
-    "TEXT_SEGMENT",
+    "CHAIN",
+    "CODE_BLOCK",
+    "CODE_SEGMENT",
+    "FALLBACK_SEGMENT",
+    "SAMPLE_BLOCK",
     "BlockLayout",
+    "Grid",
     "Part",
+    "Plan",
     "Segment",
     "lay_out",
     "segments",
 ]
 
-SEGMENT = 4096
-BLOCK = 4096
-PIXEL_SEGMENT = 1 << 17
-PIXEL_BLOCK = 1 << 16
-TEXT_SEGMENT = 1 << 14
+CODE_SEGMENT = 1 << 12
+CODE_BLOCK = 1 << 12
+SAMPLE_BLOCK = 1 << 16
+CHAIN = 1 << 18
+FALLBACK_SEGMENT = 1 << 26
 
 Grid = tuple[int, ...]
 
 
 class Part(Enum):
-    """What a block holds of its items: codes, pixels coded by a model, or one item's pixels otherwise.
-
-    A chain (`latentpress.coding.chains`) holds pixels by bits back.
-    """
+    """What a block holds: codes, samples coded by the model, a chain of samples, or the fallback codec's."""
 
     CODES = "codes"
-    PIXELS = "pixels"
-    WHOLE = "whole"
+    SAMPLES = "samples"
     CHAIN = "chain"
+    FALLBACK = "fallback"
+
+
+class Plan(NamedTuple):
+    """How items are cut and gathered.
+
+    `components` are the symbols of a position, `segment` the most positions of one, `block` how many symbols
+    close a block.
+    """
+
+    part: Part
+    components: int
+    segment: int
+    block: int
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows `start` to `stop` (along the first axis) of the grid of item number `item`."""
+    """Rows `start` to `stop` - 1 (along the first axis) of the grid of item number `item`."""
 
     item: int
     start: int
@@ -73,14 +87,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """Segments of one shape that are coded together, one a lane.
+    """Segments that are coded together: side by side, one a lane, all of one `shape`.
 
     In a chain they come one after the other, and `shape` is that of all of them, joined along the first axis.
     """
 
     shape: Grid
     lanes: tuple[Segment, ...]
-    part: Part = Part.CODES
+    part: Part
 
     @property
     def positions(self) -> int:
@@ -88,8 +102,18 @@ class BlockLayout:
         return math.prod(self.shape)
 
 
-def segments(item: int, grid: Grid, segment: int = SEGMENT) -> Iterator[tuple[Segment, Grid]]:
-    """Cuts one item's grid into bands and yields each with its shape; none of an empty grid.
+@dataclass(slots=True)
+class _Open:
+    """A block that segments may still join; `kept` is whether one of them will stay."""
+
+    shape: Grid
+    lanes: list[Segment] = field(default_factory=list)
+    symbols: int = 0
+    kept: bool = False
+
+
+def segments(item: int, grid: Grid, segment: int = CODE_SEGMENT) -> Iterator[tuple[Segment, Grid]]:
+    """Cuts one item's grid into bands of at most `segment` positions and yields each with its shape.
 
     >>> [(s.start, s.stop, shape) for s, shape in segments(0, (130, 64))]
     [(0, 44, (44, 64)), (44, 88, (44, 64)), (88, 130, (42, 64))]
@@ -97,55 +121,62 @@ def segments(item: int, grid: Grid, segment: int = SEGMENT) -> Iterator[tuple[Se
     rows, row = grid[0], math.prod(grid[1:])
     if not rows:
         return
-    most = max(1, segment // row)
-    height = math.ceil(rows / math.ceil(rows / most))
+    bands = -(-rows // max(1, segment // row))
+    height = -(-rows // bands)
     for start in range(0, rows, height):
         stop = min(start + height, rows)
         yield Segment(item, start, stop), (stop - start, *grid[1:])
 
 
 def lay_out(
-    grids: Iterable[Grid],
-    members: int,
+    grids: Iterable[tuple[int, Grid]],
+    plan: Plan,
     *,
-    segment: int = SEGMENT,
-    block: int = BLOCK,
     absent: Collection[int] = (),
     max_blocks: int | None = None,
 ) -> list[BlockLayout]:
-    """Returns the blocks of items with the given grids, `members` symbols a position.
+    """Returns the blocks of items, given by number and grid.
 
     Items that are `absent` take their places and are then taken out; a block that keeps none is not there.
 
     Raises:
         ArchiveError: there would be more than `max_blocks` of them (checked as they are made).
 
-    >>> [len(block.lanes) for block in lay_out([(8, 8)] * 100, members=1)]
+    >>> codes = Plan(Part.CODES, 1, CODE_SEGMENT, CODE_BLOCK)
+    >>> [len(block.lanes) for block in lay_out(enumerate([(8, 8)] * 100), codes)]
     [64, 36]
-    >>> [len(block.lanes) for block in lay_out([(8, 8)] * 100, members=1, absent={0, 1, 99})]
+    >>> [len(block.lanes) for block in lay_out(enumerate([(8, 8)] * 100), codes, absent={0, 1, 99})]
     [62, 35]
+    >>> chains = lay_out(enumerate([(28, 28)] * 1000), Plan(Part.CHAIN, 1, 1 << 17, CHAIN))
+    >>> [(len(chain.lanes), chain.shape) for chain in chains]
+    [(335, (9380, 28)), (335, (9380, 28)), (330, (9240, 28))]
     """
-    closed: list[BlockLayout] = []
-    lanes: dict[Grid, list[Segment]] = {}
-    present: dict[Grid, int] = {}
-    count = 0
-    for item, grid in enumerate(grids):
+    absent, count = frozenset(absent), 0
+    closed: list[_Open] = []
+    open_: dict[Grid, _Open] = {}
+    for item, grid in grids:
         gone = item in absent
-        if gone and math.prod(grid) > segment:
+        if gone and math.prod(grid) > plan.segment:
             continue
-        for lane, shape in segments(item, grid, segment):
-            joined = lanes.setdefault(shape, [])
-            joined.append(lane)
-            if not gone:
-                present[shape] = present.get(shape, 0) + 1
-                count += present[shape] == 1
-            if len(joined) * math.prod(shape) * members >= block:
-                closed.append(BlockLayout(shape, tuple(lanes.pop(shape))))
-                present.pop(shape, None)
-            if max_blocks is not None and count > max_blocks:
-                raise ArchiveError("damaged archive: the items need more blocks than there are")
-    blocks = closed + [BlockLayout(shape, tuple(joined)) for shape, joined in lanes.items()]
-    if not absent:
-        return blocks
-    kept = (replace(b, lanes=tuple(lane for lane in b.lanes if lane.item not in absent)) for b in blocks)
-    return [block for block in kept if block.lanes]
+        for lane, shape in segments(item, grid, plan.segment):
+            key = shape[1:] if plan.part is Part.CHAIN else shape
+            block = open_.setdefault(key, _Open(shape))
+            block.lanes.append(lane)
+            block.symbols += math.prod(shape) * plan.components
+            if not gone and not block.kept:
+                block.kept = True
+                count += 1
+                if max_blocks is not None and count > max_blocks:
+                    raise ArchiveError("damaged archive: the items need more blocks than there are")
+            if block.symbols >= plan.block:
+                closed.append(open_.pop(key))
+    return [_finished(block, plan.part, absent) for block in [*closed, *open_.values()] if block.kept]
+
+
+def _finished(block: _Open, part: Part, absent: Collection[int]) -> BlockLayout:
+    lanes = [lane for lane in block.lanes if lane.item not in absent]
+    if part is not Part.CHAIN:
+        return BlockLayout(block.shape, tuple(lanes), part)
+    lanes.sort(key=lambda lane: lane.stop - lane.start)
+    rows = sum(lane.stop - lane.start for lane in lanes)
+    return BlockLayout((rows, *block.shape[1:]), tuple(lanes), part)

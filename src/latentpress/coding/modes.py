@@ -1,17 +1,18 @@
 """The ways in which a block's symbols become bytes.
 
-A block is an integer array (T, L, P): T positions in raster order, L lanes, P tuple members, those
-of member p from 0 to sizes[p] - 1. Every way has an encoder and a decoder that is its inverse; the
-decoders take hostile bytes and raise `ArchiveError` or return symbols in range. Raw, static and
-adaptive go through the members one by one, each with its T x L symbols in that order; the prior
-goes through the positions, each with its members, each with its lanes, as a prior needs it. So do the
-pixels of a lossless archive. WebP and LZMA are for who can read images and texts, and bits back, the last
-mode, for who has all of a model.
+A block is an integer array (T, L, P): T positions in raster order, L lanes, P components, those of
+component p from 0 to alphabets[p] - 1. The ways that need no model are here, each an encoder and a decoder
+that is its inverse; the decoders take hostile bytes and raise `ArchiveError` or return symbols in range.
+They go through the components one by one, each with its T x L symbols in that order.
+
+The other modes belong to those who have what they need. Codes under a prior, and samples under a decoder, go
+through the positions, each with its components, each with its lanes, as autoregressive networks do. Packed
+bytes are for the items' kind, and bits back needs all networks of a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -29,7 +30,6 @@ __all__ = [
     "decode_raw",
     "decode_static",
     "encode_adaptive",
-    "encode_prior",
     "encode_raw",
     "encode_static",
 ]
@@ -37,8 +37,9 @@ __all__ = [
 PERIOD = 64
 """Symbols after which the adaptive mode renews its table."""
 
+_CHUNK = 1 << 16  # symbols whose bits are unpacked at a time; a multiple of 8
+
 Integers = NDArray[Any]
-Codes = NDArray[np.int32]
 Shape = tuple[int, int]
 
 
@@ -49,109 +50,108 @@ class Mode(IntEnum):
     STATIC = 1
     ADAPTIVE = 2
     PRIOR = 3
-    PIXELS = 4
-    WEBP = 5
-    LZMA = 6
-    BITS_BACK = 7
+    SAMPLES = 4
+    PACKED = 5
+    BITS_BACK = 6
 
 
-def encode_raw(codes: Integers, sizes: Sequence[int]) -> bytes:
+def encode_raw(symbols: Integers, alphabets: Sequence[int]) -> bytes:
     """Packs each symbol into ceil(log2 K) bits, the most significant first, zeros at the end.
 
-    >>> encode_raw(np.array([[[1], [4], [3]]]), sizes=[5]).hex()  # 001 100 011 0000000
+    >>> encode_raw(np.array([[[1], [4], [3]]]), alphabets=[5]).hex()  # 001 100 011 0000000
     '3180'
     """
-    if all(_width(size) == 8 for size in sizes):
-        return np.moveaxis(codes, -1, 0).astype(np.uint8).tobytes()
-    bits = [_bits(codes[..., p], _width(size)) for p, size in enumerate(sizes)]
-    return np.packbits(np.concatenate(bits)).tobytes()
+    widths = [_width(size) for size in alphabets]
+    if all(width == 8 for width in widths):
+        return np.moveaxis(symbols, -1, 0).astype(np.uint8).tobytes()
+    bits = np.empty(symbols[..., 0].size * sum(widths), np.uint8)
+    start = 0
+    for p, width in enumerate(widths):
+        for part in _chunks(symbols[..., p].ravel()):
+            stop = start + len(part) * width
+            bits[start:stop] = (part[:, None] >> np.arange(width - 1, -1, -1) & 1).ravel()
+            start = stop
+    return np.packbits(bits).tobytes()
 
 
-def decode_raw(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes:
-    """Inverse of `encode_raw`; `shape` is (T, L)."""
-    count = shape[0] * shape[1]
-    total = count * sum(_width(size) for size in sizes)
-    if len(payload) != (total + 7) // 8:
+def decode_raw(payload: bytes, shape: Shape, alphabets: Sequence[int]) -> Integers:
+    """Inverse of `encode_raw`: the smallest unsigned integers that will do; `shape` is (T, L)."""
+    count, widths = shape[0] * shape[1], [_width(size) for size in alphabets]
+    if len(payload) != (count * sum(widths) + 7) // 8:
         raise ArchiveError("damaged archive: a raw block has the wrong length")
-    data, start, members = np.frombuffer(payload, np.uint8), 0, []
-    whole = all(_width(size) == 8 for size in sizes)
-    bits = data if whole else np.unpackbits(data)
-    for size in sizes:
-        width = 1 if whole else _width(size)
-        member = bits[start : start + count * width]
-        if not whole:
-            member = member.reshape(count, width) @ (1 << np.arange(width - 1, -1, -1))
-        members.append(member)
-        start += count * width
-        if members[-1].max() >= size:
+    data, start = np.frombuffer(payload, np.uint8), 0
+    symbols = np.empty((count, len(alphabets)), np.min_scalar_type(max(alphabets) - 1))
+    for p, (width, size) in enumerate(zip(widths, alphabets, strict=True)):
+        component = symbols[:, p]
+        if all(width == 8 for width in widths):
+            component[:] = data[p * count : (p + 1) * count]
+        else:
+            for part in _chunks(component):
+                part[:] = _read_bits(data, start, len(part), width)
+                start += len(part) * width
+        if component.max() >= size:
             raise ArchiveError("damaged archive: a raw block holds a symbol out of range")
-    return _join(members, shape)
+    return symbols.reshape(*shape, len(alphabets))
 
 
-def encode_static(codes: Integers, tables: Sequence[Integers]) -> bytes:
-    """Codes member p under `tables[p]` (sizes[p],), a frequency table of the whole archive."""
+def encode_static(symbols: Integers, tables: Sequence[Integers]) -> bytes:
+    """Codes component p under `tables[p]` (alphabets[p],), a frequency table of the whole archive."""
     encoder = RangeEncoder()
     for p, table in enumerate(tables):
-        encoder.encode_static(codes[..., p].ravel(), table)
+        encoder.encode_static(symbols[..., p].ravel(), table)
     return encoder.to_bytes()
 
 
-def decode_static(payload: bytes, shape: Shape, tables: Sequence[Integers]) -> Codes:
-    """Inverse of `encode_static`; `shape` is (T, L)."""
+def decode_static(payload: bytes, shape: Shape, tables: Sequence[Integers]) -> Integers:
+    """Inverse of `encode_static`, int32; `shape` is (T, L)."""
     decoder = RangeDecoder(payload)
     return _join([decoder.decode_static(shape[0] * shape[1], table) for table in tables], shape)
 
 
-def encode_adaptive(codes: Integers, sizes: Sequence[int]) -> bytes:
-    """Codes each member under what came before it in the block.
+def encode_adaptive(symbols: Integers, alphabets: Sequence[int]) -> bytes:
+    """Codes each component under what came before it in the block.
 
-    After every `PERIOD` symbols of a member its table is `normalize(4 n + 1)` anew, n being how often
+    After every `PERIOD` symbols of a component its table is `normalize(4 n + 1)` anew, n being how often
     each symbol has come so far: the estimate of Krichevsky and Trofimov (1981), with 1/4 for their 1/2.
     """
     encoder = RangeEncoder()
-    for p, size in enumerate(sizes):
-        symbols, weights = codes[..., p].ravel(), np.ones(size, np.int64)
-        for start in range(0, len(symbols), PERIOD):
-            part = symbols[start : start + PERIOD]
+    for p, size in enumerate(alphabets):
+        component, weights = symbols[..., p].ravel(), np.ones(size, np.int64)
+        for start in range(0, len(component), PERIOD):
+            part = component[start : start + PERIOD]
             encoder.encode_static(part, normalize(weights[None])[0])
             np.add.at(weights, part, 4)
     return encoder.to_bytes()
 
 
-def decode_adaptive(payload: bytes, shape: Shape, sizes: Sequence[int]) -> Codes:
-    """Inverse of `encode_adaptive`; `shape` is (T, L)."""
+def decode_adaptive(payload: bytes, shape: Shape, alphabets: Sequence[int]) -> Integers:
+    """Inverse of `encode_adaptive`, int32; `shape` is (T, L)."""
     decoder = RangeDecoder(payload)
-    members, count = [], shape[0] * shape[1]
-    for size in sizes:
+    components, count = [], shape[0] * shape[1]
+    for size in alphabets:
         weights, parts = np.ones(size, np.int64), []
         for start in range(0, count, PERIOD):
             parts.append(decoder.decode_static(min(PERIOD, count - start), normalize(weights[None])[0]))
             np.add.at(weights, parts[-1], 4)
-        members.append(np.concatenate(parts))
-    return _join(members, shape)
-
-
-def encode_prior(codes: Integers, tables: Sequence[Integers]) -> bytes:
-    """Codes under the prior's tables, `tables[p]` (T, L, sizes[p]) for member p.
-
-    The decoder learns the tables only on the way, so its loop is in the hands of who has the prior:
-    for each position, for each member: L symbols with `RangeDecoder.decode`.
-    """
-    encoder = RangeEncoder()
-    for position, symbols in enumerate(codes):
-        for p, table in enumerate(tables):
-            encoder.encode(symbols[:, p], table[position])
-    return encoder.to_bytes()
+        components.append(np.concatenate(parts))
+    return _join(components, shape)
 
 
 def _width(size: int) -> int:
     return (size - 1).bit_length()
 
 
-def _bits(symbols: Integers, width: int) -> NDArray[np.uint8]:
-    shifts = np.arange(width - 1, -1, -1)
-    return (symbols.reshape(-1, 1) >> shifts & 1).astype(np.uint8).ravel()
+def _chunks(component: Integers) -> Iterator[Integers]:
+    for start in range(0, len(component), _CHUNK):
+        yield component[start : start + _CHUNK]
 
 
-def _join(members: Sequence[Integers], shape: Shape) -> Codes:
-    return np.stack([member.reshape(shape) for member in members], axis=-1).astype(np.int32)
+def _read_bits(data: Integers, start: int, count: int, width: int) -> Integers:
+    """Integers of `width` bits each, from bit number `start` on."""
+    first, skipped = divmod(start, 8)
+    bits = np.unpackbits(data[first : (start + count * width + 7) // 8])[skipped : skipped + count * width]
+    return bits.reshape(count, width) @ (1 << np.arange(width - 1, -1, -1))
+
+
+def _join(components: Sequence[Integers], shape: Shape) -> Integers:
+    return np.stack([component.reshape(shape) for component in components], axis=-1)

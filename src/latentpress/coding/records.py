@@ -4,126 +4,173 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.chains import lay_out_chains
 from latentpress.coding.layout import (
-    PIXEL_BLOCK,
-    PIXEL_SEGMENT,
-    TEXT_SEGMENT,
+    CHAIN,
+    CODE_BLOCK,
+    CODE_SEGMENT,
+    FALLBACK_SEGMENT,
+    SAMPLE_BLOCK,
     BlockLayout,
     Grid,
     Part,
-    Segment,
+    Plan,
     lay_out,
 )
 from latentpress.coding.modes import Mode
 
-__all__ = ["MAX_ITEMS", "MAX_SAMPLES", "MAX_SIDE", "Block", "Header", "ItemRecord", "symbols_crc"]
+__all__ = ["MAX_ITEMS", "Block", "Content", "Header", "ItemRecord", "shape_fits", "symbols_crc"]
 
 MAX_ITEMS = 1 << 20
-MAX_SAMPLES = 1 << 28  # of one item, in each channel
-MAX_SIDE = 1 << 16  # of one item, along each of several axes
+_MAX_ROWS = 1 << 40  # extent along the first axis
+_MAX_SIDE = 1 << 24  # and along each of the others
+_MAX_ROW = 1 << 26  # positions of a row
+_MAX_POSITIONS = 1 << 44
 _CHUNK = 1 << 20
+_NO_ATTRIBUTES: Mapping[str, int] = MappingProxyType({})
 
+Content = Literal["codes", "samples", "chains"]
 Integers = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What an archive says of itself as a whole.
+    """What an archive records of itself as a whole.
 
-    `kind` is that of its items: "image", of two axes, or "text", of one.
-    `sizes` are the numbers of symbols of the tuple members, `hop` the samples a latent position
-    spans along each axis of an item. `model` is a name for messages; the ids, of 16 bytes, are what
-    counts: `prior_id` names the integers of the prior (zeros if the model has none), `codebook_id`
-    the codebook's vectors, and `pixels_id` those of the decoder of pixels; None in an archive that is
-    not lossless. A lossless archive without codes has no `sizes`; `differences` says whether its pixels
-    are coded as differences (1) or as they are (0). An archive of codes alone whose decoder draws the
-    samples says in `seed` with which random numbers. `encoder_id` names the integers of the encoder in a
-    lossless archive whose items are coded by bits back; it is None in others.
+    Args:
+        kind: that of the items, up to 32 of a-z, 0-9, - and _. The archive knows nothing more of it.
+        channels: samples of a position of an item, 1 to 64.
+        hop: positions of an item that one position of its codes spans, one number an axis.
+        code_alphabets: how many codes each component of a position's tuple has; () without codes, as in
+            chains and where a decoder sees none.
+        sample_alphabets: how many symbols each component of a position of an item has.
+        segment: positions of an item that are coded as one grid, at most: 2^6 to 2^20.
+        content: what the model codes of the items: "codes" alone, which is lossy; "samples", given the codes
+            if there are any; or "chains" of samples by bits back.
+        residual: whether the symbols of samples are prediction residuals; False for "codes".
+        labels: how many labels an item has, 0 to 64.
+        model: a name for messages.
+        ids: 16 bytes each, hashes that name parts of the model: "codes" (what codes mean), "prior",
+            "decoder" and "encoder". "codes" needs "codes", "samples" needs "decoder", "chains" need all but
+            "codes"; codes under a prior need "prior".
+        seed: of the random numbers with which samples are drawn given the codes, 0 to 2^64 - 1; None where
+            nothing is drawn, as in "samples" and "chains".
     """
 
     kind: str
     channels: int
-    sizes: tuple[int, ...]
     hop: tuple[int, ...]
-    model: str
-    prior_id: bytes
-    codebook_id: bytes
-    pixels_id: bytes | None = None
-    differences: int | None = None
+    code_alphabets: tuple[int, ...]
+    sample_alphabets: tuple[int, ...]
+    segment: int
+    content: Content
+    residual: bool = False
+    labels: int = 0
+    model: str = ""
+    ids: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
     seed: int | None = None
-    encoder_id: bytes | None = None
+
+    @property
+    def rank(self) -> int:
+        """Axes of the items."""
+        return len(self.hop)
 
     @property
     def lossless(self) -> bool:
-        """Whether the archive gives back every sample as it was."""
-        return self.pixels_id is not None
-
-    @property
-    def pixel_sizes(self) -> tuple[int, ...]:
-        """The alphabets of a pixel's samples."""
-        return (256,) * self.channels
+        """Whether the archive gives back every sample of every item as it was."""
+        return self.content != "codes"
 
     def grid(self, shape: Grid) -> Grid:
-        """Returns the grid of latent positions of an item with this shape in samples."""
+        """The grid of codes of an item with these extents.
+
+        >>> header = Header(kind="image", channels=3, hop=(8, 8), code_alphabets=(512,),
+        ...                 sample_alphabets=(256,) * 3, segment=1 << 17, content="codes")
+        >>> header.grid((100, 64))
+        (13, 8)
+        """
         return tuple(-(-extent // hop) for extent, hop in zip(shape, self.hop, strict=True))
 
+    def alphabets(self, part: Part) -> tuple[int, ...]:
+        """How many symbols each component of a position has in blocks of this part."""
+        return self.code_alphabets if part is Part.CODES else self.sample_alphabets
+
     def layout(
-        self, shapes: Sequence[Grid], whole: Collection[int] = (), *, max_blocks: int | None = None
+        self, items: Sequence[ItemRecord], fallback: Collection[int] = (), *, max_blocks: int | None = None
     ) -> list[BlockLayout]:
-        """Returns all blocks in their order: of codes, of pixels (or chains of these), of items stored whole.
+        """Returns all blocks in their order: of codes, of samples or chains of these, of fallback bands.
 
         Args:
-            shapes: the items' extents in samples.
-            whole: in a lossless archive, the numbers of the items that are stored whole.
+            items: all of the archive; duplicates are in no block.
+            fallback: the numbers of the items that the fallback codec stores.
             max_blocks: as for `lay_out`.
         """
-
-        def left() -> int | None:
-            return None if max_blocks is None else max_blocks - len(blocks)
-
         blocks: list[BlockLayout] = []
-        if self.sizes:
-            grids = (self.grid(shape) for shape in shapes)
-            blocks += lay_out(grids, len(self.sizes), absent=whole, max_blocks=left())
-        if self.lossless:
-            segment = TEXT_SEGMENT if len(self.hop) == 1 else PIXEL_SEGMENT
-            if self.encoder_id is not None:
-                blocks += lay_out_chains(shapes, segment, absent=whole, max_blocks=left())
-            else:
-                pixels = lay_out(
-                    shapes,
-                    self.channels,
-                    segment=segment,
-                    block=PIXEL_BLOCK,
-                    absent=whole,
-                    max_blocks=left(),
-                )
-                blocks += [replace(block, part=Part.PIXELS) for block in pixels]
-            for item in sorted(whole):
-                lane = Segment(item, 0, shapes[item][0])
-                blocks.append(BlockLayout(shapes[item], (lane,), Part.WHOLE))
+        grids = [(n, item.shape) for n, item in enumerate(items) if item.duplicate_of is None]
+
+        def add(plan: Plan, grids: Sequence[tuple[int, Grid]], absent: Collection[int]) -> None:
+            left = None if max_blocks is None else max_blocks - len(blocks)
+            blocks.extend(lay_out(grids, plan, absent=absent, max_blocks=left))
+
+        components = len(self.sample_alphabets)
+        if self.code_alphabets:
+            plan = Plan(Part.CODES, len(self.code_alphabets), CODE_SEGMENT, CODE_BLOCK)
+            add(plan, [(n, self.grid(shape)) for n, shape in grids], fallback)
+        if self.content == "samples":
+            block = min(SAMPLE_BLOCK, 4 * self.segment)
+            add(Plan(Part.SAMPLES, components, self.segment, block), grids, fallback)
+        if self.content == "chains":
+            add(Plan(Part.CHAIN, 1, self.segment, min(CHAIN, 16 * self.segment)), grids, fallback)
+        stored = frozenset(fallback)
+        bands = [(n, shape) for n, shape in grids if n in stored]
+        add(Plan(Part.FALLBACK, components, FALLBACK_SEGMENT, 1), bands, ())
         return blocks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ItemRecord:
-    """One item: its name, its extents in samples (rows, columns; or bytes), its class or None."""
+    """One item.
+
+    Args:
+        name: a relative path with forward slashes.
+        shape: its extents, without the channels.
+        labels: as many as the header says, each 0 to 2^32 - 2, or -1 where it is unknown.
+        tracks: int (T, labels), labels that change along the first axis of T rows; they then count in
+            place of `labels`.
+        attributes: what belongs to the item besides its samples (names of a-z and _, at most 64 in an
+            archive; integers 0 to 2^64 - 1).
+        duplicate_of: the number of an earlier item, no duplicate itself, that has the same samples.
+    """
 
     name: str
     shape: Grid
-    label: int | None = None
+    labels: tuple[int, ...] = ()
+    tracks: Integers | None = None
+    attributes: Mapping[str, int] = field(default_factory=lambda: _NO_ATTRIBUTES)
+    duplicate_of: int | None = None
 
     @property
-    def samples(self) -> int:
+    def positions(self) -> int:
         """Samples of one channel."""
         return math.prod(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ItemRecord):
+            return NotImplemented
+        tracks = (self.tracks is None) == (other.tracks is None)
+        if tracks and self.tracks is not None and other.tracks is not None:
+            tracks = np.array_equal(self.tracks, other.tracks)
+        return tracks and self._plain == other._plain
+
+    @property
+    def _plain(self) -> tuple[Any, ...]:
+        return self.name, self.shape, self.labels, self.attributes, self.duplicate_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +182,24 @@ class Block:
     symbols_crc: int
 
 
-def symbols_crc(codes: Integers) -> int:
-    """Returns the CRC-32 of codes (T, L, P) as 16-bit little-endian integers in that order."""
-    flat, crc = codes.reshape(-1), 0
+def shape_fits(shape: Grid) -> bool:
+    """Whether an archive can hold an item of these extents.
+
+    The first is at most 2^40 and may be 0, the others are 1 to 2^24; a row has at most 2^26 positions, and
+    all have 2^44.
+
+    >>> shape_fits((0,)), shape_fits((1 << 30, 512, 512)), shape_fits((2, 1 << 25))
+    (True, False, False)
+    """
+    rows, sides = shape[0], shape[1:]
+    row = math.prod(sides)
+    sides_fit = all(1 <= side <= _MAX_SIDE for side in sides) and row <= _MAX_ROW
+    return 0 <= rows <= _MAX_ROWS and sides_fit and rows * row <= _MAX_POSITIONS
+
+
+def symbols_crc(symbols: Integers) -> int:
+    """Returns the CRC-32 of symbols (T, L, P) as 16-bit little-endian integers in that order."""
+    flat, crc = symbols.reshape(-1), 0
     for start in range(0, len(flat), _CHUNK):  # a large item's would take twice its memory
         crc = zlib.crc32(flat[start : start + _CHUNK].astype("<u2").tobytes(), crc)
     return crc

@@ -21,7 +21,6 @@ __all__ = [
     "SHARE_BITS",
     "TOTAL",
     "TOTAL_BITS",
-    "code_length_bits",
     "frequencies",
     "normalize",
     "weights",
@@ -96,13 +95,3 @@ def normalize(weights: Integers) -> NDArray[np.int32]:
     ends >>= SHARE_BITS
     ends[:, -1] = spread
     return (np.diff(ends, axis=1, prepend=0) + 1).astype(np.int32)
-
-
-def code_length_bits(tables: Integers, symbols: Integers) -> float:
-    """Returns the ideal length in bits of symbols (...) under their tables (..., K): sum of -log2 p.
-
-    >>> code_length_bits(np.array([[1 << 23, 1 << 22, 1 << 22]]), np.array([2]))
-    2.0
-    """
-    chosen = np.take_along_axis(tables, np.asarray(symbols, np.int64)[..., None], axis=-1)
-    return float(TOTAL_BITS * chosen.size - np.log2(chosen).sum())

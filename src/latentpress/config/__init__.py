@@ -4,10 +4,12 @@ A configuration is data: it holds no tensor and imports no torch. `to_json`/`fro
 `from_toml` convert; unknown keys and values out of range are refused with a `ConfigError`. Where a
 part has several kinds, its dataclass carries a literal `kind` and the field's type is their union.
 
-    models.py    what a VQ-VAE is made of
-    committed.py what a delta-VAE is made of
-    runs.py      how it is trained
-    reading.py   configurations as text
+    networks.py    networks, decoders and labels, which models of either kind have
+    vqvae.py       what a VQ-VAE is made of
+    deltavae.py    what a delta-VAE is made of
+    runs.py        how it is trained
+    presets.py     ready ones
+    reading.py     configurations as text
 """
 
 from latentpress.config.deltavae import (
@@ -24,27 +26,39 @@ from latentpress.config.deltavae import (
     ObjectiveConfig,
     PlainGaussianConfig,
     RecurrentEncoderConfig,
-    SequenceDecoderConfig,
-    TextConfig,
     VarianceBoundConfig,
     VarianceRatioConfig,
 )
-from latentpress.config.reading import from_json, from_toml, override, to_json
-from latentpress.config.runs import RunConfig, StageConfig
-from latentpress.config.vqvae import (
+from latentpress.config.networks import (
+    AutoregressiveDecoderConfig,
     CausalConfig,
-    CodebookConfig,
-    CodeVectorsConfig,
     ConvConfig,
     DiscretizedLogisticConfig,
-    EMAConfig,
     GaussianConfig,
     HalfName,
-    ImageConfig,
+    LabelConfig,
     LaplaceConfig,
-    LearnedConfig,
     LikelihoodConfig,
-    PixelsConfig,
+    ParallelDecoderConfig,
+    label_sizes,
+)
+from latentpress.config.reading import (
+    from_json,
+    from_toml,
+    override,
+    to_json,
+)
+from latentpress.config.runs import (
+    AnyModelConfig,
+    RunConfig,
+    StageConfig,
+)
+from latentpress.config.vqvae import (
+    CodebookConfig,
+    CodeVectorsConfig,
+    EMAConfig,
+    LearnedConfig,
+    PriorConfig,
     VQVAEConfig,
 )
 
@@ -52,6 +66,8 @@ __all__ = [
     "AR1Config",
     "AnnealedObjectiveConfig",
     "AnticausalConfig",
+    "AnyModelConfig",
+    "AutoregressiveDecoderConfig",
     "AuxiliaryConfig",
     "BetaObjectiveConfig",
     "CausalConfig",
@@ -66,24 +82,24 @@ __all__ = [
     "GaussianConfig",
     "GaussianLatentsConfig",
     "HalfName",
-    "ImageConfig",
+    "LabelConfig",
     "LaplaceConfig",
     "LearnedConfig",
     "LikelihoodConfig",
     "MeanBoundConfig",
     "ObjectiveConfig",
-    "PixelsConfig",
+    "ParallelDecoderConfig",
     "PlainGaussianConfig",
+    "PriorConfig",
     "RecurrentEncoderConfig",
     "RunConfig",
-    "SequenceDecoderConfig",
     "StageConfig",
-    "TextConfig",
     "VQVAEConfig",
     "VarianceBoundConfig",
     "VarianceRatioConfig",
     "from_json",
     "from_toml",
+    "label_sizes",
     "override",
     "to_json",
 ]

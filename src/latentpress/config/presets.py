@@ -1,60 +1,55 @@
 """Ready configurations: functions without arguments that return a `RunConfig`.
 
->>> sorted(PRESETS)
-['delta-images', 'delta-text', 'image-lossless', 'images', 'images-small', 'photos', 'text', 'tiny']
+>>> sorted(PRESETS)[:5]
+['delta-images', 'delta-parallel', 'delta-text', 'image-lossless', 'images']
 >>> preset("delta-images").model.latents.alpha
 0.95
 """
 
 from collections.abc import Callable
 
-from latentpress.config import (
+from latentpress.config.deltavae import (
     AnticausalConfig,
     AR1Config,
     AuxiliaryConfig,
-    CausalConfig,
-    CodebookConfig,
-    ConvConfig,
     DeltaVAEConfig,
-    ImageConfig,
-    PixelsConfig,
     RecurrentEncoderConfig,
-    RunConfig,
-    SequenceDecoderConfig,
-    StageConfig,
-    TextConfig,
-    VQVAEConfig,
 )
+from latentpress.config.networks import (
+    AutoregressiveDecoderConfig,
+    CausalConfig,
+    ConvConfig,
+    DiscretizedLogisticConfig,
+    ParallelDecoderConfig,
+)
+from latentpress.config.runs import RunConfig, StageConfig
+from latentpress.config.vqvae import CodebookConfig, PriorConfig, VQVAEConfig
 from latentpress.errors import ConfigError
+from latentpress.items import Image, Text
 
-__all__ = [
-    "PRESETS",
-    "delta_images",
-    "delta_text",
-    "image_lossless",
-    "images",
-    "images_small",
-    "photos",
-    "preset",
-    "text",
-    "tiny",
-]
+__all__ = ["PRESETS", "preset"]
 
 
 def image_lossless() -> RunConfig:
-    """Lossless pressing of small pictures: few codes that say what is there, and a network for the pixels.
+    """Lossless compression of small pictures: few codes for what is there, and an autoregressive decoder.
 
-    A code beside the pixels costs more than it saves unless it spans many of them: hence a hop of 8. A
-    small network in many small steps reaches further in half an hour on two cores than a large one.
+    A code costs more than it saves unless it spans many pixels: hence a hop of 8. A small network in many
+    small steps reaches further in half an hour on two cores than a large one.
     """
     conv = ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96)
     return RunConfig(
         model=VQVAEConfig(
             encoder=conv,
-            decoder=conv,
             latents=CodebookConfig(codebook_size=256, code_dim=8),
-            prior=CausalConfig(width=48, depth=3, radius=3, embedding=24),
-            pixels=PixelsConfig(width=64, depth=4, radius=3, embedding=24, head_width=96),
+            parallel=ParallelDecoderConfig(network=conv),
+            autoregressive=AutoregressiveDecoderConfig(
+                network=CausalConfig(width=64, depth=4, radius=3, embedding=24, head_width=96),
+                residual=True,
+                map_width=128,
+                map_channels=24,
+                training="after",
+            ),
+            prior=PriorConfig(network=CausalConfig(width=48, depth=3, radius=3, embedding=24)),
         ),
         codec=StageConfig(batch_size=32, crop=64, learning_rate=2e-3, steps=5_000),
         prior=StageConfig(batch_size=32, crop=64, learning_rate=2e-3, weight_decay=0.01, steps=3_000),
@@ -81,9 +76,9 @@ def images_small() -> RunConfig:
     return RunConfig(
         model=VQVAEConfig(
             encoder=conv,
-            decoder=conv,
             latents=CodebookConfig(codebook_size=512, code_dim=16),
-            prior=CausalConfig(width=96, depth=5, radius=5, embedding=24),
+            parallel=ParallelDecoderConfig(network=conv),
+            prior=PriorConfig(network=CausalConfig(width=96, depth=5, radius=5, embedding=24)),
         ),
         codec=StageConfig(batch_size=32, crop=32, learning_rate=2e-3, steps=25_000),
         prior=StageConfig(batch_size=32, crop=32, learning_rate=2e-3, weight_decay=0.01, steps=12_000),
@@ -96,9 +91,9 @@ def photos() -> RunConfig:
     return RunConfig(
         model=VQVAEConfig(
             encoder=conv,
-            decoder=conv,
             latents=CodebookConfig(codebook_size=512, code_dim=16, num_codebooks=2),
-            prior=CausalConfig(width=96, depth=5, radius=4, embedding=32),
+            parallel=ParallelDecoderConfig(network=conv),
+            prior=PriorConfig(network=CausalConfig(width=96, depth=5, radius=4, embedding=32)),
         ),
         codec=StageConfig(batch_size=16, crop=64, learning_rate=1.5e-3, steps=12_000),
         prior=StageConfig(batch_size=4, crop=256, learning_rate=2e-3, weight_decay=0.01, steps=4_000),
@@ -108,12 +103,13 @@ def photos() -> RunConfig:
 def tiny() -> RunConfig:
     """A model that learns something in a minute or two on two cores: for a first look and for tests."""
     conv = ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96)
+    network = CausalConfig(width=48, depth=2, radius=3, dilations=(1,), embedding=16, head_width=64)
     return RunConfig(
         model=VQVAEConfig(
             encoder=conv,
-            decoder=conv,
             latents=CodebookConfig(codebook_size=256, code_dim=8, num_codebooks=2),
-            prior=CausalConfig(width=48, depth=2, radius=3, dilations=(1,), embedding=16, head_width=64),
+            parallel=ParallelDecoderConfig(network=conv),
+            prior=PriorConfig(network=network),
         ),
         codec=StageConfig(batch_size=16, crop=64, learning_rate=2e-3, average_decay=0.99, steps=1000),
         prior=StageConfig(batch_size=4, crop=192, learning_rate=3e-3, average_decay=0.98, steps=200),
@@ -121,14 +117,39 @@ def tiny() -> RunConfig:
     )
 
 
+def vq_autoregressive() -> RunConfig:
+    """Small pictures by an autoregressive decoder alone, trained jointly with the encoder and the codebook.
+
+    Its codes say what is in a picture, and the decoder samples how it looks.
+    """
+    return RunConfig(
+        model=VQVAEConfig(
+            encoder=ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96),
+            latents=CodebookConfig(codebook_size=256, code_dim=16),
+            parallel=None,
+            autoregressive=AutoregressiveDecoderConfig(
+                network=CausalConfig(width=48, depth=4, radius=3, embedding=24, head_width=96)
+            ),
+            prior=PriorConfig(network=CausalConfig(width=48, depth=3, radius=3, embedding=24)),
+        ),
+        codec=StageConfig(batch_size=8, crop=32, learning_rate=2e-3, weight_decay=0.01, steps=12_000),
+        prior=StageConfig(batch_size=32, crop=32, learning_rate=2e-3, weight_decay=0.01, steps=4_000),
+        codec_share=0.85,
+    )
+
+
 def delta_images() -> RunConfig:
     """Small pictures of one size: a latent number a row, which commits about 11 nats over 28 rows."""
     return RunConfig(
         model=DeltaVAEConfig(
-            item=ImageConfig(channels=1),
-            encoder=AnticausalConfig(stride=1, width=16, depth=3, radius=2, embedding=8, hidden=96),
+            item=Image(channels=1),
+            encoder=AnticausalConfig(
+                hop=(1,), network=CausalConfig(width=16, depth=3, radius=2, embedding=8), hidden=96
+            ),
             latents=AR1Config(channels=1, alpha=0.95),
-            decoder=SequenceDecoderConfig(width=32, depth=4, radius=3, embedding=24, head_width=64),
+            autoregressive=AutoregressiveDecoderConfig(
+                network=CausalConfig(width=32, depth=4, radius=3, embedding=24, head_width=64)
+            ),
             auxiliary=AuxiliaryConfig(width=48),
         ),
         codec=StageConfig(batch_size=8, flip=False, learning_rate=2e-3, weight_decay=0.02, steps=8_000),
@@ -139,15 +160,38 @@ def delta_images() -> RunConfig:
     )
 
 
+def delta_parallel() -> RunConfig:
+    """As `delta_images`, with a parallel decoder too: two latent numbers for every 4 x 4 pixels."""
+    base = delta_images()
+    return RunConfig(
+        model=DeltaVAEConfig(
+            item=Image(channels=1),
+            encoder=AnticausalConfig(
+                hop=(4, 4), network=CausalConfig(width=16, depth=3, radius=2, embedding=8), hidden=96
+            ),
+            latents=AR1Config(channels=2, alpha=0.95),
+            parallel=ParallelDecoderConfig(
+                network=ConvConfig(strides=(2, 2), depths=(0, 1), width=64),
+                likelihood=DiscretizedLogisticConfig(),
+            ),
+            autoregressive=base.model.autoregressive,
+            auxiliary=AuxiliaryConfig(width=48),
+        ),
+        codec=base.codec,
+        prior=base.prior,
+        codec_share=base.codec_share,
+    )
+
+
 def delta_text() -> RunConfig:
     """Texts with a latent number for every 128 bytes, read by an LSTM; windows of 512 bytes."""
     base = text()
     return RunConfig(
         model=DeltaVAEConfig(
-            item=TextConfig(),
-            encoder=RecurrentEncoderConfig(stride=128, width=128),
+            item=Text(),
+            encoder=RecurrentEncoderConfig(hop=(128,), width=128),
             latents=AR1Config(channels=1, alpha=0.95),
-            decoder=base.model.decoder,  # type: ignore[arg-type]
+            autoregressive=base.model.autoregressive,
             auxiliary=AuxiliaryConfig(width=48),
         ),
         codec=base.codec,
@@ -159,20 +203,15 @@ def delta_text() -> RunConfig:
 
 
 def text() -> RunConfig:
-    """Texts pressed without losing a byte: the byte decoder alone, which costs no latents."""
+    """Texts, restored to the byte: the autoregressive decoder alone, which costs no latents."""
+    dilations = (1, 2, 4, 8, 16, 32, 64, 128)
+    network = CausalConfig(width=96, depth=8, radius=6, dilations=dilations, embedding=48, head_width=160)
     return RunConfig(
         model=DeltaVAEConfig(
-            item=TextConfig(),
+            item=Text(),
             latents=None,
             auxiliary=None,
-            decoder=SequenceDecoderConfig(
-                width=96,
-                depth=8,
-                radius=6,
-                dilations=(1, 2, 4, 8, 16, 32, 64, 128),
-                embedding=48,
-                head_width=160,
-            ),
+            autoregressive=AutoregressiveDecoderConfig(network=network),
         ),
         codec=StageConfig(
             batch_size=16, crop=512, learning_rate=3e-3, weight_decay=0.02, average_decay=0.998, steps=10_000
@@ -180,16 +219,10 @@ def text() -> RunConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {
-    "delta-images": delta_images,
-    "delta-text": delta_text,
-    "image-lossless": image_lossless,
-    "images": images,
-    "images-small": images_small,
-    "photos": photos,
-    "text": text,
-    "tiny": tiny,
-}
+_ALL = (images, images_small, photos, tiny, image_lossless, vq_autoregressive)
+_ALL += (delta_images, delta_parallel, delta_text, text)
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {make.__name__.replace("_", "-"): make for make in _ALL}
 
 
 def preset(name: str) -> RunConfig:

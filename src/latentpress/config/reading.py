@@ -19,8 +19,8 @@ T = TypeVar("T")
 def to_json(config: object) -> str:
     """Returns any configuration here as JSON text, keys in the order of the dataclass.
 
-    >>> from latentpress.config import ImageConfig
-    >>> print(to_json(ImageConfig(channels=1)))
+    >>> from latentpress.items import Image
+    >>> print(to_json(Image(channels=1)))
     {
       "kind": "image",
       "channels": 1,
@@ -35,9 +35,9 @@ def to_json(config: object) -> str:
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Reads JSON text as a configuration of type `kind`; raises `ConfigError` for anything else.
 
-    >>> from latentpress.config import ImageConfig
-    >>> from_json(ImageConfig, '{"channels": 1}')
-    ImageConfig(kind='image', channels=1, size=None)
+    >>> from latentpress.items import Image
+    >>> from_json(Image, '{"channels": 1}')
+    Image(kind='image', channels=1, size=None)
     """
     return _from_tree(kind, _parsed(json.loads, text, "JSON"))
 
@@ -56,14 +56,15 @@ def override(config: T, settings: Mapping[str, Any]) -> T:
     >>> from latentpress.config import VQVAEConfig
     >>> override(VQVAEConfig(), {"latents.codebook_size": "1024"}).latents.codebook_size
     1024
-    >>> override(VQVAEConfig(), {"likelihood.scale": "0.1", "likelihood.kind": "laplace"}).likelihood
+    >>> kind, scale = "parallel.likelihood.kind", "parallel.likelihood.scale"
+    >>> override(VQVAEConfig(), {scale: "0.1", kind: "laplace"}).parallel.likelihood
     LaplaceConfig(kind='laplace', scale=0.1)
     """
     tree = json.loads(to_json(config))
     fresh: set[str] = set()  # sections of a new kind: only the reader knows what their fields are
-    for key, value in sorted(settings.items(), key=lambda setting: not _is_kind(setting[0])):
+    for key, value in sorted(settings.items(), key=lambda each: (not _is_kind(each[0]), each[0].count("."))):
         section, _, name = key.rpartition(".")
-        node, new = _section(tree, section, key), _value(value)
+        node, new = _section(tree, section, key, fresh), _value(value)
         if _is_kind(key) and new != node.get("kind"):
             node.clear()
             fresh.add(section)
@@ -77,12 +78,14 @@ def _is_kind(key: str) -> bool:
     return key.rpartition(".")[2] == "kind"
 
 
-def _section(tree: dict[str, Any], path: str, key: str) -> dict[str, Any]:
-    """Returns the section at `path`; a part that is null comes into being when its kind is set."""
-    node = tree
+def _section(tree: dict[str, Any], path: str, key: str, fresh: set[str]) -> dict[str, Any]:
+    """Returns the section at `path`; one that is null comes into being when it, or one above, gets a kind."""
+    node, walked = tree, ""
     for part in path.split(".") if path else ():
-        if _is_kind(key) and part in node and node[part] is None:
+        if (_is_kind(key) and part in node and node[part] is None) or (walked in fresh and part not in node):
             node[part] = {}
+            fresh.add(f"{walked}.{part}" if walked else part)
+        walked = f"{walked}.{part}" if walked else part
         node = node.get(part)
         if not isinstance(node, dict):
             raise ConfigError(f"no setting {key!r}: there is no section {part!r}")
@@ -130,15 +133,24 @@ def _with_model_kind(tree: object) -> object:
 
 def _first_problem(errors: Sequence[Mapping[str, Any]], name: str) -> str:
     """Words the first problem; of a union, that of the kind which was asked for."""
-    others = {
-        e["loc"][:-1]: e["ctx"]["expected"] for e in errors if e["loc"][-1:] == ("kind",) and "ctx" in e
-    }
-    asked_for = [e for e in errors if not any(e["loc"][: len(other)] == other for other in others)]
-    first = (asked_for or errors)[0]
-    problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "unexpected_keyword_argument":
-        problem = "there is no such setting"
-    elif not asked_for:
-        problem = f"should be one of {', '.join(others.values())}"
-    path = [str(part) for part in first["loc"] if not str(part).endswith("Config")]
-    return f"{'.'.join(path) or name}: {problem}"
+    kinds = {e["loc"][:-1]: e["ctx"]["expected"] for e in errors if e["loc"][-1:] == ("kind",) and "ctx" in e}
+    for place in sorted(kinds, key=len):  # outer unions first: drop the kinds that were not asked for
+        rest = [error for error in errors if error["loc"][: len(place)] != place]
+        if not rest:
+            is_union = not all(map(_is_setting, place[-1:]))
+            options = [kinds[at] for at in kinds if at == place or (is_union and at[:-1] == place[:-1])]
+            return f"{_path((*place, 'kind'))}: should be one of {', '.join(options)}"
+        errors = rest
+    *sections, last = errors[0]["loc"] or ("",)
+    if errors[0]["type"] == "unexpected_keyword_argument":
+        return f"{'.'.join([*filter(None, [_path(sections)]), str(last)])}: there is no such setting"
+    return f"{_path(errors[0]['loc']) or name}: {errors[0]['msg'].removeprefix('Value error, ')}"
+
+
+def _path(place: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in place if _is_setting(part))
+
+
+def _is_setting(part: str | int) -> bool:
+    """Whether a part of a place is not the name of a class in a union."""
+    return not str(part)[:1].isupper()

@@ -9,12 +9,17 @@ from latentpress.config.deltavae import DeltaVAEConfig
 from latentpress.config.vqvae import VQVAEConfig
 from latentpress.strict import Strict, require
 
-__all__ = ["RunConfig", "StageConfig"]
+__all__ = ["AnyModelConfig", "RunConfig", "StageConfig"]
+
+AnyModelConfig = VQVAEConfig | DeltaVAEConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig(Strict):
-    """How one stage is trained. `crop` is the side of the random squares cut from images, in pixels.
+    """How one stage is trained.
+
+    `crop` is the extent of the random pieces cut from items, in samples along each axis: one number for
+    all, or one an axis. `flip` mirrors half of them, if the items' kind allows that.
 
     `learning_rate` rises linearly over `warmup` steps and falls to a hundredth along a half cosine.
     `average_decay` is the decay of the moving average of the weights that the finished model keeps;
@@ -23,7 +28,7 @@ class StageConfig(Strict):
 
     batch_size: int = 128
     accumulate: int = 1
-    crop: int = 128
+    crop: int | tuple[int, ...] = 128
     flip: bool = True
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
@@ -34,27 +39,37 @@ class StageConfig(Strict):
     steps: int = 5000
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulate", "crop", "steps"):
+        for name in ("batch_size", "accumulate", "steps"):
             require(getattr(self, name) >= 1, f"{name}: at least 1, got {getattr(self, name)}")
+        crops = self.crop if isinstance(self.crop, tuple) else (self.crop,)
+        require(len(crops) > 0 and min(crops) >= 1, f"crop: at least 1, got {self.crop}")
         require(self.learning_rate > 0, f"learning_rate: positive, got {self.learning_rate}")
         require(self.weight_decay >= 0, f"weight_decay: not negative, got {self.weight_decay}")
         require(self.warmup >= 0, f"warmup: not negative, got {self.warmup}")
         require(self.clip_norm > 0, f"clip_norm: positive, got {self.clip_norm}")
         require(0 <= self.average_decay < 1, f"average_decay: 0 to 1, got {self.average_decay}")
 
+    def extents(self, rank: int) -> tuple[int, ...]:
+        """`crop` along each of so many axes; raises `ConfigError` where it is for another number of them."""
+        crop = self.crop if isinstance(self.crop, tuple) else (self.crop,) * rank
+        require(len(crop) == rank, f"crop: items have {rank} axes, got {self.crop}")
+        return crop
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Strict):
     """A model and the training of its stages.
 
-    `decoder` is the training of `model.pixels`. Of a `--time` or `--steps` for several stages the decoder
-    has `decoder_share`, and of the rest the codec `codec_share`.
+    `decoder` is the training of decoders that are fitted to a finished codec, `encoder` that of an
+    encoder. Of a `--time` or `--steps` for several stages the decoder has `decoder_share`, and of the rest
+    the codec `codec_share`.
     """
 
-    model: VQVAEConfig | DeltaVAEConfig = field(default_factory=VQVAEConfig)
+    model: AnyModelConfig = field(default_factory=VQVAEConfig)
     codec: StageConfig = field(default_factory=StageConfig)
     prior: StageConfig = field(default_factory=StageConfig)
     decoder: StageConfig = field(default_factory=StageConfig)
+    encoder: StageConfig = field(default_factory=StageConfig)
     codec_share: float = 0.6
     decoder_share: float = 0.6
 

@@ -1,13 +1,25 @@
 """Folders, archives and arrays as batches.
 
-    paths --sources--> names, labels, how to read --loading--> one flat memory --batches--> random crops
-    texts --sources--> names, labels, how to read ------------ windows: one flat memory, random windows
+    paths --sources--> names, labels, how to open --load_dataset--> Dataset: one flat memory
+    Dataset --batches--> random crops, or windows, with labels and symbols
 
-`batches` and `windows` need torch and are imported by themselves, as is `demo`, the photographs for
-trying things out.
+`batches` needs torch and is imported by itself, as is `demo`, the photographs for trying things out.
 """
 
-from latentpress.data.loading import Pool, load_pool
-from latentpress.data.sources import ItemRef, Skipped, Source, array_source, open_sources
+from latentpress.data.dataset import Dataset, labels_as, load_dataset
+from latentpress.data.sources import ItemRef, Skipped, Source, array_source, evenly_spaced, open_sources
+from latentpress.data.survey import Survey, survey
 
-__all__ = ["ItemRef", "Pool", "Skipped", "Source", "array_source", "load_pool", "open_sources"]
+__all__ = [
+    "Dataset",
+    "ItemRef",
+    "Skipped",
+    "Source",
+    "Survey",
+    "array_source",
+    "evenly_spaced",
+    "labels_as",
+    "load_dataset",
+    "open_sources",
+    "survey",
+]

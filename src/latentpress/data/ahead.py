@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["run_ahead"]
+from latentpress.data.sources import ItemRef
+from latentpress.errors import ItemError
+from latentpress.items import Content
+
+__all__ = ["open_ahead", "run_ahead"]
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+_THREADS = min(8, os.cpu_count() or 1)
+_GROUP = 8
+_SMALL = 1 << 18  # samples
+_LARGE = 1 << 26
 
 
 def run_ahead(function: Callable[[A], R], arguments: Iterable[A], *, threads: int, ahead: int) -> Iterator[R]:
@@ -33,3 +44,33 @@ def run_ahead(function: Callable[[A], R], arguments: Iterable[A], *, threads: in
             yield pending.popleft().result()
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def open_ahead(items: Sequence[ItemRef]) -> Iterator[Content | ItemError]:
+    """Opens items in order on several threads, and reads all but large ones into memory."""
+    largest = 0
+
+    def groups() -> Iterator[Sequence[ItemRef]]:
+        start = 0  # small ones go in groups, as handing one over has its cost
+        while start < len(items):
+            stop = start + (_GROUP if 0 < largest <= _SMALL else 1)
+            yield items[start:stop]
+            start = stop
+
+    for results in run_ahead(_attempt, groups(), threads=_THREADS, ahead=2 * _THREADS):
+        for result in results:
+            if isinstance(result, Content):
+                largest = max(largest, math.prod(result.shape))
+            yield result
+
+
+def _attempt(items: Sequence[ItemRef]) -> list[Content | ItemError]:
+    results: list[Content | ItemError] = []
+    for ref in items:
+        try:
+            content = ref.open()
+            large = math.prod(content.shape) > _LARGE
+            results.append(content if large else Content.of(content.samples, content.attributes))
+        except ItemError as error:
+            results.append(error)
+    return results

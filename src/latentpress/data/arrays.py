@@ -1,4 +1,4 @@
-"""Arrays of images in files: IDX (MNIST's format, also gzipped) and NumPy's .npz.
+"""Arrays of items in files: IDX (MNIST's format, also gzipped) and NumPy's .npz.
 
 Both are read as hostile: what a header declares is checked against a bound before memory is taken and
 against the data afterwards, and nothing is unpickled.
@@ -10,101 +10,147 @@ import gzip
 import math
 import re
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 
 from latentpress.errors import ItemError
+from latentpress.items import Item, Samples
 
-__all__ = ["MAX_ARRAY_BYTES", "ImageArray", "image_array", "read_idx", "read_npz"]
+__all__ = ["MAX_ARRAY_BYTES", "ItemArray", "Label", "item_array", "label_values", "read_idx", "read_npz"]
 
 MAX_ARRAY_BYTES = 1 << 33
 """Bound on the decoded bytes of one array."""
 
+Label = str | tuple[str, ...]
+"""A label's value: one for the item, or one a row along its first axis."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_UINT8 = b"\0\0\x08"
+_CLASS = "class"
 
 
 @dataclass(frozen=True, eq=False)
-class ImageArray:
-    """Images of one size, uint8 (N, H, W, 1 or 3), and their N labels, if there are any."""
+class ItemArray:
+    """Items of one size, (N, *size, C); N values of each label; what was left out, and why, by name."""
 
-    images: np.ndarray
-    labels: tuple[str, ...] | None = None
+    samples: Samples
+    labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def image_array(images: np.ndarray, labels: Sequence[object] | np.ndarray | None = None) -> ImageArray:
-    """Checks images, uint8 (N, H, W) or (N, H, W, C), and labels, which become strings.
+def item_array(samples: Samples, item: Item) -> Samples:
+    """Items (N, *size) or (N, *size, C) as (N, *size, C); `ItemError` where they are none of this kind.
 
-    >>> array = image_array(np.zeros((2, 4, 4), np.uint8), [7, 9])
-    >>> array.images.shape, array.labels
-    ((2, 4, 4, 1), ('7', '9'))
+    >>> from latentpress.items import Image
+    >>> item_array(np.zeros((2, 4, 4), np.uint8), Image()).shape
+    (2, 4, 4, 1)
     """
-    images = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-        raise ItemError(f"images are uint8 (N, H, W) or (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
+    axes = len(item.axes)
+    shaped = samples[..., None] if samples.ndim == axes + 1 else samples
+    if shaped.ndim != axes + 2 or not len(shaped):
+        wanted = f"(N, {', '.join(item.axes)}) or (N, {', '.join(item.axes)}, channel)"
+        raise ItemError(f"{item.words.items} are {item.dtype} {wanted}, got {samples.dtype} {samples.shape}")
+    item.fit(np.zeros(shaped.shape[1:], shaped.dtype), convert=True)
+    return shaped
+
+
+def label_values(values: Sequence[Any] | np.ndarray, count: int, name: str) -> list[Label]:
+    """A label's values of `count` items as strings: each is a value, or a sequence of one value a row.
+
+    >>> label_values([[0, 1], [1, 1]], 2, "action")
+    [('0', '1'), ('1', '1')]
+    """
+    if len(values) != count:
+        raise ItemError(f"{count} items but {len(values)} labels ({name})")
+    return [tuple(map(str, value)) if np.ndim(value) else str(value) for value in values]
+
+
+def read_idx(path: Path, item: Item) -> ItemArray:
+    """Reads an IDX file of items, and the file of labels next to it: `images-idx3` becomes `labels-idx1`.
+
+    Raises:
+        ItemError: either file is damaged, too large or does not hold what its name says.
+    """
+    axes = len(item.axes)
+    samples = item_array(_read_idx_array(path, (axes + 1, axes + 2)), item)
+    name = re.sub(rf"{item.words.items}([-.])idx[0-9]", r"labels\1idx1", path.name)
+    plain = name.removesuffix(".gz")
+    candidates = [path.with_name(n) for n in (name, plain, plain + ".gz") if n != path.name]
+    labels = next((candidate for candidate in candidates if candidate.is_file()), None)
     if labels is None:
-        return ImageArray(images)
-    if len(labels) != len(images):
-        raise ItemError(f"{len(images)} images but {len(labels)} labels")
-    return ImageArray(images, tuple(str(label) for label in labels))
+        return ItemArray(samples)
+    return ItemArray(samples, {_CLASS: label_values(_read_idx_array(labels, (1,)), len(samples), _CLASS)})
 
 
-def read_idx(path: Path) -> ImageArray:
-    """Reads an IDX file of images, and the file of labels beside it: `images-idx3` becomes `labels-idx1`.
+def read_npz(path: Path, item: Item) -> ItemArray:
+    """Reads a .npz file: the array `items` (or `images`, ... by the kind), and those that are its labels.
 
-    Raises:
-        ItemError: Either file is damaged, too large or does not hold what its name says.
-    """
-    images = _read_idx_array(path)
-    beside = re.sub(r"images([-.])idx[34]", r"labels\1idx1", path.name)
-    plain = beside.removesuffix(".gz")
-    found = (path.with_name(name) for name in (beside, plain, plain + ".gz") if name != path.name)
-    labels = next((candidate for candidate in found if candidate.is_file()), None)
-    return image_array(images, None if labels is None else _read_idx_array(labels, dims=(1,)))
-
-
-def read_npz(path: Path) -> ImageArray:
-    """Reads a .npz file with an array `images` and, where there is one, an array `labels`.
+    A label has one integer or string an item, or one a row of each item; the array `labels` is the label
+    "class".
 
     Raises:
-        ItemError: The file is damaged, too large or has no such array.
+        ItemError: the file is damaged, too large or has no such array.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = {
-                name: _read_npy(archive, f"{name}.npy")
-                for name in ("images", "labels")
-                if f"{name}.npy" in archive.namelist()
-            }
+            return _read_arrays(archive, item)
     except ItemError:
         raise
     except Exception as error:  # a parser of hostile bytes may raise anything
         raise ItemError(f"damaged .npz file: {error}") from None
-    if "images" not in arrays:
-        raise ItemError("no array named images; save one with numpy.savez(path, images=..., labels=...)")
-    labels = arrays.get("labels")
-    if labels is not None and labels.ndim != 1:
-        raise ItemError(f"labels are one-dimensional, got {labels.shape}")
-    return image_array(arrays["images"], labels)
 
 
-def _read_npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(name) as file:
+def _read_arrays(archive: zipfile.ZipFile, item: Item) -> ItemArray:
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    samples_name = next((name for name in ("items", item.words.items) if name in names), None)
+    if samples_name is None:
+        what = item.words.items
+        raise ItemError(f"no array named {what}; save one with numpy.savez(path, {what}=..., labels=...)")
+    samples = item_array(_read_npy(archive, samples_name, "uif"), item)
+    labels: dict[str, Sequence[Label]] = {}
+    left_out: dict[str, str] = {}
+    for name in names:
+        if name == samples_name:
+            continue
+        try:
+            labels[_CLASS if name == "labels" else name] = _read_labels(archive, name, samples.shape)
+        except ItemError as error:
+            if name == "labels":
+                raise
+            left_out[name] = f"no label: {error}"
+    return ItemArray(samples, labels, left_out)
+
+
+def _read_labels(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> list[Label]:
+    if not name.isidentifier():
+        raise ItemError("its name is no plain word")
+    count, rows = shape[:2]
+    values = _read_npy(archive, name, "uibU", ((count,), (count, 1), (count, rows)))
+    return label_values(values[:, 0] if values.shape == (count, 1) else values, count, name)
+
+
+def _read_npy(
+    archive: zipfile.ZipFile, name: str, kinds: str, shapes: Sequence[tuple[int, ...]] | None = None
+) -> np.ndarray:
+    """Reads an array of one of these NumPy kinds of numbers, and shapes; of others the header alone."""
+    with archive.open(f"{name}.npy") as file:
         version = npy.read_magic(file)
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, fortran_order, dtype = read_header(file)
-        if dtype.kind not in "uiU":
-            raise ItemError(f"{name} holds {dtype}: images are uint8, labels integers or strings")
+        if dtype.kind not in kinds:
+            raise ItemError(f"{name} holds {dtype}: items are numbers, labels integers or strings")
+        if shapes is not None and shape not in shapes:
+            raise ItemError(f"{name} has the shape {shape}: labels have {' or '.join(map(str, shapes))}")
         values = np.frombuffer(_read_exactly(file, math.prod(shape) * dtype.itemsize), dtype)
     return values.reshape(shape, order="F" if fortran_order else "C")
 
 
-def _read_idx_array(path: Path, dims: tuple[int, ...] = (3, 4)) -> np.ndarray:
+def _read_idx_array(path: Path, dims: tuple[int, ...]) -> np.ndarray:
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == _GZIP_MAGIC

@@ -1,157 +1,279 @@
-"""Batches of random crops: a pure function of seed and step, so that a resumed run sees the same ones.
+"""Batches of random pieces of items: a pure function of seed and step, so that a resumed run sees the same.
 
-Items come in a stream without end, one random permutation of the pool after another. Step s takes the
-B * world items from position s * B * world on, and rank r the r-th B of them: the ranks of a run
-together see what one process with their joint batch size would.
+All pieces have one size: along each axis the smaller of what is asked for and the longest item's extent,
+rounded up to a multiple of the model's hop. Pieces come in a stream without end, one random permutation of
+an epoch's pieces after another. Step s takes the B * world pieces from position s * B * world on, and rank r
+the r-th B of them: the ranks of a run together see what one process with their joint batch size would.
+
+What an epoch shows is the kind's to say (`Item.epoch`):
+
+- Each item once, as a random crop. Items smaller than a crop are continued with their last row, column, ...
+
+- Each sample at least once, in windows of T rows along the first axis. An item of L > T rows has n windows
+  an epoch, n = ceil((L + T - 1) / T). Their places are spread evenly over all L + T - 1 in which a window
+  meets the item, shifted by one random number an epoch and an item, and a window that hangs over an edge is
+  cut to the item. So within an item every row is as likely to be seen as any other, its first and last ones
+  too, and every epoch shows each at least once. A shorter item is one window, cut likewise: from its first
+  row. Where a window is cut, zeros follow, and a mask says so. Along further axes windows are crops.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from operator import add
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.data.ahead import run_ahead
-from latentpress.data.loading import Pool
+from latentpress.data.dataset import Dataset
+from latentpress.data.labels import Numbers
+from latentpress.items import Samples, Shape
 
-__all__ = ["Batch", "Batches", "Draw"]
+__all__ = ["Batch", "Batches", "Pieces"]
 
-_ORDER, _CROPS = 0, 1  # two families of random streams under one seed
 _AHEAD = 4
+_ORDER, _PLACES, _FURTHER = 0, 1, 2  # families of random numbers under one seed
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pixels, uint8 (B, C, H, W), and labels, int64 (B,), indices into the pool's names or -1."""
+    """Pieces of items.
 
-    pixels: Tensor
+    Attributes:
+        samples: (B, *size, C), uint8 where the item's samples are, int32 else; 0 where the mask is False.
+        mask: bool (B, *size), where there are samples of an item; None where everywhere.
+        labels: int64, indices into the data set's label values, -1 unknown: (B, L), or (B, T, L) where a
+            label goes along the T rows of the first axis.
+        symbols: (B, *size, P), what an autoregressive network sees of the samples, if it was asked for.
+    """
+
+    samples: Tensor
+    mask: Tensor | None
     labels: Tensor
+    symbols: Tensor | None = None
+
+    @property
+    def dims(self) -> int:
+        """Samples that are not padding, each channel counted."""
+        channels = self.samples.shape[-1]
+        return self.samples.numel() if self.mask is None else int(self.mask.sum()) * channels
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same pieces on another device, symbols as int64."""
+        parts = (self.samples, self.mask, self.labels, self.symbols)
+        moved = [None if part is None else part.to(device, non_blocking=True) for part in parts]
+        samples, mask, labels, symbols = moved
+        assert samples is not None and labels is not None
+        return Batch(samples, mask, labels, None if symbols is None else symbols.long())
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
-    """What a batch is made of, each (B,): items, the crops' corners, and which ones are mirrored."""
+class Pieces:
+    """Where the pieces of a batch lie.
 
-    indices: np.ndarray
-    top: np.ndarray
-    left: np.ndarray
-    flipped: np.ndarray
+    Attributes:
+        indices: (B,), of the items.
+        corners: (B, rank), where each begins; of a window along the first axis perhaps before the item.
+        flipped: bool (B,), which ones are mirrored.
+    """
+
+    indices: Numbers
+    corners: Numbers
+    flipped: NDArray[np.bool_]
+
+    def __iter__(self) -> Iterator[tuple[int, list[int], bool]]:
+        return zip(self.indices.tolist(), self.corners.tolist(), self.flipped.tolist(), strict=True)
 
 
 class Batches:
-    """Random crops of a pool's items, in batches.
-
-    All crops have one size, `size` = (height, width): each side is the smaller of `crop` and the largest
-    item's, rounded up to `multiple_of`. Items smaller than that are continued at the bottom and right
-    with their last row and column. So items of one size no larger than `crop` are used whole.
+    """Random pieces of a data set's items, in batches; see the module.
 
     Args:
-        pool: The items.
-        batch_size: Items a batch, of this rank.
-        crop: Side of the crops, in pixels.
-        flip: Whether to mirror each crop left to right with probability 1/2.
-        seed: Names the sequence of batches.
-        multiple_of: The model's hop length.
-        corner_step: Crops begin at multiples of it, along both axes.
-        rank: Which of `world` processes this is.
-        world: Number of processes.
+        dataset: the items; one at least is not empty.
+        batch_size: pieces a batch, of this rank.
+        extents: of a piece along each axis, at most.
+        seed: names the sequence of batches.
+        multiple_of: the model's hop along each axis.
+        corner_step: pieces begin at multiples of it, along each axis; it divides the size of windows.
+        flip: whether to mirror each piece with probability 1/2, if the kind has an axis for that.
+        residual: whether batches have symbols: those of prediction residuals (True) or of the samples
+            themselves (False); None for no symbols.
+        rank: which of `world` processes this is.
+        world: number of processes.
 
-    >>> from latentpress.data.loading import load_pool
-    >>> from latentpress.data.sources import array_source
-    >>> pool = load_pool(array_source(np.zeros((10, 30, 40, 3), np.uint8)))
-    >>> batches = Batches(pool, batch_size=4, crop=32, flip=True, seed=0, multiple_of=4)
-    >>> batches.batch(0).pixels.shape
-    torch.Size([4, 3, 32, 32])
+    Attributes:
+        size: of every piece.
+        windows_per_epoch: pieces after which every item, or sample, has been seen.
+
+    >>> from latentpress.data import array_source, load_dataset
+    >>> from latentpress.items import Image, Text
+    >>> images = load_dataset(array_source(np.zeros((10, 30, 40, 3), np.uint8), Image()))
+    >>> batches = Batches(images, batch_size=4, extents=(32, 32), seed=0, multiple_of=(4, 4), flip=True)
+    >>> batches.batch(0).samples.shape, batches.windows_per_epoch
+    (torch.Size([4, 32, 32, 3]), 10)
+    >>> texts = load_dataset(array_source([np.zeros((1000, 1), np.uint8)], Text()))
+    >>> batches = Batches(texts, batch_size=4, extents=(256,), seed=0, multiple_of=(1,), residual=False)
+    >>> batches.batch(0).symbols.shape, batches.windows_per_epoch
+    (torch.Size([4, 256, 1]), 5)
     """
 
     def __init__(
         self,
-        pool: Pool,
+        dataset: Dataset,
         *,
         batch_size: int,
-        crop: int,
-        flip: bool,
+        extents: tuple[int, ...],
         seed: int,
-        multiple_of: int,
-        corner_step: int = 1,
+        multiple_of: tuple[int, ...],
+        corner_step: tuple[int, ...] | None = None,
+        flip: bool = False,
+        residual: bool | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        assert batch_size >= 1 and crop >= 1 and multiple_of >= 1 and corner_step >= 1 and 0 <= rank < world
-        self.pool = pool
+        item = dataset.item
+        self.corner_step = corner_step or (1,) * len(item.axes)
+        assert len(extents) == len(multiple_of) == len(self.corner_step) == len(item.axes)
+        assert batch_size >= 1 and min(*extents, *multiple_of, *self.corner_step) >= 1 and 0 <= rank < world
+        self.dataset = dataset
         self.batch_size = batch_size
-        self.flip = flip
         self.seed = seed
-        self.corner_step = corner_step
+        self.flip = flip and item.mirror is not None
+        self._mirrored = tuple(
+            slice(None, None, -1 if a == item.mirror else 1) for a in range(len(item.axes))
+        )
+        self.residual = residual
         self.rank = rank
         self.world = world
-        largest = pool.shapes[:, 1:].max(axis=0)
-        height, width = (-(-min(crop, int(side)) // multiple_of) * multiple_of for side in largest)
-        self.size = (height, width)
-        self._permutation = lru_cache(maxsize=2)(self._permute)
+        sides = zip(extents, dataset.extents.max(axis=0).tolist(), multiple_of, strict=True)
+        self.size: Shape = tuple(-(-min(most, longest) // hop) * hop for most, longest, hop in sides)
+        self._windows = item.epoch == "sample"
+        lengths, unit = dataset.extents[:, 0], self.corner_step[0]
+        assert not self._windows or self.size[0] % unit == 0
+        self._span = self.size[0] // unit  # of a window, in units of rows
+        places = np.where(lengths > self.size[0], -(-lengths // unit) + self._span - 1, lengths > 0)
+        self._places = places if self._windows else np.ones_like(lengths)  # in which a piece may lie
+        self._counts = -(-self._places // self._span) if self._windows else self._places
+        self._ends = np.cumsum(self._counts)
+        self.windows_per_epoch = int(self._ends[-1])
+        assert self.windows_per_epoch, "all items are empty"
+        self._epochs: dict[int, tuple[Numbers, Numbers]] = {}
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, always the same one.
 
         Raises:
-            ItemError: An item that is not held in memory can no longer be read.
+            ItemError: an item that is not held in memory can no longer be read.
         """
-        draw = self.draw(step)
-        images = self.pool.stacked
-        pixels = self._cut_each(draw) if images is None else self._cut_stacked(draw, images)
-        return Batch(torch.from_numpy(pixels), torch.from_numpy(self.pool.labels[draw.indices]))
+        pieces, item = self.draw(step), self.dataset.item
+        samples = np.zeros((self.batch_size, *self.size, item.channels), item.dtype)
+        inside = np.ones(samples.shape[:-1], bool)
+        symbols = None
+        if self.residual is not None:
+            kind = np.uint8 if max(item.alphabets) <= 256 else np.int32
+            symbols = np.zeros((*inside.shape, len(item.alphabets)), kind)
+        for i, (index, corner, flipped) in enumerate(pieces):
+            piece = self._cut(index, corner, flipped)
+            rows = len(piece)
+            if flipped:  # much faster channel by channel
+                for channel in range(item.channels):
+                    samples[i, :rows, ..., channel] = piece[..., channel]
+            else:
+                samples[i, :rows] = piece
+            inside[i, rows:] = False
+            if symbols is not None:
+                symbols[i, :rows] = item.to_symbols(samples[i, :rows], residual=bool(self.residual))
+        return Batch(
+            torch.from_numpy(samples if item.dtype == np.uint8 else samples.astype(np.int32)),
+            None if inside.all() else torch.from_numpy(inside),
+            torch.from_numpy(self._labels(pieces)),
+            None if symbols is None else torch.from_numpy(symbols),
+        )
 
     def stream(self, start: int) -> Iterator[Batch]:
         """Yields `batch(start)`, `batch(start + 1)`, ... without end, made on background threads."""
-        threads = 1 if self.pool.held else min(_AHEAD, os.cpu_count() or 1)
+        threads = 1 if self.dataset.held else min(_AHEAD, os.cpu_count() or 1)
         return run_ahead(self.batch, itertools.count(start), threads=threads, ahead=_AHEAD)
 
-    def draw(self, step: int) -> Draw:
-        """Returns what the batch of a step is made of."""
+    def draw(self, step: int) -> Pieces:
+        """Returns where the pieces of a step's batch lie."""
         joint = self.batch_size * self.world
         mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
-        random = np.random.Generator(np.random.PCG64([self.seed, _CROPS, step])).random((3, joint))[:, mine]
-        indices = self._indices(step * joint + mine.start, self.batch_size)
-        room = np.maximum(self.pool.shapes[indices, 1:] - self.size, 0) // self.corner_step + 1
-        top, left = (random[:2] * room.T).astype(np.int64) * self.corner_step
-        return Draw(indices, top, left, (random[2] < 0.5) & self.flip)
+        indices, starts = self._next(step * joint + mine.start, self.batch_size)
+        random = self._random(_FURTHER if self._windows else _PLACES, step).random(
+            (len(self.size) + 1, joint)
+        )[:, mine]
+        room = np.maximum(self.dataset.extents[indices] - self.size, 0) // self.corner_step + 1
+        corners = (random[:-1].T * room).astype(np.int64) * self.corner_step
+        if self._windows:
+            corners[:, 0] = starts
+        return Pieces(indices, corners, (random[-1] < 0.5) & self.flip)
 
-    def _permute(self, epoch: int) -> np.ndarray:
-        return np.random.Generator(np.random.PCG64([self.seed, _ORDER, epoch])).permutation(len(self.pool))
+    def _random(self, family: int, number: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.seed, family, number]))
 
-    def _indices(self, first: int, count: int) -> np.ndarray:
-        """Returns the items at positions first, ..., first + count - 1 of the endless stream."""
-        epoch, skip = divmod(first, len(self.pool))
-        last = (first + count - 1) // len(self.pool)
-        return np.concatenate([self._permutation(e) for e in range(epoch, last + 1)])[skip : skip + count]
+    def _next(self, first: int, count: int) -> tuple[Numbers, Numbers]:
+        """The items and the starts of the pieces first, ..., first + count - 1 of the endless stream."""
+        epoch, skip = divmod(first, self.windows_per_epoch)
+        last = (first + count - 1) // self.windows_per_epoch
+        parts = [self._epoch(e) for e in range(epoch, last + 1)]
+        indices, starts = (np.concatenate(c)[skip : skip + count] for c in zip(*parts, strict=True))
+        return indices, starts
 
-    def _cut_stacked(self, draw: Draw, images: np.ndarray) -> np.ndarray:
-        """Cuts all crops at once: the same result as `_cut_each`, for items of one size."""
-        window = tuple(np.minimum(self.size, images.shape[2:]))
-        crops = sliding_window_view(images, window, axis=(2, 3))[draw.indices, :, draw.top, draw.left]
-        # Not torch's flip: on this thread it would start a second OpenMP team, whose idle threads spin.
-        crops[draw.flipped] = crops[draw.flipped, ..., ::-1]
-        return _continued(crops, self.size)
+    def _epoch(self, epoch: int) -> tuple[Numbers, Numbers]:
+        """`_shuffled`, kept for the next batch; threads may meet here, and then do the work twice."""
+        pieces = self._epochs.get(epoch) or self._shuffled(epoch)
+        self._epochs = {epoch: pieces, **{e: p for e, p in self._epochs.items() if abs(e - epoch) == 1}}
+        return pieces
 
-    def _cut_each(self, draw: Draw) -> np.ndarray:
-        height, width = self.size
-        crops = np.empty((self.batch_size, self.pool.channels, height, width), np.uint8)
-        for i, (index, top, left) in enumerate(zip(draw.indices, draw.top, draw.left, strict=True)):
-            crop = self.pool.planes(index)[:, top : top + height, left : left + width]
-            crops[i] = _continued(crop[..., ::-1] if draw.flipped[i] else crop, self.size)
-        return crops
+    def _shuffled(self, epoch: int) -> tuple[Numbers, Numbers]:
+        """The items of an epoch's pieces, in their order, and where windows start."""
+        order = self._random(_ORDER, epoch).permutation(self.windows_per_epoch)
+        indices = np.searchsorted(self._ends, order, side="right")
+        shifts = self._random(_PLACES, epoch).random(len(self.dataset))[indices]
+        turn = order - (self._ends - self._counts)[indices]
+        places = self._places[indices]
+        place = ((turn + shifts) * places / self._counts[indices]).astype(np.int64)
+        starts = (np.minimum(place, places - 1) - (self._span - 1)) * self.corner_step[0]
+        return indices, np.where(self.dataset.extents[indices, 0] > self.size[0], starts, 0)
+
+    def _rows(self, index: int, corner: Sequence[int]) -> slice:
+        """Which rows of an item a piece has."""
+        return slice(max(corner[0], 0), min(corner[0] + self.size[0], int(self.dataset.extents[index, 0])))
+
+    def _cut(self, index: int, corner: Sequence[int], flipped: bool) -> Samples:
+        """A piece, (rows, *size[1:], C)."""
+        rows, further = self._rows(index, corner), self.size[1:]
+        piece = self.dataset.rows(index, rows.start, rows.stop)
+        piece = piece[(slice(None), *map(slice, corner[1:], map(add, corner[1:], further)))]
+        if flipped:
+            piece = piece[self._mirrored]
+        return _continued(piece, (len(piece) if self._windows else self.size[0], *further))
+
+    def _labels(self, pieces: Pieces) -> Numbers:
+        """Their labels, (B, L) or (B, T, L)."""
+        if not self.dataset.along:
+            columns = [np.asarray(column)[pieces.indices] for column in self.dataset.labels.values()]
+            return np.stack(columns, axis=1) if columns else np.zeros((self.batch_size, 0), np.int64)
+        labels = np.full((self.batch_size, self.size[0], len(self.dataset.labels)), -1)
+        for i, (index, corner, flipped) in enumerate(pieces):
+            piece = self.dataset.label_indices(index)[self._rows(index, corner)]
+            piece = piece[self._mirrored[:1]] if flipped else piece
+            piece = _continued(piece, (len(piece) if self._windows else self.size[0],))
+            labels[i, : len(piece)] = piece
+        return labels
 
 
-def _continued(crops: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Repeats the last row and column of crops (..., h, w) until they have `size`."""
-    if crops.shape[-2:] == size:
-        return crops
-    missing = [(0, wanted - side) for wanted, side in zip(size, crops.shape[-2:], strict=True)]
-    return np.pad(crops, [(0, 0)] * (crops.ndim - 2) + missing, mode="edge")
+def _continued(piece: NDArray[Any], size: Shape) -> NDArray[Any]:
+    """Repeats the last row, column, ... of a piece until its first axes have `size`."""
+    missing = [(0, extent - there) for extent, there in zip(size, piece.shape, strict=False)]
+    if not any(after for _, after in missing):
+        return piece
+    return np.pad(piece, missing + [(0, 0)] * (piece.ndim - len(size)), mode="edge")

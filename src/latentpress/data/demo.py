@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latentpress.errors import ItemError
-from latentpress.items.image import read_image, write_png
+from latentpress.items import Image
 
 __all__ = ["DemoImages", "demo_images"]
 
@@ -53,7 +53,8 @@ def _write(photographs: tuple[str, ...], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for photograph in photographs:
         source = _find(photograph)
-        (folder / f"{source.stem}.png").write_bytes(write_png(read_image(source.read_bytes(), channels=3)))
+        with source.open("rb") as file, (folder / f"{source.stem}.png").open("wb") as png:
+            Image().write(Image().open(file), png)
     return folder
 
 

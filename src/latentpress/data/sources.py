@@ -1,191 +1,299 @@
 """What there is to read: files, folders, zip archives, IDX and .npz files as a list of items.
 
 Opening a source reads names, not items (except of IDX and .npz files, which are arrays already, and the
-first bytes of files whose suffix does not tell whether they are text). An item's label is the name of
-the folder that holds it, or the one that comes with its array. Names are relative, with forward slashes,
-unique, and safe to write below a folder on any system.
+first bytes of files whose suffix does not tell what they are). The label "class" of an item is the name of
+the folder that holds it; items of arrays have the labels that come with these. Names are relative, with
+forward slashes, unique, and safe to write below a folder on any system.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from latentpress.data.arrays import ImageArray, image_array, read_idx, read_npz
-from latentpress.data.kinds import ImageKind, ItemKind, KindName, TextKind
+from latentpress.data.arrays import ItemArray, Label, item_array, label_values, read_idx, read_npz
+from latentpress.data.readers import DiskFile, File, ZipEntry, content_of, named
 from latentpress.errors import ItemError, UnsafePathError
+from latentpress.items import Attributes, Content, Item, Samples
 from latentpress.names import check_name
 
-__all__ = ["MAX_FILE_BYTES", "ItemRef", "Skipped", "Source", "array_source", "is_lost", "open_sources"]
-
-MAX_FILE_BYTES = 1 << 29
-"""Bound on the bytes of one file."""
+__all__ = ["ItemRef", "Skipped", "Source", "array_source", "evenly_spaced", "list_sources", "open_sources"]
 
 _MAX_ARCHIVE_BYTES = 1 << 40  # of all that a zip archive declares: beyond it is a bomb
 _HIDDEN = "hidden files and folders are left out unless they are named"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ItemRef:
-    """One item that can be read: `read()` returns its array or raises `ItemError`.
+    """One item that can be read.
 
-    The array is uint8: pixels (H, W, C), or the bytes of a text, (T, 1). The error's text begins with the
-    item's name.
+    Args:
+        name: see the module.
+        labels: by name; a tuple has a value for each row along the item's first axis.
+        open: gives the item's content, or raises `ItemError`; so may reading the content. The error's
+            text begins with the item's name.
+
+    >>> ItemRef.of("a.txt", np.zeros((5, 1), np.uint8), {"class": "zeros"}).open().read(1, 4).shape
+    (3, 1)
     """
 
     name: str
-    label: str | None
-    read: Callable[[], np.ndarray]
+    labels: Mapping[str, Label]
+    open: Callable[[], Content]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        samples: Samples,
+        labels: Mapping[str, Label] | None = None,
+        attributes: Attributes | None = None,
+    ) -> ItemRef:
+        """An item in memory, (*size, C)."""
+        return cls(name, labels or {}, partial(Content.of, samples, attributes))
+
+    def read(self) -> Samples:
+        """All samples (*size, C); raises `ItemError`."""
+        return self.open().samples
+
+    def part(self, start: int, stop: int) -> ItemRef:
+        """The item that rows start to stop - 1 along the first axis are."""
+        labels = {
+            n: value[start:stop] if isinstance(value, tuple) else value for n, value in self.labels.items()
+        }
+        return ItemRef(self.name, labels, partial(_open_part, self, start, stop))
 
 
 class Skipped(NamedTuple):
-    """A file that is left out, and why."""
+    """A file that is left out, and why; `lost` if it is an item after all, and would be missed."""
 
     name: str
     reason: str
+    lost: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """Items in a fixed order, their distinct labels in order, and the files that are left out."""
+    """Items of one kind in a fixed order.
 
+    Attributes:
+        item: the kind.
+        items: what can be read.
+        labels: the distinct values of every label, in order.
+        skipped: files left out.
+    """
+
+    item: Item
     items: tuple[ItemRef, ...]
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
 
+    @classmethod
+    def of(cls, item: Item, items: Iterable[ItemRef], skipped: Iterable[Skipped] = ()) -> Source:
+        """A source of these items, with the values that their labels have."""
+        items = tuple(items)
+        values: dict[str, set[str]] = {}
+        for ref in items:
+            for name, value in ref.labels.items():
+                values.setdefault(name, set()).update(value if isinstance(value, tuple) else (value,))
+        labels = {name: tuple(sorted(distinct)) for name, distinct in values.items()}
+        return cls(item, items, labels, tuple(skipped))
 
-_Head = Callable[[int], bytes]  # the first so many bytes of a file
-_Found = Iterator[ItemRef | Skipped]
+    def evenly(self, most: int) -> Source:
+        """The same source with at most so many items, evenly spaced."""
+        chosen = tuple(self.items[number] for number in evenly_spaced(len(self.items), most))
+        return dataclasses.replace(self, items=chosen)
 
 
-def open_sources(
-    paths: Sequence[Path | str],
-    *,
-    kind: KindName = "image",
-    channels: Literal[1, 3] | None = None,
-    drop_alpha: bool = False,
-    drop_colour: bool = False,
-) -> Source:
-    """Lists the items in files, folders (recursively) and zip archives; images also in IDX(.gz) and .npz.
+def open_sources(paths: Sequence[Path | str], item: Item, *, convert: bool = False) -> Source:
+    """Lists the items in files, folders (recursively), zip archives, IDX(.gz) and .npz files.
 
     Args:
-        paths: What to open. In folders and zip archives images are told by their suffix, and texts too,
-            or by beginning as UTF-8; hidden files are left out, links are followed but no folder is
-            entered twice; zip, IDX and .npz files are opened only when named here. As a text, any other
-            file named here is taken whatever it holds.
-        kind: What the items are: "image" or "text". What follows is of images.
-        channels: 1 for grey, 3 for RGB, `None` for what each file has.
-        drop_alpha: Whether to ignore alpha channels instead of refusing the images that have one.
-        drop_colour: Whether to turn colours into grey, where `channels` is 1, instead of refusing the
-            images that have any. RGB whose channels are all the same is grey either way.
+        paths: what to open. In folders and zip archives the kind says which files are its items; hidden
+            files are left out, links are followed but no folder is entered twice; zip, IDX and .npz files
+            are opened only when named here, and if the kind does not take them for items. Any other file
+            named here is an item, whatever it holds.
+        item: the kind of the items.
+        convert: whether to take items that lose something on the way (see `Item.open`).
 
     Returns:
         The items by path in the order given, each path's in the order of their names. An item whose
         name is taken gets a number.
 
     Raises:
-        ItemError: A path does not exist, cannot be read, or there are no items at all.
+        ItemError: a path does not exist, cannot be read, or there are no items at all.
     """
-    reader = TextKind() if kind == "text" else ImageKind(channels, drop_alpha, drop_colour)
-    found: list[ItemRef | Skipped] = []
-    for path in map(Path, paths):
-        try:
-            found.extend(_open(path, reader))
-        except ItemError as error:
-            raise ItemError(f"{path}: {error}") from None
-        except Exception as error:  # a parser of hostile bytes may raise anything
-            raise ItemError(f"{path}: cannot be read: {error}") from None
-    skipped = tuple(one for one in found if isinstance(one, Skipped))
-    source = _source((one for one in found if isinstance(one, ItemRef)), skipped)
+    source = list_sources(paths, item, convert=convert)
     if not source.items:
-        where = ", ".join(map(str, paths))
+        skipped = source.skipped
         hint = f"; left out {len(skipped)}, first {skipped[0].name}: {skipped[0].reason}" if skipped else ""
-        raise ItemError(f"no {reader.word} in {where}{hint}")
+        raise ItemError(f"no {item.words.items} in {', '.join(map(str, paths))}{hint}")
     return source
 
 
-def is_lost(skipped: Skipped, kind: str) -> bool:
-    """Whether a file that was left out is an item of that kind after all, and would be missed.
-
-    >>> is_lost(Skipped("a.txt", "its name is unsafe"), "text"), is_lost(Skipped("a.txt", "-"), "image")
-    (True, False)
-    """
-    if kind == "text":
-        return skipped.reason not in (TextKind.foreign, _HIDDEN)
-    return ImageKind().takes(skipped.name.strip("'\""), lambda _: b"")
+def list_sources(
+    paths: Sequence[Path | str], item: Item, *, convert: bool = False, choosy: bool = False
+) -> Source:
+    """As `open_sources`, but no items at all are no error; with `choosy` all files are chosen by kind."""
+    lister = _Lister(item, convert, choosy)
+    listed: list[_Entry | Skipped] = []
+    for path in map(Path, paths):
+        with named(str(path)):
+            listed.extend(lister.path(path))
+    skipped = (entry for entry in listed if isinstance(entry, Skipped))
+    return Source.of(item, _uniquely_named(e for e in listed if isinstance(e, _Entry)), skipped)
 
 
 def array_source(
-    images: np.ndarray,
-    labels: Sequence[object] | np.ndarray | None = None,
+    samples: Samples | Sequence[Samples],
+    item: Item,
+    labels: Mapping[str, Sequence[Any]] | Sequence[Any] | np.ndarray | None = None,
     *,
-    channels: Literal[1, 3] | None = None,
-    drop_colour: bool = False,
+    convert: bool = False,
     folder: str = "array",
 ) -> Source:
-    """Makes a source of images in memory, uint8 (N, H, W) or (N, H, W, C), named `folder`/00000.png on.
+    """Makes a source of items in memory, named `folder`/00000.png (or the like) on.
 
-    `channels` and `drop_colour` are those of `open_sources`.
+    Args:
+        samples: (N, *size) or (N, *size, C), or N arrays (*size, C) of various sizes.
+        item: their kind.
+        labels: by name, or those called "class" alone: one value an item, or one a row of each item.
+        convert: see `open_sources`.
+        folder: begins the names.
 
-    >>> source = array_source(np.zeros((2, 8, 8, 3), np.uint8), ["cat", "dog"])
-    >>> source.items[1].name, source.items[1].label, source.labels
-    ('array/00001.png', 'dog', ('cat', 'dog'))
+    >>> from latentpress.items import Image
+    >>> source = array_source(np.zeros((2, 8, 8, 3), np.uint8), Image(), ["cat", "dog"])
+    >>> source.items[1].name, source.items[1].labels, source.labels
+    ('array/00001.png', {'class': 'dog'}, {'class': ('cat', 'dog')})
     """
-    reader = ImageKind(channels, drop_colour=drop_colour)
-    return _source(_array_items(folder, image_array(images, labels), reader))
+    if isinstance(samples, np.ndarray):
+        samples = item_array(samples, item)
+    by_name = {} if labels is None else labels if isinstance(labels, Mapping) else {"class": labels}
+    values = {name: label_values(each, len(samples), name) for name, each in by_name.items()}
+    return Source.of(item, _uniquely_named(_rows(folder, samples, values, item, convert)))
 
 
-def _source(items: Iterable[ItemRef], skipped: tuple[Skipped, ...] = ()) -> Source:
-    unique = tuple(_with_unique_names(items))
-    labels = sorted({item.label for item in unique if item.label is not None})
-    return Source(unique, tuple(labels), skipped)
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` of the numbers 0..count-1, evenly spaced.
+
+    >>> evenly_spaced(10, 4).tolist(), evenly_spaced(3, 4).tolist()
+    ([0, 2, 5, 7], [0, 1, 2])
+    """
+    taken = min(count, most)
+    return np.arange(taken) * count // max(1, taken)
 
 
-def _with_unique_names(items: Iterable[ItemRef]) -> Iterator[ItemRef]:
+class _Entry(NamedTuple):
+    """An item before its name is known to be unique; `open` takes the name that it gets."""
+
+    name: str
+    labels: Mapping[str, Label]
+    open: Callable[[str], Content]
+
+
+@dataclass(frozen=True)
+class _Lister:
+    """Lists what is below a path; see `list_sources`."""
+
+    item: Item
+    convert: bool
+    choosy: bool
+
+    def path(self, path: Path) -> Iterator[_Entry | Skipped]:
+        if path.is_dir():
+            return self.folder(path)
+        if not path.is_file():
+            raise ItemError("no such file or folder")
+        file = DiskFile(path)
+        magic = file.head(4)
+        if self.item.opens_zip(path.name):
+            if path.suffix.lower() == ".npz":
+                return self.arrays(path.stem, read_npz(path, self.item))
+            if magic in (b"PK\x03\x04", b"PK\x05\x06"):
+                return self.archive(path)
+            if magic.startswith((b"\x1f\x8b", b"\0\0\x08")):
+                return self.arrays(path.name.removesuffix(".gz"), read_idx(path, self.item))
+        take = self.choose if self.choosy else self.accept
+        return iter([take(path.name, _folder_name(path.parent), file)])
+
+    def folder(self, root: Path) -> Iterator[_Entry | Skipped]:
+        for path in _files(root, hidden=self.item.tells_hidden):
+            name = path.relative_to(root).as_posix()
+            if path.name.startswith(".") and path != root:
+                yield Skipped(_shown(name), _HIDDEN)
+            else:
+                folder = _folder_name(root) if path.parent == root else path.parent.name
+                yield self.choose(name, folder, DiskFile(path))
+
+    def archive(self, path: Path) -> Iterator[_Entry | Skipped]:
+        archive = zipfile.ZipFile(path)
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > _MAX_ARCHIVE_BYTES:
+            raise ItemError("the archive declares more than a tebibyte: is it a zip bomb?")
+        files = [(entry.filename.replace("\\", "/"), entry) for entry in entries if not entry.is_dir()]
+        for name, entry in sorted(files, key=itemgetter(0)):
+            *folders, last = name.split("/")
+            if "__MACOSX" in folders[:1]:
+                continue
+            if any(part[:1] == "." and part != ".." for part in (*folders, last)):
+                if self.item.tells_hidden:
+                    yield Skipped(_shown(name), _HIDDEN)
+                continue
+            yield self.choose(name, folders[-1] if folders else path.stem, ZipEntry(archive, entry))
+
+    def arrays(self, folder: str, array: ItemArray) -> Iterator[_Entry | Skipped]:
+        yield from (Skipped(_shown(f"{folder}/{name}"), reason) for name, reason in array.left_out.items())
+        yield from _rows(folder, array.samples, array.labels, self.item, self.convert)
+
+    def choose(self, name: str, folder: str, file: File) -> _Entry | Skipped:
+        """What to do with a file that nobody named."""
+        try:
+            taken = self.item.takes(name, file.head)
+        except Exception as error:  # a zip archive's parsers may raise anything
+            return Skipped(_shown(name), f"cannot be read: {error}", lost=True)
+        return self.accept(name, folder, file) if taken else Skipped(_shown(name), self.item.foreign)
+
+    def accept(self, name: str, folder: str, file: File) -> _Entry | Skipped:
+        try:
+            check_name(name)
+        except UnsafePathError as error:
+            return Skipped(ascii(name), str(error), lost=True)
+        return _Entry(name, {"class": folder}, partial(content_of, self.item, file, self.convert))
+
+
+def _rows(
+    folder: str,
+    samples: Samples | Sequence[Samples],
+    labels: Mapping[str, Sequence[Label]],
+    item: Item,
+    convert: bool,
+) -> Iterator[_Entry]:
+    digits = max(5, len(str(len(samples) - 1)))
+    for index in range(len(samples)):
+        name = f"{folder}/{index:0{digits}d}{item.new_suffix}"
+        values = {label: column[index] for label, column in labels.items()}
+        yield _Entry(name, values, partial(_open_row, item, samples, index, convert))
+
+
+def _uniquely_named(entries: Iterable[_Entry]) -> Iterator[ItemRef]:
     taken: set[str] = set()
     numbers: dict[str, int] = {}
-    for item in items:
-        name = item.name
+    for entry in entries:
+        name = entry.name
         while name in taken:
-            number = numbers[item.name] = numbers.get(item.name, 1) + 1
-            path = PurePosixPath(item.name)
+            number = numbers[entry.name] = numbers.get(entry.name, 1) + 1
+            path = PurePosixPath(entry.name)
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
         taken.add(name)
-        yield item if name == item.name else dataclasses.replace(item, name=name)
-
-
-def _open(path: Path, kind: ItemKind) -> _Found:
-    if path.is_dir():
-        return _open_folder(path, kind)
-    if not path.is_file():
-        raise ItemError("no such file or folder")
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if isinstance(kind, ImageKind) and path.suffix.lower() == ".npz":
-        return _array_items(path.stem, read_npz(path), kind)
-    if magic in (b"PK\x03\x04", b"PK\x05\x06") and kind.is_zip(path.name):
-        return _open_zip(path, kind)
-    if isinstance(kind, ImageKind) and magic.startswith((b"\x1f\x8b", b"\0\0\x08")):
-        return _array_items(path.name.removesuffix(".gz"), read_idx(path), kind)
-    return iter([_accept(path.name, _folder_name(path.parent), kind, partial(_read_file, path))])
-
-
-def _open_folder(root: Path, kind: ItemKind) -> _Found:
-    for path in _files(root, hidden=kind.tells_hidden):
-        name = path.relative_to(root).as_posix()
-        if path.name.startswith(".") and path != root:
-            yield Skipped(name, _HIDDEN)
-        else:
-            label = _folder_name(root) if path.parent == root else path.parent.name
-            yield _choose(name, label, kind, partial(_read_file, path))
+        yield ItemRef(name, entry.labels, partial(entry.open, name))
 
 
 def _files(root: Path, *, hidden: bool) -> Iterator[Path]:
@@ -206,77 +314,22 @@ def _files(root: Path, *, hidden: bool) -> Iterator[Path]:
                 pending += sorted(inside, reverse=True)
 
 
-def _open_zip(path: Path, kind: ItemKind) -> _Found:
-    archive = zipfile.ZipFile(path)  # stays open for the items' sake and closes with the last of them
-    entries = archive.infolist()
-    if sum(entry.file_size for entry in entries) > _MAX_ARCHIVE_BYTES:
-        raise ItemError("the archive declares more than a tebibyte: is it a zip bomb?")
-    named = [(entry.filename.replace("\\", "/"), entry) for entry in entries if not entry.is_dir()]
-    for name, entry in sorted(named, key=itemgetter(0)):
-        *folders, last = name.split("/")
-        if "__MACOSX" in folders[:1]:
-            continue
-        if any(part[:1] == "." and part != ".." for part in (*folders, last)):
-            if kind.tells_hidden:
-                yield Skipped(name, _HIDDEN)
-            continue
-        label = folders[-1] if folders else path.stem
-        yield _choose(name, label, kind, partial(_read_entry, archive, entry))
-
-
-def _choose(name: str, label: str, kind: ItemKind, head: _Head) -> ItemRef | Skipped:
-    """What to do with a file that nobody named."""
-    try:
-        taken = kind.takes(name, head)
-    except Exception as error:  # a zip archive's parsers may raise anything
-        return Skipped(name, f"cannot be read: {error}")
-    return _accept(name, label, kind, head) if taken else Skipped(name, kind.foreign)
-
-
-def _accept(name: str, label: str, kind: ItemKind, head: _Head) -> ItemRef | Skipped:
-    try:
-        check_name(name)
-    except UnsafePathError as error:
-        return Skipped(ascii(name), str(error))
-    return ItemRef(name, label, partial(_read, name, kind, head))
-
-
-def _array_items(folder: str, array: ImageArray, kind: ImageKind) -> Iterator[ItemRef]:
-    digits = max(5, len(str(len(array.images) - 1)))
-    for index in range(len(array.images)):
-        name = f"{folder}/{index:0{digits}d}.png"
-        label = None if array.labels is None else array.labels[index]
-        yield ItemRef(name, label, partial(_row, name, kind, array.images, index))
-
-
 def _folder_name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _read(name: str, kind: ItemKind, head: _Head) -> np.ndarray:
-    try:
-        data = head(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise ItemError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB")
-        return kind.decode(data)
-    except ItemError as error:
-        raise ItemError(f"{name}: {error}") from None
-    except Exception as error:  # a zip archive's parsers may raise anything
-        raise ItemError(f"{name}: cannot be read: {error}") from None
+def _shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
 
 
-def _row(name: str, kind: ImageKind, images: np.ndarray, index: int) -> np.ndarray:
-    try:
-        return kind.wanted(images[index].copy())
-    except ItemError as error:
-        raise ItemError(f"{name}: {error}") from None
+def _open_row(
+    item: Item, samples: Samples | Sequence[Samples], index: int, convert: bool, name: str
+) -> Content:
+    with named(name):
+        return Content.of(np.array(item.fit(samples[index], convert=convert)))
 
 
-def _read_file(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(most)
-
-
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    with archive.open(entry) as file:
-        return file.read(most)
+def _open_part(ref: ItemRef, start: int, stop: int) -> Content:
+    content = ref.open()
+    shape = (stop - start, *content.shape[1:])
+    return Content(shape, lambda first, last: content.read(start + first, start + last), content.attributes)

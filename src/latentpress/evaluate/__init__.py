@@ -1,30 +1,31 @@
-"""How good a model is: distortion, rates, and other codecs at equal bytes.
+"""How good a model is: bytes, distortion, other codecs, and whether its latents are in use.
 
-`metrics` measures distortion, `codecs` finds another codec's result for given bytes, `comparison` puts
-it beside an archive, `rates` asks the model what items cost, `evaluation` runs it all into a `results`
-dataclass, and `report` writes that as one HTML file. `lossless` measures what a model makes of items
-without losing a sample, beside its `peers`. `diagnosis` and `codebook_diagnosis` say whether a model's
-latents are in use, on items that `gathering` takes from the data.
+    evaluation.py   `evaluate`: compresses, restores and measures; results.py: what it finds
+    quality.py      distortion: PSNR for all, SSIM and SI-SNR where the axes allow it
+    comparison.py   conventional codecs at equal bytes, or without loss
+    report.py       an evaluation as one HTML page
+    diagnosis.py    `diagnose`: what latents cost, and what the decoder makes of them
+
+It needs the extra `latentpress[evaluate]`.
 """
 
-from latentpress.evaluate.codecs import available, find_codec
 from latentpress.evaluate.comparison import Comparison, RatePoint
+from latentpress.evaluate.diagnosis import Diagnosis, diagnose
 from latentpress.evaluate.evaluation import Progress, evaluate
-from latentpress.evaluate.lossless import LosslessEvaluation, evaluate_lossless
-from latentpress.evaluate.metrics import Quality
-from latentpress.evaluate.results import CodeStatistics, Evaluation, ItemResult
+from latentpress.evaluate.probe import Probe
+from latentpress.evaluate.quality import Quality
+from latentpress.evaluate.results import Evaluation, ItemResult, LossyResult
 
 __all__ = [
-    "CodeStatistics",
     "Comparison",
+    "Diagnosis",
     "Evaluation",
     "ItemResult",
-    "LosslessEvaluation",
+    "LossyResult",
+    "Probe",
     "Progress",
     "Quality",
     "RatePoint",
-    "available",
+    "diagnose",
     "evaluate",
-    "evaluate_lossless",
-    "find_codec",
 ]

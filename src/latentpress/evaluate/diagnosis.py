@@ -1,237 +1,265 @@
-"""What a delta-VAE's latents are worth: rates, information, and what becomes of the items without them.
+"""What a model's latents are worth: what they cost, what they say, and what becomes of items without them.
 
-KL and information are in nats an item, summed over its steps and channels. KL >= delta proves nothing by
-itself, since a posterior may sit on its floor and be the same for every item: so beside it stand the
-mutual information of items and latents, and how much worse the decoder does with another item's latents.
+What latents cost proves nothing by itself: codes may all be in use by a decoder that does without them,
+and a posterior may sit on its floor and be the same for every item. So there is also measured how much
+worse the decoder does with another item's latents, and with those of no item, drawn from the prior. What
+else there is to say of a latent space is the model's (`Model.details`).
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.data.symbols import SymbolBatch
-from latentpress.errors import LatentpressError
-from latentpress.evaluate.probe import probe_accuracy
-from latentpress.latents import Posterior
-from latentpress.latents.information import active_units, mutual_information_nats
-from latentpress.model import DeltaVAE
+from latentpress.data import Dataset
+from latentpress.errors import ItemError, LatentpressError
+from latentpress.evaluate.latents import as_tensor, light, on_device, pooled
+from latentpress.evaluate.probe import Probe, probe
+from latentpress.evaluate.results import to_json
+from latentpress.exact.distribution import Sampling
+from latentpress.model.base import Model
+from latentpress.model.details import LatentDetails
+from latentpress.model.labels import labels_of
+from latentpress.model.latents import Latents
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_LEAST_GAP = 0.05  # nats: below it the decoder does not care whose latents it has,
-_LEAST_INFORMATION = 0.1  # and below this there is nothing in them to care for
-_BATCH_SYMBOLS = 1 << 16
+_BATCH_POSITIONS = 1 << 17
+_PRIOR_POSITIONS = 1 << 15  # of latents that are drawn from the prior: one after the other
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+LatentsOf = Callable[[int, slice], Latents | None]
+"""The latents of rows of a group of items, or of the first of these rows; None where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Figures of a delta-VAE on some items; those of latents are None for a decoder alone.
+    """Figures of a model on some items; what is said of an item is the mean over them.
 
     Attributes:
-        num_items: items.
-        dims_per_item: symbols an item: samples of an image, bytes of a window of text.
-        steps: latent steps an item.
-        channels: numbers a step.
-        negative_elbo_nats: -log p(x | z) + KL(q || p) an item.
-        negative_elbo_auxiliary_nats: the same with the KL under the auxiliary prior.
-        alone_nats: -log p(x) of the model without latents that it was compared with.
-        committed_nats: delta, the smallest KL that the families allow.
-        kl_nats: mean KL(q || p); it is exact.
-        min_kl_nats: the smallest of an item.
-        auxiliary_kl_nats: E [ln q(z | x) - ln p_aux(z)].
-        information_nats: I(x; z), estimated over these items,
-        information_cap_nats: and what the estimate cannot pass, the log of their number.
-        shuffled_gap_nats: how much -log p(x | z) grows with another item's z,
-        prior_gap_nats: and with one drawn from the prior.
-        active_units: latents whose means vary over the items, of steps x channels.
-        price: nats of KL for a nat of information.
-        probe_accuracy: of a linear classifier of the labels on z as drawn (not on means, which tell
-            labels even where z does not), by twofold cross-validation,
-        majority_share: beside the share of the commonest label.
+        items: how many.
+        dims: samples an item.
+        sample_nats: -log p(x | z) of an item under the decoder.
+        latent_nats: what its latents cost under the best prior: codes -log p(z), Gaussian latents a KL.
+        shuffled_gap_nats: how much -log p(x | z) grows with the latents of another item of the same size,
+            None where no two have one size,
+        shuffled_dims: the samples of those items.
+        prior_gap_nats: how much it grows with latents drawn from the prior, None without one.
+        alone_nats: -log p(x) under the model without latents that it was compared with.
+        probe: what a linear classifier reads from the latents; None without labels.
+        details: what else there is to say of the latents.
     """
 
-    num_items: int
-    dims_per_item: int
-    negative_elbo_nats: float
-    negative_elbo_auxiliary_nats: float | None = None
-    alone_nats: float | None = None
-    steps: int = 0
-    channels: int = 0
-    committed_nats: float | None = None
-    kl_nats: float | None = None
-    min_kl_nats: float | None = None
-    auxiliary_kl_nats: float | None = None
-    information_nats: float | None = None
-    information_cap_nats: float | None = None
-    shuffled_gap_nats: float | None = None
-    prior_gap_nats: float | None = None
-    active_units: int | None = None
-    probe_accuracy: float | None = None
-    majority_share: float | None = None
-
-    @property
-    def price(self) -> float | None:
-        """See the class."""
-        if self.kl_nats is None or not self.information_nats or self.information_nats <= 0:
-            return None
-        return self.kl_nats / self.information_nats
+    items: int
+    dims: float
+    sample_nats: float
+    latent_nats: float
+    shuffled_gap_nats: float | None
+    shuffled_dims: float | None
+    prior_gap_nats: float | None
+    alone_nats: float | None
+    probe: Probe | None
+    details: LatentDetails
 
     @property
     def verdict(self) -> str:
         """One sentence."""
-        if self.kl_nats is None or self.information_nats is None or self.shuffled_gap_nats is None:
-            return "The model has no latents: it is the decoder alone."
-        committed, information = self.committed_nats or 0.0, self.information_nats
-        said = f"{information:.2f} nats of information an item, KL {self.kl_nats:.2f}"
-        if self.shuffled_gap_nats < _LEAST_GAP or information < _LEAST_INFORMATION:
-            cure = "train with a committed rate (model.latents.kind=ar1)"
-            if committed:
-                cure = "take fewer channels and a larger alpha, of model.latents.kind=ar1, or train on"
-            elif self.steps == 1:
-                cure = "take a smaller encoder.stride or longer items: one latent step commits nothing"
-            lost = f"the decoder loses {self.shuffled_gap_nats:.2f} nats with another item's"
-            return f"The latents are not used ({said}; {lost}): {cure}."
-        if information < committed / 2:
-            return f"The latents say less than half of what is committed ({said}): raise alpha, or train on."
-        return (
-            f"The latents are in use: {said}, at least {committed:.2f} committed, and the decoder loses "
-            f"{self.shuffled_gap_nats:.2f} nats with another item's."
-        )
+        return self.details.verdict(self.shuffled_gap_nats, self.shuffled_dims)
 
     def to_json(self) -> str:
-        """All figures, `price` and `verdict`."""
-        return json.dumps({**asdict(self), "price": self.price, "verdict": self.verdict}, indent=2)
+        """All figures and the verdict."""
+        figures = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return to_json(figures | {"verdict": self.verdict})
 
 
 def diagnose(
-    model: DeltaVAE,
-    symbols: np.ndarray,
-    labels: Sequence[object] | np.ndarray | None = None,
+    model: Model,
+    dataset: Dataset,
     *,
-    alone: DeltaVAE | None = None,
+    alone: Model | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Diagnosis:
-    """Measures a delta-VAE on items that it was not trained on.
+    """Measures a model on items that it was not trained on.
 
-    Arguments:
+    Args:
         model: in evaluation mode.
-        symbols: (N, *size, C) uint8, N at least 2.
-        labels: N labels for the probe.
-        alone: a model without latents, to compare with.
+        dataset: two items at least, of any sizes that the model takes; the first of their labels is for the
+            probe.
+        alone: a model of the same items without latents, to compare with.
         seed: of all draws.
         progress: called with what is being measured, how many items of it are done, and of how many.
 
     Raises:
+        ItemError: an item has a shape that the model does not take.
         LatentpressError: there are fewer than two items, or `alone` is of other items or has latents.
-
-    >>> from latentpress.config import DeltaVAEConfig, SequenceDecoderConfig
-    >>> config = DeltaVAEConfig(decoder=SequenceDecoderConfig(width=8, depth=1))
-    >>> diagnose(DeltaVAE(config), np.zeros((4, 16, 1), np.uint8)).steps
-    16
     """
-    if len(symbols) < 2:
+    if len(dataset) < 2:
         raise LatentpressError("a diagnosis compares items with one another: give it two or more")
-    if alone is not None and (alone.config.latents, alone.config.item) != (None, model.config.item):
-        raise LatentpressError(
-            "the model to compare with is a decoder alone, without latents, of the same items"
-        )
+    for name, extents in zip(dataset.names, dataset.extents.tolist(), strict=True):
+        if not model.takes((*extents, model.item.channels)):
+            raise ItemError(f"{name}: {' x '.join(map(str, extents))}, and the model takes {model.wanted()}")
     with torch.inference_mode():
-        own = torch.from_numpy(np.require(symbols, requirements="W"))  # a copy of what torch cannot take
-        items = _Items(model, own, seed, progress or _silent)
-        return items.diagnosed(labels, alone)
+        if alone is not None and (alone.item != model.item or _has_latents(alone, dataset)):
+            raise LatentpressError(
+                "the model to compare with is a decoder alone, without latents, of the same items"
+            )
+        return _Measuring(model, dataset, seed, progress or _silent).diagnosed(alone)
+
+
+class _Measuring:
+    """Items of a data set, their latents, and what both cost."""
+
+    def __init__(
+        self, model: Model, dataset: Dataset, seed: int, report: Callable[[str, int, int], None]
+    ) -> None:
+        self.model, self.dataset, self.seed, self.report = model, dataset, seed, report
+        _, sizes = np.unique(dataset.extents, axis=0, return_inverse=True)
+        self.groups = [np.flatnonzero(sizes.ravel() == size) for size in range(sizes.max() + 1)]
+        self.latents: list[Latents] = []  # of each group's items
+
+    def diagnosed(self, alone: Model | None) -> Diagnosis:
+        costs, features = self.infer()
+        nats = self.nats("latents", self.model, self.own)
+        shuffled, drawn = self.shuffled_nats(), self.prior_nats()
+        moved = np.flatnonzero(~np.isnan(shuffled))
+        dims = self.dataset.extents.prod(axis=1) * self.model.item.channels
+        return Diagnosis(
+            items=len(self.dataset),
+            dims=float(dims.mean()),
+            sample_nats=float(nats.mean()),
+            latent_nats=float(costs.mean()),
+            shuffled_gap_nats=_mean(shuffled - nats),
+            shuffled_dims=float(dims[moved].mean()) if len(moved) else None,
+            prior_gap_nats=_mean(drawn - nats),
+            alone_nats=None
+            if alone is None
+            else _mean(self.nats("decoder alone", alone, self.inferred_by(alone))),
+            probe=self.probe(features),
+            details=self.model.details(pooled(self.latents).to(self.model.device)),
+        )
+
+    def infer(self) -> tuple[Floats, list[Tensor]]:
+        """Infers all latents; returns what each item's cost, and what a classifier sees of them."""
+        costs, features = np.zeros(len(self.dataset)), [torch.empty(0)] * len(self.dataset)
+        generator, parts, done = torch.Generator().manual_seed(self.seed), [], 0
+        for group, _, numbers in self.batches():
+            latents = self.model.infer(self.samples(numbers), generator=generator)
+            costs[numbers] = self.model.latent_nats(latents, self.labels(numbers)).numpy()
+            for number, seen in zip(numbers, self.model.features(latents), strict=True):
+                features[number] = seen
+            parts.append((group, light(latents)))
+            done += len(numbers)
+            self.report("infer", done, len(self.dataset))
+        self.latents = [
+            Latents.cat([part for g, part in parts if g == group]) for group in range(len(self.groups))
+        ]
+        return costs, features
+
+    def nats(self, stage: str, model: Model, latents_of: LatentsOf) -> Floats:
+        """-log p(x | z) of every item; NaN where there are no latents for it."""
+        nats, done = np.full(len(self.dataset), np.nan), 0
+        for group, rows, numbers in self.batches():
+            latents = latents_of(group, rows)
+            if latents is not None:
+                samples = self.samples(numbers[: len(latents)])
+                labels = self.labels(numbers[: len(latents)])
+                found = model.sample_nats(samples, on_device(model, latents), labels)
+                nats[numbers[: len(latents)]] = found.numpy()
+            done += len(numbers)
+            self.report(stage, done, len(self.dataset))
+        return nats
+
+    def own(self, group: int, rows: slice) -> Latents:
+        """The latents of a group's items themselves."""
+        return self.latents[group].take(torch.arange(len(self.latents[group]))[rows])
+
+    def inferred_by(self, other: Model) -> LatentsOf:
+        """What another model infers of items."""
+        return lambda group, rows: other.infer(self.samples(self.groups[group][rows]))
+
+    def shuffled_nats(self) -> Floats:
+        """-log p(x | z) of every item with the latents of another of its size, if there is one."""
+        generator = torch.Generator().manual_seed(self.seed)
+        others = [_derangement(len(latents), generator) for latents in self.latents]
+        used = _has_latents(self.model, self.dataset)
+
+        def another(group: int, rows: slice) -> Latents | None:
+            alike = self.latents[group]
+            return alike.take(others[group][rows]) if used and len(alike) > 1 else None
+
+        return self.nats("latents of others", self.model, another)
+
+    def prior_nats(self) -> Floats:
+        """-log p(x | z) of some items with latents drawn from the prior, if there is one."""
+        left = _PRIOR_POSITIONS if self.model.integer.prior is not None else 0
+
+        def drawn(group: int, rows: slice) -> Latents | None:
+            nonlocal left
+            size = self.dataset.extents[self.groups[group][0]].tolist()
+            positions = math.prod(self.model.grid(size))
+            count = min(len(self.groups[group][rows]), left // positions)
+            left -= count * positions
+            if not count:
+                return None
+            how = Sampling(seed=self.seed + left)  # other draws for every batch
+            codes = self.model.sample_codes(count, size, how).to(self.model.device)
+            return Latents(self.model.vectors_of(codes, sampled=True), codes)
+
+        return self.nats("latents of the prior", self.model, drawn)
+
+    def probe(self, features: Sequence[Tensor]) -> Probe | None:
+        """What a linear classifier reads from the latents of the first label, where all items have one."""
+        label = next(iter(self.dataset.items[0].labels), None)
+        if label is None or len({seen.shape for seen in features}) > 1 or not len(features[0]):
+            return None
+        values = [ref.labels.get(label) for ref in self.dataset.items]
+        if not all(isinstance(value, str) for value in values):
+            return None
+        return probe(torch.stack(list(features)).float().numpy(), values, label)
+
+    def batches(self) -> Iterator[tuple[int, slice, Integers]]:
+        """The number of a group, some of its rows, and the numbers of the items there."""
+        for group, members in enumerate(self.groups):
+            positions = int(self.dataset.extents[members[0]].prod())
+            run = max(1, _BATCH_POSITIONS // positions)
+            for start in range(0, len(members), run):
+                rows = slice(start, start + run)
+                yield group, rows, members[rows]
+
+    def samples(self, numbers: Integers) -> Tensor:
+        """Items of one size, (B, *size, C)."""
+        return as_tensor(np.stack([self.dataset[int(number)] for number in numbers]))
+
+    def labels(self, numbers: Integers) -> Tensor | None:
+        """The labels of items as the model takes them."""
+        rows = int(self.dataset.extents[numbers[0], 0])
+        known = [self.model.label_numbers(self.dataset.items[n].labels, rows) for n in numbers.tolist()]
+        return labels_of(known)
+
+
+def _has_latents(model: Model, dataset: Dataset) -> bool:
+    return model.infer(as_tensor(dataset[0][None])).vectors.shape[1] > 0
+
+
+def _derangement(count: int, generator: torch.Generator) -> Tensor:
+    """Another item for each item, where there are two or more."""
+    order, other = torch.randperm(count, generator=generator), torch.empty(count, dtype=torch.int64)
+    other[order] = order.roll(1)
+    return other
+
+
+def _mean(values: Floats) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Reports nothing."""
-
-
-class _Items:
-    """Items, their posteriors and one draw from each."""
-
-    def __init__(
-        self, model: DeltaVAE, symbols: Tensor, seed: int, report: Callable[[str, int, int], None]
-    ) -> None:
-        self.model, self.symbols, self.report = model, symbols, report
-        self.generator = torch.Generator().manual_seed(seed)
-        per_item = symbols[0].numel()
-        self.rows = [
-            slice(start, start + max(1, _BATCH_SYMBOLS // per_item))
-            for start in range(0, len(symbols), max(1, _BATCH_SYMBOLS // per_item))
-        ]
-
-    def diagnosed(self, labels: Sequence[object] | np.ndarray | None, alone: DeltaVAE | None) -> Diagnosis:
-        beside = None if alone is None else float(self.nll(alone, None, "decoder alone").mean())
-        shape = {"num_items": len(self.symbols), "dims_per_item": self.symbols[0].numel()}
-        if self.model.latents is None:
-            nll = float(self.nll(self.model, None, "decoder").mean())
-            return Diagnosis(**shape, negative_elbo_nats=nll, alone_nats=beside)
-        posterior = self.posterior()
-        z = posterior.sample(torch.randn(posterior.mean.shape, generator=self.generator))
-        latents, (count, steps, channels) = self.model.latents.cpu(), z.shape
-        kl, nll = latents.kl_nats(posterior), float(self.nll(self.model, z, "own latents").mean())
-        shuffled = z[self.derangement()]
-        drawn = latents.draw(count, steps, self.generator)
-        auxiliary = self.auxiliary_kl(posterior, z)
-        self.model.latents.to(self.model.device)
-        accuracy, majority = probe_accuracy(z.flatten(1), labels)
-        return Diagnosis(
-            **shape,
-            negative_elbo_nats=nll + float(kl.mean()),
-            negative_elbo_auxiliary_nats=None if auxiliary is None else nll + auxiliary,
-            alone_nats=beside,
-            steps=steps,
-            channels=channels,
-            committed_nats=latents.committed_rate_nats(steps),
-            kl_nats=float(kl.mean()),
-            min_kl_nats=float(kl.min()),
-            auxiliary_kl_nats=auxiliary,
-            information_nats=float(mutual_information_nats(posterior, z)),
-            information_cap_nats=math.log(count),
-            shuffled_gap_nats=float(self.nll(self.model, shuffled, "latents of others").mean()) - nll,
-            prior_gap_nats=float(self.nll(self.model, drawn, "latents of the prior").mean()) - nll,
-            active_units=active_units(posterior.mean),
-            probe_accuracy=accuracy,
-            majority_share=majority,
-        )
-
-    def posterior(self) -> Posterior:
-        """q(z | x) of all items, on the CPU."""
-        found = [self.model.posterior(self.on_device(rows))[0] for rows in self.rows]
-        return Posterior(
-            torch.cat([each.mean.cpu() for each in found]),
-            torch.cat([each.log_variance.cpu() for each in found]),
-        )
-
-    def nll(self, model: DeltaVAE, z: Tensor | None, stage: str) -> Tensor:
-        """-log p(x | z) of every item, (N,), float64."""
-        parts = []
-        for rows in self.rows:
-            own = None if z is None else z[rows].to(model.device)
-            parts.append(model.decoder.nll_nats(self.on_device(rows), own).double().cpu())
-            self.report(stage, min(rows.stop, len(self.symbols)), len(self.symbols))
-        return torch.cat(parts)
-
-    def auxiliary_kl(self, posterior: Posterior, z: Tensor) -> float | None:
-        """E [ln q(z | x) - ln p_aux(z)]."""
-        if self.model.auxiliary is None:
-            return None
-        parts = [self.model.auxiliary.nll_nats(z[rows].to(self.model.device)).cpu() for rows in self.rows]
-        return float((posterior.log_density(z) + torch.cat(parts)).mean())
-
-    def derangement(self) -> Tensor:
-        """Another item for each item."""
-        order = torch.randperm(len(self.symbols), generator=self.generator)
-        other = torch.empty_like(order)
-        other[order] = order.roll(1)
-        return other
-
-    def on_device(self, rows: slice) -> Tensor:
-        return SymbolBatch(self.symbols[rows]).to(self.model.device).symbols

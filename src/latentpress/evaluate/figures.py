@@ -12,11 +12,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from latentpress.evaluate.results import CodeStatistics, Evaluation
+from latentpress.evaluate.results import Evaluation
 
 __all__ = ["CODEC_NAMES", "plot_rate_distortion", "plot_training", "plot_usage"]
 
-CODEC_NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
+CODEC_NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
 """How the codecs are written."""
 
 _INK, _FAINT, _GRID = "#1f2933", "#66737f", "#e6e9ec"
@@ -25,27 +25,27 @@ _COLOURS = {"jpeg": "#8a94a0", "webp": "#0f766e", "avif": "#2563eb", "jxl": "#7c
 
 
 def plot_rate_distortion(evaluation: Evaluation) -> str:
-    """Draws PSNR over bits a pixel: the archive as one point among the other codecs' curves."""
-    figure, axes = _figure("bits per pixel", "PSNR, dB")
-    rates = [evaluation.bits_per_pixel]
+    """Draws PSNR over bits a position: the archive as one point among the other codecs' curves."""
+    assert evaluation.lossy is not None
+    figure, axes = _figure(f"bits per {evaluation.words.position}", "PSNR, dB")
+    rates = [evaluation.bits_per_position]
     for comparison in evaluation.comparisons:
         if len(comparison.curve) < 2:
             continue
-        bits = [8 * point.size_bytes / evaluation.num_pixels for point in comparison.curve]
+        bits = [8 * point.size_bytes / evaluation.positions for point in comparison.curve]
         values = [point.psnr_db for point in comparison.curve]
         axes.plot(
             bits,
             values,
             "o-",
-            color=_COLOURS[comparison.codec],
+            color=_COLOURS.get(comparison.codec),
             lw=1.8,
             ms=4,
-            label=CODEC_NAMES[comparison.codec],
+            label=CODEC_NAMES.get(comparison.codec, comparison.codec),
         )
         rates += bits
-    axes.plot(
-        evaluation.bits_per_pixel, evaluation.quality.psnr_db, "*", color=_OURS, ms=17, label="Latentpress"
-    )
+    ours = (evaluation.bits_per_position, evaluation.lossy.quality.psnr_db)
+    axes.plot(*ours, "*", color=_OURS, ms=17, label="Latentpress")
     axes.set_xscale("log")
     axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
@@ -55,18 +55,18 @@ def plot_rate_distortion(evaluation: Evaluation) -> str:
     return _svg(figure)
 
 
-def plot_usage(codes: CodeStatistics) -> str:
+def plot_usage(codebooks: Sequence[Sequence[int]]) -> str:
     """Draws how often each code occurs, the most frequent first, in units of the uniform share."""
     figure, axes = _figure("codes, the most frequent first", "times the uniform share")
-    for row in codes.counts:
+    for row in codebooks:
         counts = np.sort(np.asarray(row, np.float64))[::-1]
         height = counts * len(counts) / max(1.0, counts.sum())
         axes.fill_between(
-            np.arange(len(counts)), height, step="mid", color=_OURS, alpha=0.75 / len(codes.counts)
+            np.arange(len(counts)), height, step="mid", color=_OURS, alpha=0.75 / len(codebooks)
         )
         axes.step(np.arange(len(counts)), height, where="mid", color=_OURS, lw=1)
     axes.axhline(1, color=_FAINT, lw=1, ls=(0, (4, 3)))
-    axes.set_xlim(-0.5, codes.codebook_size - 0.5)
+    axes.set_xlim(-0.5, len(codebooks[0]) - 0.5)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return _svg(figure)

@@ -1,41 +1,46 @@
-"""An evaluation as one HTML file that needs nothing else, and as JSON beside it."""
+"""An evaluation as one HTML file that needs nothing else, and as JSON with the same name."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import numpy as np
 
-from latentpress.checkpoint import write_atomically
-from latentpress.data.sources import Source
+from latentpress.data import Source, evenly_spaced
 from latentpress.evaluate.comparison import Comparison
 from latentpress.evaluate.figures import CODEC_NAMES, plot_rate_distortion, plot_training, plot_usage
-from latentpress.evaluate.metrics import Quality
+from latentpress.evaluate.latents import as_tensor
+from latentpress.evaluate.quality import MEASURES, Quality, is_spatial
 from latentpress.evaluate.results import Evaluation
-from latentpress.items.image import write_png
-from latentpress.model import VQVAE
+from latentpress.files import write_atomically
+from latentpress.items import Content, Image, Item, Samples, Shape
+from latentpress.model.base import Model
 
-__all__ = ["Report", "Sample", "TrainingCurve", "collect_samples", "read_training_curve"]
+__all__ = ["Report", "Sample", "TrainingCurve", "collect_samples", "picture_of", "read_training_curve"]
 
-_CROP = 320  # pixels a side of a large image that the report shows
-_SMALL = 128  # images up to this side are shown enlarged
+_CROP = 320  # pixels a side of a large picture that the report shows
+_SMALL = 128  # pictures up to this side are shown enlarged
 _AMPLIFY = 4
-_LAYOUTS = {"mosaic": "one mosaic", "files": "single files", "each": "each image"}
+_LAYOUTS = {"files": "single files", "each": "each at its bytes", "mosaic": "one mosaic", "tar": "one tar"}
+
+Picture = np.ndarray  # (H, W, 1 or 3) uint8
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image (H, W, C) uint8, what came back, its share of the archive and its PSNR."""
+    """An item as a picture, what came back, its extents, its share of the archive and its PSNR."""
 
     name: str
-    original: np.ndarray
-    restored: np.ndarray
+    original: Picture
+    restored: Picture
+    extents: Shape
     size_bytes: float
     psnr_db: float
 
@@ -60,19 +65,41 @@ def read_training_curve(metrics: Path) -> TrainingCurve | None:
     if not points:
         return None
     steps, values = zip(*points, strict=True)
-    return TrainingCurve("PSNR of training images, dB", steps, values)
+    return TrainingCurve("PSNR in training, dB", steps, values)
+
+
+def picture_of(item: Item, samples: Samples) -> Picture:
+    """A picture of an item whose axes have rows and columns: the middle one along the other axes, in 8 bits.
+
+    >>> picture_of(Image(), np.full((2, 4, 3), 7, np.uint8)).shape
+    (2, 4, 3)
+    """
+    for axis, name in reversed(list(enumerate(item.axes))):
+        if name not in ("row", "column"):
+            samples = samples.take(samples.shape[axis] // 2, axis)
+    scaled = (samples.astype(np.int64) - item.low) * 255 // (item.levels - 1)
+    return scaled.astype(np.uint8) if scaled.shape[-1] in (1, 3) else scaled[..., :1].astype(np.uint8)
 
 
 def collect_samples(
-    model: VQVAE, source: Source, evaluation: Evaluation, count: int = 12
+    model: Model, source: Source, evaluation: Evaluation, count: int = 12
 ) -> tuple[Sample, ...]:
-    """Takes `count` images evenly from `source` with their reconstructions, for a report."""
-    picks = np.unique(np.linspace(0, len(source.items) - 1, min(count, len(source.items))).astype(int))
+    """Takes `count` items evenly from `source` with what comes back of them, for a report.
+
+    There are none where items are no pictures, or come back as they were.
+    """
+    if evaluation.lossy is None or not is_spatial(model.item):
+        return ()
+    results = {result.name: result for result in evaluation.lossy.items}
     samples = []
-    for pick in picks:
-        original, result = source.items[pick].read(), evaluation.items[pick]
-        restored = model.decode(model.encode(original[None]), size=original.shape[:2])[0]
-        samples.append(Sample(result.name, original, restored, result.size_bytes, result.psnr_db))
+    for ref in (source.items[number] for number in evenly_spaced(len(source.items), count)):
+        original = ref.read()
+        if ref.name not in results or not model.takes(original.shape):
+            continue
+        result, size = results[ref.name], original.shape[:-1]
+        restored = model.decode(model.encode(as_tensor(original[None])), size)[0]
+        pictures = (picture_of(model.item, samples) for samples in (original, restored))
+        samples.append(Sample(ref.name, *pictures, size, result.size_bytes, result.psnr_db))
     return tuple(samples)
 
 
@@ -80,11 +107,11 @@ def collect_samples(
 class Report:
     """All that a report shows.
 
-    Attributes:
+    Args:
         evaluation: the figures.
         title: the page's heading.
-        samples: images with what came back (see `collect_samples`).
-        generated: images (H, W, C) uint8 that the prior made up.
+        samples: pictures with what came back (see `collect_samples`).
+        generated: pictures that the prior made up.
         training: a figure over the training.
         command: how to get this report again.
     """
@@ -92,7 +119,7 @@ class Report:
     evaluation: Evaluation
     title: str = "Latentpress evaluation"
     samples: Sequence[Sample] = ()
-    generated: Sequence[np.ndarray] = ()
+    generated: Sequence[Picture] = ()
     training: TrainingCurve | None = None
     command: str | None = None
 
@@ -106,200 +133,163 @@ class Report:
 
     def to_html(self) -> str:
         """Returns the page: one text with styles and pictures inside, which loads nothing from elsewhere."""
-        style = files("latentpress.evaluate").joinpath("report.css").read_text(encoding="utf-8")
-        title = escape(self.title)
-        sections = [
-            f"<h1>{title}</h1>",
-            _headline(self.evaluation),
-            _tiles(self.evaluation),
-            _table(self.evaluation) if self.evaluation.comparisons else "",
-            _plots(self.evaluation, self.training),
-            _samples(self.samples) if self.samples else "",
-            _generated(self.generated) if self.generated else "",
-            _rates(self.evaluation),
-            _command(self.command) if self.command else "",
-        ]
-        return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{title}</title><style>\n{style}</style></head>\n<body><main>\n"
-            + "\n".join(section for section in sections if section)
-            + "\n</main></body></html>\n"
+        found = self.evaluation
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("latentpress.evaluate", ""),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+        )
+        environment.filters |= {"codec": _codec, "layout": _layout}
+        assert environment.loader is not None
+        style, _, _ = environment.loader.get_source(environment, "report.css")
+        rivals = [each for each in found.comparisons if each.fits and each.quality is not None]
+        side, drawn = (
+            max((max(p.shape) for p in pictures), default=0)
+            for pictures in ([sample.original for sample in self.samples], self.generated)
+        )
+        return environment.get_template("report.html.jinja").render(
+            title=self.title,
+            style=style,
+            found=found,
+            words=found.words,
+            lossy=found.lossy,
+            size=_size,
+            gain=found.gain_db,
+            best=max(rivals, key=lambda each: each.quality.psnr_db if each.quality else 0, default=None),
+            tiles=list(_tiles(found)),
+            table=list(_table(found)),
+            over=any(not each.fits for each in found.comparisons),
+            plots=[
+                (_data_uri("svg+xml", svg.encode()), caption) for svg, caption in _plots(found, self.training)
+            ],
+            samples=[_shown(sample) for sample in self.samples],
+            amplify=_AMPLIFY,
+            crop=_CROP,
+            cropped=side > _CROP,
+            large=side > _SMALL,
+            generated=[_png(picture) for picture in self.generated],
+            large_generated=drawn > _SMALL,
+            rates=list(_rates(found)),
+            command=self.command,
         )
 
 
-def _headline(evaluation: Evaluation) -> str:
-    count = evaluation.num_items
-    words = (
-        f"{count:,} image{'s' * (count != 1)} in an archive of {evaluation.archive_bytes:,} bytes: "
-        f"{_bytes(evaluation.bytes_per_item)} bytes each, {evaluation.bits_per_pixel:.3f} bits a pixel. "
-        f"What comes back is at {evaluation.quality.psnr_db:.2f} dB PSNR."
-    )
-    rivals = [each for each in evaluation.comparisons if each.fits]
-    if rivals:
-        best = max(rivals, key=lambda each: each.quality.psnr_db)
-        gain = evaluation.gain_db(best)
-        words += (
-            f" At the same bytes the best of the others, {_name(best)}, is at "
-            f"{best.quality.psnr_db:.2f} dB: {abs(gain):.2f} dB {'lower' if gain >= 0 else 'higher'}."
-        )
-    warning = evaluation.codes.warning
-    alarm = f'<p class="warning">{escape(warning[0].upper() + warning[1:])}.</p>' if warning else ""
-    return f'<p class="lead">{words}</p>{alarm}'
+def _tiles(found: Evaluation) -> Iterator[tuple[str, str]]:
+    yield _size(found.bytes_per_item), f"bytes of archive for each {found.words.item}"
+    yield f"{found.bits_per_position:.3f}", f"bits a {found.words.position}"
+    if found.ratio is not None:
+        yield f"{found.ratio:.2f}", "times smaller than the files"
+    if found.lossy is None:
+        yield f"{found.fallbacks:,}", f"{found.words.items} stored by the fallback codec"
+        return
+    quality = found.lossy.quality
+    yield f"{quality.psnr_db:.2f} dB", "PSNR"
+    for name, value in quality.measures.items():
+        yield f"{value:.4f}", MEASURES[name]
+    for name, value, unit in found.lossy.details.figures()[:2]:
+        yield _figure(value, unit), name
 
 
-def _tiles(evaluation: Evaluation) -> str:
-    quality, codes = evaluation.quality, evaluation.codes
-    tiles = [
-        (_bytes(evaluation.bytes_per_item), "bytes an image"),
-        (f"{evaluation.bits_per_pixel:.3f}", "bits a pixel"),
-        (f"{quality.psnr_db:.2f} dB", "PSNR"),
-        (_ratio(quality.ssim), "SSIM"),
-        (_ratio(quality.ms_ssim), "MS-SSIM"),
-        (f"{codes.usage:.1%}", f"of {codes.codebook_size * codes.num_codebooks} codes in use"),
-        (f"{evaluation.overhead:.3f}", "times the ideal size"),
-    ]
-    cells = (f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what in tiles if value)
-    return f'<div class="tiles">{"".join(cells)}</div>'
-
-
-def _table(evaluation: Evaluation) -> str:
-    with_ms_ssim = evaluation.quality.ms_ssim is not None
-    head = ["", "bytes", "PSNR, dB", "gain, dB", "mean PSNR, dB", "SSIM", *["MS-SSIM"] * with_ms_ssim]
-    rows = [
-        _row("ours", "Latentpress", f"{evaluation.archive_bytes:,}", evaluation.quality, "", with_ms_ssim)
-    ]
-    for each in evaluation.comparisons:
+def _table(found: Evaluation) -> Iterator[Any]:
+    """The head, then the class of each row and its cells."""
+    if found.lossy is None:
+        yield ["", "bytes", "bits a sample"]
+        yield "ours", ["Latentpress", f"{found.archive_bytes:,}", f"{found.bits_per_dim:.4f}"]
+        for each in found.comparisons:
+            yield "", [_name(each), f"{each.size_bytes:,}", f"{8 * each.size_bytes / found.dims:.4f}"]
+        return
+    names = list(found.lossy.quality.measures)
+    yield ["", "bytes", "PSNR, dB", "gain, dB", "mean PSNR, dB", *(MEASURES[name] for name in names)]
+    yield "ours", _row("Latentpress", f"{found.archive_bytes:,}", found.lossy.quality, "", names)
+    for each in found.comparisons:
+        assert each.quality is not None
         size = f"{each.size_bytes:,}" if each.fits else f"at least {each.size_bytes:,}"
-        gain = f"{evaluation.gain_db(each):+.2f}" if each.fits else ""
-        rows.append(_row("" if each.fits else "over", _name(each), size, each.quality, gain, with_ms_ssim))
-    note = (
-        "PSNR is of the squared error pooled over all images, the mean is over the images' own PSNRs; "
-        "the gain is Latentpress's pooled PSNR over the codec's. Figures of the others are interpolated, "
-        "linearly in log(bytes), between the two quality settings around the archive's bytes."
-    )
-    if any(not each.fits for each in evaluation.comparisons):
-        note += " In grey: cannot do with so few bytes even at the lowest setting, which is what is shown."
-    header = "".join(f"<th>{cell}</th>" for cell in head)
-    table = f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return (
-        "<h2>Beside other codecs at equal bytes</h2>"
-        f'<div class="card">{table}</div><p class="note">{note}</p>'
-    )
+        gain = f"{found.gain_db(each):+.2f}" if each.fits else ""
+        yield "" if each.fits else "over", _row(_name(each), size, each.quality, gain, names)
 
 
-def _row(kind: str, name: str, size: str, quality: Quality, gain: str, with_ms_ssim: bool) -> str:
-    cells = [name, size, f"{quality.psnr_db:.2f}", gain, f"{quality.mean_psnr_db:.2f}", _ratio(quality.ssim)]
-    cells += [_ratio(quality.ms_ssim)] * with_ms_ssim
-    return f'<tr class="{kind}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+def _row(name: str, size: str, quality: Quality, gain: str, names: Sequence[str]) -> list[str]:
+    measures = [f"{quality.measures[key]:.4f}" if key in quality.measures else "" for key in names]
+    return [name, size, f"{quality.psnr_db:.2f}", gain, f"{quality.mean_psnr_db:.2f}", *measures]
 
 
-def _plots(evaluation: Evaluation, training: TrainingCurve | None) -> str:
-    codes = evaluation.codes
-    plots = []
-    if any(each.curve for each in evaluation.comparisons):
-        plots.append((plot_rate_distortion(evaluation), "Rate and distortion: up and to the left is better."))
-    plots.append(
-        (
-            plot_usage(codes),
-            f"Use of the codes: {codes.usage:.1%} occur, perplexity {codes.perplexity:.1f} of "
-            f"{codes.codebook_size}. Dashed: all used alike.",
-        )
-    )
+def _plots(found: Evaluation, training: TrainingCurve | None) -> Iterator[tuple[str, str]]:
+    if found.lossy is not None and any(each.curve for each in found.comparisons):
+        yield plot_rate_distortion(found), "Rate and distortion: up and to the left is better."
+    counts = {} if found.lossy is None else found.lossy.details.to_dict()
+    if "counts" in counts:
+        words = "Use of the codes, in units of the uniform share. Dashed: all used alike."
+        yield plot_usage(counts["counts"]), words
     if training is not None and len(training.steps) > 0:
-        plots.append((plot_training(training.steps, training.values, training.label), "Training: the codec."))
-    cards = (
-        f'<figure class="card"><img alt="{escape(caption)}" src="{_data_uri("svg+xml", svg.encode())}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for svg, caption in plots
-    )
-    return f'<h2>Curves</h2><div class="plots">{"".join(cards)}</div>'
+        yield plot_training(training.steps, training.values, training.label), "Training: the codec."
 
 
-def _samples(samples: Sequence[Sample]) -> str:
-    side = max(max(sample.original.shape[:2]) for sample in samples)
-    cropped = f" Of larger images the middle {_CROP} x {_CROP} pixels are shown." if side > _CROP else ""
-    cards = []
-    for sample in samples:
-        original, restored = _middle(sample.original), _middle(sample.restored)
-        images = (
-            (original, "original"),
-            (restored, "restored"),
-            (_difference(original, restored), "difference"),
-        )
-        pictures = "".join(
-            f'<img alt="{what}" title="{what}" src="{_png(pixels)}">' for pixels, what in images
-        )
-        height, width = sample.original.shape[:2]
-        cards.append(
-            f'<figure class="sample card"><div class="images">{pictures}</div>'
-            f"<figcaption><b>{_bytes(sample.size_bytes)} bytes, {sample.psnr_db:.2f} dB</b> "
-            f"{escape(sample.name)}, {width} x {height}</figcaption></figure>"
-        )
-    row = "320px" if side <= _SMALL else "100%"
+def _rates(found: Evaluation) -> Iterator[tuple[str, str]]:
+    yield "archive", f"{found.archive_bytes:,} bytes"
+    if found.file_bytes is not None:
+        yield "files that came in", f"{found.file_bytes:,} bytes"
+    if found.model_bits is not None:
+        yield "ideal length under the integer model", f"{found.model_bits / 8:,.1f} bytes"
+    yield "archive, bits a sample", f"{found.bits_per_dim:.4f}"
+    for part, size in found.part_bytes.items():
+        yield f"of the archive, {part}", f"{size:,} bytes"
+    if found.lossy is not None:
+        yield "latents under the float model", f"{found.lossy.latent_bytes:,.1f} bytes"
+        yield "lossless under the float model, bits a sample", f"{found.model_bits_per_dim:.4f}"
+        for name, value, unit in found.lossy.details.figures():
+            yield name, _figure(value, unit)
+
+
+def _figure(value: float, unit: str) -> str:
     return (
-        "<h2>Original, restored, difference</h2>"
-        f'<p class="note">The difference is amplified {_AMPLIFY} times around grey. '
-        f"Bytes are the image's share of the archive.{cropped}</p>"
-        f'<div class="samples {_size_class(side)}" style="--row: {row}">{"".join(cards)}</div>'
+        f"{value:.1%}"
+        if unit == "share"
+        else f"{value:,.0f}"
+        if float(value).is_integer()
+        else f"{value:,.3f}"
     )
 
 
-def _generated(images: Sequence[np.ndarray]) -> str:
-    side = max(max(image.shape[:2]) for image in images)
-    pictures = "".join(f'<img alt="generated" src="{_png(image)}">' for image in images)
-    cell = "96px" if side <= _SMALL else "220px"
-    return (
-        "<h2>Generated</h2>"
-        '<p class="note">Drawn from the prior and decoded: no image was given.</p>'
-        f'<div class="generated card {_size_class(side)}" style="--cell: {cell}">{pictures}</div>'
-    )
+def _shown(sample: Sample) -> dict[str, Any]:
+    original, restored = _middle(sample.original), _middle(sample.restored)
+    error = restored.astype(np.int32) - original
+    difference = np.clip(128 + _AMPLIFY * error, 0, 255).astype(np.uint8)
+    pictures = ((original, "original"), (restored, "restored"), (difference, "difference"))
+    return {
+        "pictures": [(_png(picture), what) for picture, what in pictures],
+        "size_bytes": sample.size_bytes,
+        "psnr_db": sample.psnr_db,
+        "name": sample.name,
+        "extents": " x ".join(map(str, sample.extents)),
+    }
 
 
-def _rates(evaluation: Evaluation) -> str:
-    rows = [
-        ("archive", f"{evaluation.archive_bytes:,} bytes"),
-        ("float prior's cross-entropy", f"{evaluation.prior_bytes:,.1f} bytes"),
-        ("archive, bits a sample", f"{evaluation.bits_per_dim:.4f}"),
-        ("lossless under the model, bits a sample", f"{evaluation.model_bits_per_dim:.4f}"),
-        ("perplexity of the codes", f"{evaluation.codes.perplexity:.1f} of {evaluation.codes.codebook_size}"),
-    ]
-    body = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in rows)
-    return f'<h2>Rates in full</h2><div class="card"><table><tbody>{body}</tbody></table></div>'
+def _codec(name: str) -> str:
+    return CODEC_NAMES.get(name, name)
 
 
-def _command(command: str) -> str:
-    return f'<h2>How to get this again</h2><pre class="card">{escape(command)}</pre>'
+def _layout(name: str) -> str:
+    return _LAYOUTS.get(name, name)
 
 
 def _name(comparison: Comparison) -> str:
-    return f"{CODEC_NAMES[comparison.codec]} ({_LAYOUTS[comparison.layout]})"
+    return f"{_codec(comparison.codec)} ({_layout(comparison.layout)})"
 
 
-def _bytes(size: float) -> str:
+def _size(size: float) -> str:
     return f"{size:,.1f}" if size < 1000 else f"{size:,.0f}"
 
 
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _middle(picture: Picture) -> Picture:
+    top, left = (max(0, (side - _CROP) // 2) for side in picture.shape[:2])
+    return picture[top : top + _CROP, left : left + _CROP]
 
 
-def _size_class(side: int) -> str:
-    return "small" if side <= _SMALL else "large"
-
-
-def _middle(pixels: np.ndarray) -> np.ndarray:
-    top, left = (max(0, (side - _CROP) // 2) for side in pixels.shape[:2])
-    return pixels[top : top + _CROP, left : left + _CROP]
-
-
-def _difference(original: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    error = restored.astype(np.int32) - original
-    return np.clip(128 + _AMPLIFY * error, 0, 255).astype(np.uint8)
-
-
-def _png(pixels: np.ndarray) -> str:
-    return _data_uri("png", write_png(np.ascontiguousarray(pixels)))
+def _png(picture: Picture) -> str:
+    file = io.BytesIO()
+    Image(channels=3 if picture.shape[-1] == 3 else 1).write(Content.of(np.ascontiguousarray(picture)), file)
+    return _data_uri("png", file.getvalue())
 
 
 def _data_uri(kind: str, data: bytes) -> str:

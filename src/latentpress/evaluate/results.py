@@ -1,145 +1,157 @@
-"""Results of an evaluation, as frozen dataclasses that convert to JSON."""
+"""What an evaluation found, as frozen dataclasses that convert to JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from latentpress.evaluate.comparison import Comparison
-from latentpress.evaluate.metrics import Quality
-from latentpress.latents import CodeUsage
+from latentpress.evaluate.quality import Quality
+from latentpress.items.base import Shape, Words
+from latentpress.model.details import LatentDetails
 
-__all__ = ["CodeStatistics", "Evaluation", "ItemResult"]
+__all__ = ["Evaluation", "ItemResult", "LossyResult", "to_json"]
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item: `size_bytes` is its share of the archive, in proportion to what its codes cost."""
+    """One item that came back other than it was.
+
+    Attributes:
+        name: its name.
+        size: its extents.
+        size_bytes: its share of the archive: of its blocks, in proportion to what its latents cost.
+        psnr_db: of what came back.
+        measures: other measures by name, as far as they fit it (see `latentpress.evaluate.quality`).
+    """
 
     name: str
-    height: int
-    width: int
+    size: Shape
     size_bytes: float
     psnr_db: float
-    ssim: float | None
-    ms_ssim: float | None
+    measures: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class CodeStatistics:
-    """Use of the codes over the whole set.
-
-    Attributes:
-        codebook_size: codes in each partition.
-        num_codebooks: codes a position.
-        usage: share of the codes that occur at all.
-        perplexity: exp of the entropy of the codes' frequencies, mean over the partitions; the codebook
-            size when all are used alike.
-        counts: how often each code occurs, one row a partition.
-        warning: what to do, where the codebook has collapsed.
-    """
-
-    codebook_size: int
-    num_codebooks: int
-    usage: float
-    perplexity: float
-    counts: tuple[tuple[int, ...], ...]
-    warning: str | None = None
-
-    @classmethod
-    def of(cls, usage: CodeUsage) -> CodeStatistics:
-        """Takes over the figures of counted codes.
-
-        >>> import torch
-        >>> CodeStatistics.of(CodeUsage(torch.tensor([[5, 5, 0, 0]]))).usage
-        0.5
-        """
-        return cls(
-            codebook_size=usage.counts.shape[1],
-            num_codebooks=usage.counts.shape[0],
-            usage=usage.usage,
-            perplexity=usage.perplexity,
-            counts=tuple(tuple(row) for row in usage.counts.tolist()),
-            warning=usage.warning,
-        )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model does to a set of images.
+@dataclass(frozen=True, kw_only=True)
+class LossyResult:
+    """What is measured where items are restored other than they were.
 
     Attributes:
-        num_items: images.
-        num_pixels: pixels of all images.
-        num_dims: samples of all images: pixels times channels.
-        archive_bytes: size of the archive file with everything in it.
-        prior_bytes: the float prior's cross-entropy of all codes, band by band as the archive cuts large
-            images: what an ideal coder of the same blocks would need. What the cuts cost is in it.
-        model_bits_per_dim: -log2 p(x, z) a sample: a lossless code of the pixels under the model.
-        quality: of the images that came out of the archive.
-        codes: use of the codebook.
-        items: one result an image, in the order of the source.
-        comparisons: other codecs at equal bytes.
+        quality: of the items that came out of the archive.
+        stochastic: whether the decoder draws what the latents do not say, rather than giving one best guess.
+        latent_bytes: what the latents cost under the model's float prior, band by band as archives cut
+            large items: codes their cross-entropy, Gaussian latents their KL.
+        sample_bytes: what the samples would cost given the latents, under the model's float decoder.
+        details: of the latents.
+        items: one result an item, in the order of the source.
     """
 
-    num_items: int
-    num_pixels: int
-    num_dims: int
-    archive_bytes: int
-    prior_bytes: float
-    model_bits_per_dim: float
     quality: Quality
-    codes: CodeStatistics
+    stochastic: bool
+    latent_bytes: float
+    sample_bytes: float
+    details: LatentDetails
     items: tuple[ItemResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model does to a set of items, through a real archive.
+
+    Attributes:
+        words: what items are called.
+        num_items: how many.
+        positions: of all items, such as pixels.
+        dims: samples of all items: positions times channels.
+        file_bytes: of the files that came in; None where they were no files.
+        archive_bytes: of the archive file with everything in it.
+        model_bits: ideal length of what the model coded, under its integer form; None if nothing was.
+        part_bytes: coded bytes by what they are of: "codes", "samples", "chain", "fallback".
+        fallbacks: items that the archive holds as a conventional codec coded them.
+        duplicates: items that are there once already.
+        encode_seconds: wall time of compressing, without verification.
+        decode_seconds: wall time of restoring.
+        comparisons: other codecs, at equal bytes where something is lost.
+        lossy: what was lost; None of a lossless archive, whose items were compared sample by sample.
+    """
+
+    words: Words
+    num_items: int
+    positions: int
+    dims: int
+    file_bytes: int | None
+    archive_bytes: int
+    model_bits: float | None
+    part_bytes: Mapping[str, int]
+    fallbacks: int
+    duplicates: int
+    encode_seconds: float
+    decode_seconds: float
     comparisons: tuple[Comparison, ...] = ()
+    lossy: LossyResult | None = None
 
     @property
     def bytes_per_item(self) -> float:
-        """Archive bytes an image."""
+        """Archive bytes an item."""
         return self.archive_bytes / self.num_items
 
     @property
-    def bits_per_pixel(self) -> float:
-        """Archive bits a pixel."""
-        return 8 * self.archive_bytes / self.num_pixels
+    def bits_per_position(self) -> float:
+        """Archive bits a position."""
+        return 8 * self.archive_bytes / self.positions
 
     @property
     def bits_per_dim(self) -> float:
-        """Archive bits a sample (a third of the bits a pixel for RGB)."""
-        return 8 * self.archive_bytes / self.num_dims
+        """Archive bits a sample."""
+        return 8 * self.archive_bytes / self.dims
 
     @property
-    def overhead(self) -> float:
-        """Archive bytes over `prior_bytes`: 1 is ideal.
+    def ratio(self) -> float | None:
+        """Bytes of the files that came in over those of the archive."""
+        return None if self.file_bytes is None else self.file_bytes / self.archive_bytes
 
-        It holds what the integers, the coder and the framing add to the float prior's cross-entropy,
-        and not what is lost by cutting images of more than 4096 positions into bands, since both
-        sides see the same bands.
-        """
-        return self.archive_bytes / self.prior_bytes
+    @property
+    def model_bits_per_dim(self) -> float | None:
+        """-log2 p(x, z) a sample under the float networks: a lossless code of the samples under the model."""
+        if self.lossy is None:
+            return None
+        return 8 * (self.lossy.latent_bytes + self.lossy.sample_bytes) / self.dims
 
-    def gain_db(self, comparison: Comparison) -> float:
-        """How much higher the pooled PSNR is than the other codec's."""
-        return self.quality.psnr_db - comparison.quality.psnr_db
+    def gain_db(self, comparison: Comparison) -> float | None:
+        """How much higher the pooled PSNR is than another codec's."""
+        if self.lossy is None or comparison.quality is None:
+            return None
+        return self.lossy.quality.psnr_db - comparison.quality.psnr_db
 
     def to_json(self) -> str:
-        """All of it as JSON text, with the derived figures beside; what is infinite becomes null."""
-        tree = asdict(self)
-        for name in ("bytes_per_item", "bits_per_pixel", "bits_per_dim", "overhead"):
-            tree[name] = getattr(self, name)
+        """All of it as JSON text, with the derived figures; what is infinite becomes null."""
+        derived = ("bytes_per_item", "bits_per_position", "bits_per_dim", "ratio", "model_bits_per_dim")
+        tree = _tree(self) | {name: getattr(self, name) for name in derived}
         for comparison, branch in zip(self.comparisons, tree["comparisons"], strict=True):
             branch["gain_db"] = self.gain_db(comparison)
-        return json.dumps(_finite(tree), indent=2, allow_nan=False)
+            branch["bits_per_dim"] = 8 * comparison.size_bytes / self.dims
+        return to_json(tree)
 
 
-def _finite(tree: Any) -> Any:
-    match tree:
-        case dict():
-            return {key: _finite(value) for key, value in tree.items()}
-        case list() | tuple():
-            return [_finite(value) for value in tree]
-        case float() if not math.isfinite(tree):
-            return None
-    return tree
+def to_json(tree: Mapping[str, Any]) -> str:
+    r"""A tree of figures as JSON text; what is infinite becomes null.
+
+    >>> to_json({"psnr_db": math.inf})
+    '{\n  "psnr_db": null\n}'
+    """
+    return json.dumps(_tree(tree), indent=2, allow_nan=False)
+
+
+def _tree(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return _tree(value.to_dict())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _tree(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _tree(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tree(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,16 +1,16 @@
-"""Integer arithmetic of the exact form, and how floating-point weights are rounded into it.
+"""Integer arithmetic of the integer forms, and how floating-point weights are rounded into it.
 
-An affine map of the exact form is
+An affine map of an integer form is
 
-    y = (W x + b) >> s        (arithmetic shift: floor)
+    y = (W x + b + sum_l T_l[label_l]) >> s        (arithmetic shift: floor)
 
 with int8 inputs x in -127..127, int8 weights W in -127..127, and per output an int32 b (rounding half
-included) and a shift s in -8..16, a negative one to the left. It is *carried* in float32 as
-floor(b 2^-s + x W^T 2^-s). A power of two changes no significand, so that is exact, in any order of
-summation, on any device, with or without fused multiply-add, as long as every partial sum of W x + b
-stays under 2^24:
+included), a shift s in -8..16, a negative one to the left, and one entry of the int32 table T_l of every
+label that conditions it. It is *emulated* in float32 as floor(b 2^-s + x W^T 2^-s), b including the
+labels' entries. A power of two changes no significand, so that is exact, in any order of summation, on
+any device, with or without fused multiply-add, as long as every partial sum stays under 2^24:
 
-    127 * sum_i |W_oi| + |b_o| <= ACCUMULATOR_LIMIT < 2^24    for every output o,
+    127 sum_i |W_oi| + |b_o| + sum_l max_k |T_lko| <= ACCUMULATOR_LIMIT < 2^24    for every output o,
 
 and, where s is negative, shifted by it too, so that 32 bits hold y.
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
@@ -65,13 +66,14 @@ GATE_ENTRIES = 1024
 class Affine:
     """The integers of one affine map.
 
-    `weight`: int8 (out, in). `bias`: int32 (rows, out), a row per class and one for unknown.
-    `shift`: int8 (out,).
+    `weight`: int8 (out, in). `bias`: int32 (out,). `shift`: int8 (out,). `labels`: int32 (rows, out), a
+    table for each label.
     """
 
     weight: Tensor
     bias: Tensor
     shift: Tensor
+    labels: tuple[Tensor, ...] = ()
 
 
 def proven(affine: Affine, name: str) -> Affine:
@@ -82,22 +84,30 @@ def proven(affine: Affine, name: str) -> Affine:
     if shift.numel() and not MIN_SHIFT <= int(shift.min()) <= int(shift.max()) <= MAX_SHIFT:
         raise CheckpointError(f"{name}: a shift lies outside {MIN_SHIFT}..{MAX_SHIFT}")
     sums = INT8_LIMIT * weight.abs().sum(1) + bias.abs()
+    for table in affine.labels:
+        sums = sums + table.to(torch.int64).abs().amax(0)
     if bool((sums > ACCUMULATOR_LIMIT >> (-shift).clamp(min=0)).any()):
         raise CheckpointError(f"{name}: its sums could pass 2^24 and would not be exact")
     return affine
 
 
 def rounded_affine(
-    weight: Tensor, bias: Tensor, scales: Tensor, units: Tensor, offsets: Tensor | None = None
+    weight: Tensor,
+    bias: Tensor,
+    scales: Tensor,
+    units: Tensor,
+    offsets: Tensor | None = None,
+    labels: Sequence[Tensor] = (),
 ) -> Affine:
     """Rounds y = weight x + bias to integers, as finely as int8 and the accumulator's bound allow.
 
     Args:
         weight: (out, in), for real inputs.
-        bias: (rows, out), real.
+        bias: (out,), real.
         scales: (in,), the real value of one step of every integer input.
         units: (out,), the real value of one step of every integer output.
         offsets: (out,), added to the integer outputs.
+        labels: (rows, out) each, real, what each value of a label adds.
 
     Raises:
         TrainingError: weights so large that no shift represents them.
@@ -106,22 +116,29 @@ def rounded_affine(
     b = bias.double() / units.double() + 0.5
     if offsets is not None:
         b = b + offsets
+    tables = [table.double() / units.double() for table in labels]
+
+    def fits(s: int) -> Tensor:
+        rounded, sums, *added = (torch.round(part * 2.0**s).abs() for part in (w, b, *tables))
+        for table in added:
+            sums = sums + table.amax(0)
+        limit = ACCUMULATOR_LIMIT >> max(0, -s)
+        return (rounded.amax(1) <= INT8_LIMIT) & (INT8_LIMIT * rounded.sum(1) + sums <= limit)
+
     shift = torch.full((w.shape[0],), MIN_SHIFT, dtype=torch.int64, device=w.device)
     for s in range(MIN_SHIFT, MAX_SHIFT + 1):  # the finest that fits; whatever fits, fits when coarser
-        shift[_fits(w * 2.0**s, b * 2.0**s, ACCUMULATOR_LIMIT >> max(0, -s))] = s
-    if not bool(_fits(w * 2.0**MIN_SHIFT, b * 2.0**MIN_SHIFT, ACCUMULATOR_LIMIT >> -MIN_SHIFT).all()):
-        raise TrainingError("the weights are too large for the exact form; train with a lower learning rate")
+        shift[fits(s)] = s
+    if not bool(fits(MIN_SHIFT).all()):
+        raise TrainingError(
+            "the weights are too large for the integer form; train with a lower learning rate"
+        )
     factor = torch.exp2(shift.double())
     return Affine(
         torch.round(w * factor[:, None]).to(torch.int8),
         torch.round(b * factor).to(torch.int32),
         shift.to(torch.int8),
+        tuple(torch.round(table * factor).to(torch.int32) for table in tables),
     )
-
-
-def _fits(w: Tensor, b: Tensor, limit: int) -> Tensor:
-    w, b = torch.round(w).abs(), torch.round(b).abs().amax(0)
-    return (w.amax(1) <= INT8_LIMIT) & (INT8_LIMIT * w.sum(1) + b <= limit)
 
 
 def round_to_int8(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,16 +1,50 @@
-"""Files as arrays in the units of their kind, and back."""
+"""Kinds of items: a file's bytes <-> samples <-> symbols, and what is known of each kind.
 
-from latentpress.items.image import IMAGE_SUFFIXES, MAX_PIXELS, read_image, to_channels, write_png
-from latentpress.items.text import MAX_TEXT_BYTES, TEXT_SUFFIXES, read_text, write_text
+    base.py        what a kind is
+    image.py       images; image_files.py and webp.py: their formats
+    text.py        texts
+    baselines.py   codecs to compare with
+
+A new kind is a file here and a line in `AnyItem`.
+"""
+
+from typing import get_args
+
+from latentpress.items.base import (
+    Attributes,
+    Baseline,
+    Content,
+    Item,
+    Joined,
+    LossyBaseline,
+    Samples,
+    Shape,
+    Symbols,
+    Words,
+    residuals_are_cheaper,
+)
+from latentpress.items.image import Image
+from latentpress.items.text import Text
+
+AnyItem = Image | Text
+
+ITEM_KINDS: tuple[type[AnyItem], ...] = get_args(AnyItem)
+"""All kinds, for who looks at files to find out which one they are."""
 
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "MAX_TEXT_BYTES",
-    "TEXT_SUFFIXES",
-    "read_image",
-    "read_text",
-    "to_channels",
-    "write_png",
-    "write_text",
+    "ITEM_KINDS",
+    "AnyItem",
+    "Attributes",
+    "Baseline",
+    "Content",
+    "Image",
+    "Item",
+    "Joined",
+    "LossyBaseline",
+    "Samples",
+    "Shape",
+    "Symbols",
+    "Text",
+    "Words",
+    "residuals_are_cheaper",
 ]

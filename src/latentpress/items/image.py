@@ -1,191 +1,177 @@
-"""Images: a file's bytes <-> uint8 array (H, W, C), C = 1 (grey) or 3 (RGB).
+"""Images: PNG, JPEG, WebP, TIFF and BMP files as pixels, uint8 (H, W, C), C = 1 (grey) or 3 (RGB).
 
-What has 8 bits a channel or fewer comes out as it is: grey as one channel, colour and palettes as RGB,
-turned upright as EXIF says. What would lose something on the way is refused, with one line that says
-so: 16 bits a channel, CMYK and other colour spaces, several pictures in a file, and alpha channels
-unless the caller drops them. The bytes may be hostile: only the five formats' own parsers see them,
-the size is bounded before anything is decoded, and whatever goes wrong is an `ItemError`.
+Their prediction residuals are the errors of continuing the plane through three neighbours, with RGB as
+(G, R - G, B - G):
+
+    d[i, j] = x[i, j] - x[i, j - 1] - x[i - 1, j] + x[i - 1, j - 1]    (mod 256; outside counts as 0)
+
+All of it is modulo 256, so nothing is lost, and the inverse is a sum along rows and one along columns.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
-from collections.abc import Callable
-from io import BytesIO
-from typing import Literal
+import posixpath
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, ClassVar, Literal
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
-from PIL.ImageFile import ImageFile
+from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
+from latentpress.items import baselines
+from latentpress.items.base import ByteSamples, Content, Joined, Samples, Shape, Symbols, Words, read_whole
+from latentpress.items.image_files import ALPHA, MAX_PIXELS, MAX_SIDE, Pixels, read_image, write_png
+from latentpress.items.webp import pack_webp, unpack_webp
+from latentpress.strict import Strict, require
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "read_image", "to_channels", "write_png"]
+__all__ = ["IMAGE_SUFFIXES", "Image"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp"})
 """Suffixes, in lower case, of files that are taken for images where nobody named them one by one."""
 
-MAX_PIXELS = 200_000_000
-"""Default bound on an image's height times width."""
-
-# The parsers themselves rather than `Image.open`: that one's bounds are global, and it warns.
-_PARSERS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"II*\0", TiffImagePlugin.TiffImageFile),
-    (b"MM\0*", TiffImagePlugin.TiffImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
+_COLOUR = (
+    "the image has colour, and the model is grey: convert it with --convert (convert=True), or train a "
+    "colour model (--set model.item.channels=3)"
 )
-_PLAIN = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
-_LUMA = np.array([19595, 38470, 7471], np.uint32)  # in 65536ths
-_ORIENTATION = 0x0112  # EXIF tag
-_BITS_PER_SAMPLE = 258  # TIFF tag
-
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints about files go to stderr
+_LUMA = np.array([19595, 38470, 7471], np.uint32)  # of ITU-R BT.601 as in Pillow, in 65536ths
+_SMALL_SIDE = 48
+_FEW_PIXELS = 1 << 21
 
 
-def read_image(
-    data: bytes,
-    *,
-    channels: Literal[1, 3] | None = None,
-    drop_alpha: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> np.ndarray:
-    """Decodes the bytes of a PNG, JPEG, WebP, TIFF or BMP file.
+@dataclass(frozen=True, kw_only=True)
+class Image(ByteSamples, Strict):
+    """Images with so many `channels`; new ones have the `size` (height, width).
 
-    Args:
-        data: The file's bytes.
-        channels: 1 for grey, 3 for RGB, `None` for what the file has.
-        drop_alpha: Whether to ignore an alpha channel instead of refusing the image.
-        max_pixels: Bound on height times width.
-
-    Returns:
-        Pixels, uint8 (H, W, C), upright.
-
-    Raises:
-        ItemError: The file is damaged, truncated, too large, or of a kind that is not supported.
-
-    >>> read_image(write_png(np.zeros((2, 3, 1), np.uint8)), channels=3).shape
-    (2, 3, 3)
+    >>> image = Image(channels=1)
+    >>> image.to_symbols(np.array([[[10], [12]], [[11], [15]]], np.uint8), residual=True)[..., 0].tolist()
+    [[10, 2], [1, 2]]
     """
-    try:
-        with _quiet:
-            pixels = _decode(data, drop_alpha, max_pixels)
-    except ItemError:
-        raise
-    except Exception as error:  # a parser of hostile bytes may raise anything
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ItemError(f"damaged or truncated image: {reason}") from None
-    return pixels if channels is None else to_channels(pixels, channels)
 
+    kind: Literal["image"] = "image"
+    channels: Literal[1, 3] = 3
+    size: tuple[int, int] | None = None
 
-def write_png(pixels: np.ndarray) -> bytes:
-    r"""Encodes pixels, uint8 (H, W, 1 or 3), as a PNG file.
+    axes: ClassVar[tuple[str, ...]] = ("row", "column")
+    words: ClassVar[Words] = Words("image", "images", "pixel")
+    suffix: ClassVar[str | None] = ".png"
+    new_suffix: ClassVar[str] = ".png"
+    default_size: ClassVar[Shape] = (128, 128)
+    ordinal: ClassVar[bool] = True
+    lossy: ClassVar[bool] = True
+    epoch: ClassVar[Literal["item", "sample"]] = "item"
+    mirror: ClassVar[int | None] = 1
+    segment: ClassVar[int] = 1 << 17
+    foreign: ClassVar[str] = "not the suffix of an image"
+    tells_hidden: ClassVar[bool] = False
 
-    >>> write_png(np.zeros((2, 3, 3), np.uint8))[:4]
-    b'\x89PNG'
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise ItemError(f"pixels are uint8 (H, W, 1 or 3), got {pixels.dtype} {pixels.shape}")
-    file = BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return file.getvalue()
+    def __post_init__(self) -> None:
+        size = self.size or self.default_size
+        fits = min(size) >= 1 and max(size) <= MAX_SIDE and size[0] * size[1] <= MAX_PIXELS
+        require(fits, f"size: 1 to {MAX_SIDE} a side, {MAX_PIXELS} pixels at most, got {size}")
 
+    @property
+    def alphabets(self) -> tuple[int, ...]:
+        """One symbol a channel."""
+        return (256,) * self.channels
 
-def to_channels(pixels: np.ndarray, channels: Literal[1, 3]) -> np.ndarray:
-    """Converts pixels (..., 1 or 3) to grey or RGB; grey is the luma of ITU-R BT.601, as in Pillow.
+    def takes(self, name: str, head: Callable[[int], bytes]) -> bool:
+        """Images are known by their suffix."""
+        return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
-    >>> to_channels(np.array([[[255, 0, 0]]], np.uint8), 1)
-    array([[[76]]], dtype=uint8)
-    """
-    if pixels.shape[-1] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=-1)
-    luma = pixels.astype(np.uint32) @ _LUMA
-    return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
-
-
-def _decode(data: bytes, drop_alpha: bool, max_pixels: int) -> np.ndarray:
-    parse = next((parse for magic, parse in _PARSERS if data.startswith(magic)), None)
-    if parse is None:
-        raise ItemError("not a PNG, JPEG, WebP, TIFF or BMP image")
-    with parse(BytesIO(data)) as image:
-        _check(image, drop_alpha, max_pixels)
-        image.load()
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        image.info.pop("transparency", None)  # else the conversion would look at it
-        plain = _PLAIN[image.mode]
-        pixels = np.array(image if image.mode == plain else image.convert(plain))
-    return np.ascontiguousarray(_upright(pixels.reshape(*pixels.shape[:2], -1), orientation))
-
-
-def _check(image: ImageFile, drop_alpha: bool, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ItemError(f"{width} x {height} pixels are more than the limit of {max_pixels}")
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _covered(image) < width * height:
-        raise ItemError("damaged image: its data covers only a part of it")
-    if getattr(image, "is_animated", False):
-        raise ItemError("several pictures in one file: save each as a file of its own")
-    if _has_deep_samples(image):
-        raise ItemError("more than 8 bits a channel: convert the image to 8 bits first")
-    if image.mode not in _PLAIN:
-        raise ItemError(f"{image.mode} pixels: convert the image to RGB or grey first")
-    if image.has_transparency_data and not drop_alpha:
-        raise ItemError("the image has an alpha channel: ignore it with --drop-alpha (drop_alpha=True)")
-
-
-def _covered(image: ImageFile) -> int:
-    """Counts the pixels that a TIFF has data for: Pillow would leave the others black."""
-    boxes = (tile.extents or (0, 0, 0, 0) for tile in image.tile)
-    return sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
-
-
-def _has_deep_samples(image: ImageFile) -> bool:
-    if image.mode.startswith(("I", "F")):
+    def opens_zip(self, name: str) -> bool:
+        """No image begins like a zip archive."""
         return True
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
-    # Pillow would cut PNG's 16-bit RGB to 8 bits and not say so.
-    return isinstance(image, PngImagePlugin.PngImageFile) and ";16" in str(image.tile[0].args)
+
+    def open(self, file: BinaryIO, *, convert: bool = False) -> Content:
+        """Decodes a file whole; `convert` drops alpha, and makes grey of colour for one channel."""
+        pixels, attributes = read_image(read_whole(file), convert=convert)
+        return Content.of(self.fit(pixels, convert=convert), attributes)
+
+    def fit(self, samples: Samples, *, convert: bool = False) -> Pixels:
+        """Pixels (H, W, 1 to 4) in this item's channels; the last of 2 or of 4 is alpha, as in `open`."""
+        fits = samples.dtype == np.uint8 and samples.ndim == 3 and 1 <= samples.shape[-1] <= 4
+        if not fits or 0 in samples.shape:
+            raise ItemError(f"images are uint8 (H, W, 1 or 3), got {samples.dtype} {samples.shape}")
+        if max(samples.shape) > MAX_SIDE or samples.shape[0] * samples.shape[1] > MAX_PIXELS:
+            raise ItemError(
+                f"images have at most {MAX_PIXELS} pixels, {MAX_SIDE} a side, got {samples.shape}"
+            )
+        if samples.shape[-1] in (2, 4):
+            if not convert:
+                raise ItemError(ALPHA)
+            samples = samples[..., :-1]
+        if samples.shape[-1] == self.channels:
+            return samples
+        if self.channels == 3:
+            return np.repeat(samples, 3, axis=-1)
+        if not convert and (samples[..., 1:] != samples[..., :1]).any():
+            raise ItemError(_COLOUR)
+        return ((samples.astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
+
+    def narrowed(self, contents: Iterable[Content]) -> Image:
+        """Grey where all images are."""
+        grey = all((pixels[..., 1:] == pixels[..., :1]).all() for pixels in (c.samples for c in contents))
+        return replace(self, channels=1) if grey else self
+
+    def write(self, content: Content, file: BinaryIO) -> None:
+        """Writes a PNG file, with its resolution."""
+        write_png(self.fit(content.samples), file, content.attributes)
+
+    def to_symbols(self, samples: Samples, before: Samples | None = None, *, residual: bool) -> Symbols:
+        """The pixels, or their residuals."""
+        if not residual:
+            return samples
+        rows = samples if before is None else np.concatenate([before[-1:], samples])
+        across = np.diff(_decorrelated(rows), axis=1, prepend=np.uint8(0))
+        return np.diff(across, axis=0, prepend=np.uint8(0))[len(rows) - len(samples) :]
+
+    def from_symbols(self, symbols: Symbols, before: Samples | None = None, *, residual: bool) -> Samples:
+        """The inverse of `to_symbols`."""
+        if not residual:
+            return symbols
+        across = symbols.cumsum(axis=0, dtype=np.uint8)
+        if before is not None:
+            across += np.diff(_decorrelated(before[-1:]), axis=1, prepend=np.uint8(0))
+        planes = across.cumsum(axis=1, dtype=np.uint8)
+        if planes.shape[2] == 1:
+            return planes
+        green, red, blue = (planes[..., c] for c in range(3))
+        return np.stack([red + green, green, blue + green], axis=2)
+
+    def pack(self, samples: Samples) -> bytes | None:
+        """The bitstream of a lossless WebP file (see `latentpress.items.webp`)."""
+        return pack_webp(samples)
+
+    def unpack(self, data: bytes, shape: Shape) -> Samples:
+        """The inverse of `pack`."""
+        return unpack_webp(data, shape)
+
+    def preset(self, extents: NDArray[np.int64]) -> tuple[str, str]:
+        """By the median of the longer sides, and by how many pixels there are."""
+        side = int(np.median(extents.max(axis=1)))
+        if side <= _SMALL_SIDE:
+            return "images-small", f"the images are about {side} pixels a side"
+        if extents.prod(axis=1).sum() < _FEW_PIXELS:
+            return "tiny", f"there are few pixels to learn from ({len(extents)} images)"
+        return "photos", f"the images are about {side} pixels a side"
+
+    def lossless_baselines(self) -> tuple[baselines.Baseline, ...]:
+        """PNG, WebP, and JPEG XL where it is installed."""
+        return baselines.lossless_images()
+
+    def lossy_baselines(self) -> tuple[baselines.LossyBaseline, ...]:
+        """JPEG, WebP, AVIF, and JPEG XL where it is installed."""
+        return baselines.lossy_images()
+
+    def join(self, items: Sequence[Samples]) -> Joined | None:
+        """Images of one size as a mosaic."""
+        return baselines.mosaic(items)
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undoes EXIF's orientation: from 5 on rows and columns are swapped, then either may be mirrored."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-class _Quiet:
-    """Pillow's warnings off while any thread decodes: the filters are the process's, so threads share."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.saved = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            self.users += 1
-            if self.users == 1:
-                self.saved = warnings.catch_warnings()
-                self.saved.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-
-    def __exit__(self, *exception: object) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                self.saved.__exit__(None, None, None)
-
-
-_quiet = _Quiet()
+def _decorrelated(pixels: Pixels) -> Pixels:
+    """RGB as (G, R - G, B - G); grey as it is."""
+    if pixels.shape[2] == 1:
+        return pixels
+    red, green, blue = (pixels[..., c] for c in range(3))
+    return np.stack([green, red - green, blue - green], axis=2)

@@ -1,35 +1,29 @@
-"""Text: a file's bytes <-> uint8 array (T, 1), byte for byte; T may be 0.
+"""Texts: the bytes of a file as they are, uint8 (T, 1); T may be 0.
 
 Any bytes are a text: nothing is decoded, so line ends, encodings and what is no text at all come back as
-they were. Which files are taken for text where nobody named them one by one is told by their suffix, and
-of others by their first bytes.
-
-`pack_text` is the strong conventional form of an item: a raw LZMA stream with one fixed filter. It ends
-in its own end mark, and to read it takes 8 MiB and the text, whatever the bytes say.
+they were. Their prediction residual is the byte minus the one before it (mod 256).
 """
 
 from __future__ import annotations
 
 import codecs
 import lzma
+import posixpath
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
+from latentpress.items import baselines
+from latentpress.items.base import ByteSamples, Content, Joined, Samples, Shape, Symbols, Words
+from latentpress.strict import Strict, require
 
-__all__ = [
-    "MAX_TEXT_BYTES",
-    "SNIFFED_BYTES",
-    "TEXT_SUFFIXES",
-    "looks_like_text",
-    "pack_text",
-    "read_text",
-    "unpack_text",
-    "write_text",
-]
+__all__ = ["MAX_TEXT_BYTES", "SNIFFED_BYTES", "TEXT_SUFFIXES", "Text", "looks_like_text"]
 
-MAX_TEXT_BYTES = 1 << 28
+MAX_TEXT_BYTES = 1 << 40
 """Bound on the bytes of one text."""
 
 SNIFFED_BYTES = 1 << 13
@@ -48,43 +42,137 @@ _CODE = (
 _PATCHES = ".diff .patch"
 
 TEXT_SUFFIXES = frozenset(" ".join((_PROSE, _DATA, _PAGES, _CODE, _PATCHES)).split())
-"""Suffixes, in lower case, of files that are taken for text where nobody named them one by one."""
+"""Suffixes, in lower case, of files that are taken for texts where nobody named them one by one."""
 
-_FILTERS = [
-    {
-        "id": lzma.FILTER_LZMA1,
-        "dict_size": 1 << 23,
-        "lc": 3,
-        "lp": 0,
-        "pb": 0,
-        "mode": lzma.MODE_NORMAL,
-        "nice_len": 273,
-        "mf": lzma.MF_BT4,
-        "depth": 0,
-    }
-]
+_LZMA1 = {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 0}
+_FILTERS = [_LZMA1 | {"mode": lzma.MODE_NORMAL, "nice_len": 273, "mf": lzma.MF_BT4, "depth": 0}]
+_PIECE = 1 << 22  # bytes that are written at once
 
 
-def read_text(data: bytes) -> NDArray[np.uint8]:
-    """Returns a file's bytes as an array (T, 1); raises `ItemError` where they are too many.
+@dataclass(frozen=True, kw_only=True)
+class Text(ByteSamples, Strict):
+    """Texts, byte by byte; new ones have the `size` (T,).
 
-    >>> read_text(b"ab").tolist()
-    [[97], [98]]
+    >>> from io import BytesIO
+    >>> Text().open(BytesIO(b"abc")).read(1, 3).tolist()
+    [[98], [99]]
     """
-    if len(data) > MAX_TEXT_BYTES:
-        raise ItemError(f"{len(data)} bytes are more than the limit of {MAX_TEXT_BYTES}")
-    return np.frombuffer(data, np.uint8).reshape(-1, 1).copy()
 
+    kind: Literal["text"] = "text"
+    size: tuple[int] | None = None
 
-def write_text(symbols: NDArray[np.uint8]) -> bytes:
-    r"""The inverse of `read_text`.
+    axes: ClassVar[tuple[str, ...]] = ("byte",)
+    words: ClassVar[Words] = Words("text", "texts", "byte")
+    suffix: ClassVar[str | None] = None
+    new_suffix: ClassVar[str] = ".txt"
+    default_size: ClassVar[Shape] = (1024,)
+    ordinal: ClassVar[bool] = False
+    lossy: ClassVar[bool] = False
+    epoch: ClassVar[Literal["item", "sample"]] = "sample"
+    mirror: ClassVar[int | None] = None
+    segment: ClassVar[int] = 1 << 14
+    foreign: ClassVar[str] = "neither the suffix of a text nor UTF-8"
+    tells_hidden: ClassVar[bool] = True
 
-    >>> write_text(read_text(b"\xff\r\n"))
-    b'\xff\r\n'
-    """
-    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.shape[1] != 1:
-        raise ItemError(f"a text is uint8 (T, 1), got {symbols.dtype} {symbols.shape}")
-    return symbols.tobytes()
+    def __post_init__(self) -> None:
+        fits = self.size is None or 1 <= self.size[0] <= MAX_TEXT_BYTES
+        require(fits, f"size: 1 to {MAX_TEXT_BYTES} bytes, got {self.size}")
+
+    @property
+    def channels(self) -> int:
+        """One byte a position."""
+        return 1
+
+    @property
+    def alphabets(self) -> tuple[int, ...]:
+        """Every byte is a symbol."""
+        return (256,)
+
+    def takes(self, name: str, head: Callable[[int], bytes]) -> bool:
+        """Texts are known by their suffix, and other files are texts if they begin as UTF-8."""
+        return posixpath.splitext(name)[1].lower() in TEXT_SUFFIXES or looks_like_text(head(SNIFFED_BYTES))
+
+    def opens_zip(self, name: str) -> bool:
+        """A document may be a zip archive inside; that is the document's affair."""
+        return posixpath.splitext(name)[1].lower() == ".zip"
+
+    def open(self, file: BinaryIO, *, convert: bool = False) -> Content:
+        """Takes the bytes as they are, and reads them when they are asked for."""
+        length = file.seek(0, 2)
+        if length > MAX_TEXT_BYTES:
+            raise ItemError(f"{length} bytes are more than the limit of {MAX_TEXT_BYTES}")
+
+        def read(start: int, stop: int) -> Samples:
+            file.seek(start)
+            data = np.frombuffer(bytearray(file.read(stop - start)), np.uint8)
+            if len(data) != stop - start:
+                raise ItemError("the file became shorter while it was read")
+            return data[:, None]
+
+        return Content((length, 1), read)
+
+    def fit(self, samples: Samples, *, convert: bool = False) -> Samples:
+        """Checks that samples are bytes (T, 1)."""
+        if samples.dtype != np.uint8 or samples.ndim != 2 or samples.shape[1] != 1:
+            raise ItemError(f"a text is uint8 (T, 1), got {samples.dtype} {samples.shape}")
+        return samples
+
+    def narrowed(self, contents: Iterable[Content]) -> Text:
+        """All texts are alike."""
+        return self
+
+    def write(self, content: Content, file: BinaryIO) -> None:
+        """Writes the bytes, piece by piece."""
+        for start in range(0, content.shape[0], _PIECE):
+            file.write(self.fit(content.read(start, min(start + _PIECE, content.shape[0]))).tobytes())
+
+    def to_symbols(self, samples: Samples, before: Samples | None = None, *, residual: bool) -> Symbols:
+        """The bytes, or their differences."""
+        if not residual:
+            return samples
+        return np.diff(samples, axis=0, prepend=np.uint8(0) if before is None else before[-1:])
+
+    def from_symbols(self, symbols: Symbols, before: Samples | None = None, *, residual: bool) -> Samples:
+        """The inverse of `to_symbols`."""
+        if not residual:
+            return symbols
+        return symbols.cumsum(axis=0, dtype=np.uint8) + (np.uint8(0) if before is None else before[-1:])
+
+    def pack(self, samples: Samples) -> bytes | None:
+        """A raw LZMA stream with one fixed filter, with an end mark.
+
+        >>> again = np.frombuffer(b"again and again and again", np.uint8)[:, None]
+        >>> Text().unpack(Text().pack(again), (25, 1)).tobytes()
+        b'again and again and again'
+        """
+        return lzma.compress(samples.tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS)
+
+    def unpack(self, data: bytes, shape: Shape) -> Samples:
+        """The inverse of `pack`: takes 8 MiB and the text, whatever the bytes say."""
+        stream = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+        try:
+            text = stream.decompress(data, shape[0] + 1)
+        except lzma.LZMAError:
+            raise ItemError("damaged text: its LZMA stream cannot be read") from None
+        if len(text) != shape[0] or not stream.eof or stream.unused_data:
+            raise ItemError("damaged text: it is longer or shorter than it says")
+        return np.frombuffer(bytearray(text), np.uint8).reshape(shape)
+
+    def preset(self, extents: NDArray[np.int64]) -> tuple[str, str]:
+        """Always the same."""
+        return "text", "texts are restored to the byte"
+
+    def lossless_baselines(self) -> tuple[baselines.Baseline, ...]:
+        """xz, and zstd and brotli where they are installed."""
+        return baselines.lossless_texts()
+
+    def lossy_baselines(self) -> tuple[baselines.LossyBaseline, ...]:
+        """None."""
+        return ()
+
+    def join(self, items: Sequence[Samples]) -> Joined | None:
+        """Texts as a tar archive."""
+        return baselines.tar(items)
 
 
 def looks_like_text(head: bytes) -> bool:
@@ -98,32 +186,3 @@ def looks_like_text(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return b"\0" not in head
-
-
-def pack_text(data: bytes) -> bytes:
-    """The raw LZMA stream of some bytes.
-
-    >>> unpack_text(pack_text(b"again and again and again"), 25)
-    b'again and again and again'
-    """
-    return lzma.compress(data, format=lzma.FORMAT_RAW, filters=_FILTERS)
-
-
-def unpack_text(packed: bytes, length: int) -> bytes:
-    """The inverse of `pack_text`; the bytes may be hostile.
-
-    Args:
-        packed: the stream.
-        length: how many bytes it must give; no more than these are unpacked.
-
-    Raises:
-        ItemError: the stream is damaged, goes on after its end, or is of another text.
-    """
-    stream = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
-    try:
-        data = stream.decompress(packed, length + 1)
-    except lzma.LZMAError:
-        raise ItemError("damaged text: its LZMA stream cannot be read") from None
-    if len(data) != length or not stream.eof or stream.unused_data:
-        raise ItemError("damaged text: it is longer or shorter than it says")
-    return data

@@ -1,20 +1,24 @@
-"""Latent spaces: vectors -> codes -> vectors, one space a file.
+"""Latent spaces: vectors -> codes -> vectors.
 
-`codebook.py` is the VQ-VAE's: a memory of vectors, the nearest of which stands for the encoder's. Its
-parts are `search.py` (which is nearest), `selection.py` (the gradient through that choice),
-`memory.py` (how the memory learns), `sampling.py` (which vectors of a batch start or revive a code)
-and `usage.py` (how well the memory is used).
+codebook.py          the VQ-VAE's: vectors, the nearest of which stands for the encoder's
+search.py            which code vector is nearest
+selection.py         the gradient through that choice; index_backpropagation.py, the soft one
+code_vectors.py      how code vectors learn; sampling.py, which vectors they start from
+statistics.py        how often codes were chosen, over micro-batches and replicas; usage.py, how evenly
 
-`committed.py` is the delta-VAE's: Gaussians whose posterior cannot match an AR(1) prior; `independent.py`
-has those that cannot match N(0, 1), `rates.py` how much they commit, `information.py` how much they say.
-`auxiliary.py` is the second prior of a delta-VAE's latents, fitted beside the model; `exact_auxiliary.py` is
-that in integers (`auxiliary_integers.py`), which codes them.
+gaussian.py          the delta-VAE's: Gaussians whose posterior cannot match an AR(1) prior
+independent.py       Gaussians whose posterior cannot match N(0, 1)
+rates.py             how much information they commit; information.py, how much they have
+auxiliary.py         the second prior of a delta-VAE's latents, fitted to the posterior
+sequences.py         grids of several axes as sequences in time
+integer_lstm.py      priors of sequences in integers, which code and sample them; lstm_tensors.py,
+gaussian_streams.py  streams of them; stacked.py, stacks of them, for bits back
 """
 
-from latentpress.latents.auxiliary import AuxiliaryPrior, Conditionals
-from latentpress.latents.building import build_gaussian
+from latentpress.latents.auxiliary import AuxiliaryPrior
 from latentpress.latents.codebook import Codebook, Quantized
 from latentpress.latents.gaussian import GaussianLatents, Posterior
+from latentpress.latents.independent import build_gaussian
 from latentpress.latents.integer_lstm import IntegerLSTM
 from latentpress.latents.usage import CodeUsage
 
@@ -22,7 +26,6 @@ __all__ = [
     "AuxiliaryPrior",
     "CodeUsage",
     "Codebook",
-    "Conditionals",
     "GaussianLatents",
     "IntegerLSTM",
     "Posterior",

@@ -1,8 +1,8 @@
 """The auxiliary prior of a delta-VAE: an LSTM whose Gaussian conditionals are a correction to AR(1).
 
 The delta-VAE (Razavi et al., arXiv 1901.03416) commits its rate against a prior that is simpler than the
-latents which the posterior ends up making. A second prior, fitted to samples of the posterior beside the
-model and without a gradient to it, is what the latents are then coded and generated under:
+latents which the posterior ends up making. A second prior, fitted to samples of the posterior with no
+gradient to the model, is what the latents are then coded and generated under:
 
     z_t | z_<t  ~  N( alpha z_(t-1) + m(h_t),  exp(l_t + s(h_t))^2 ),    l_1 = 0, later ln(1 - alpha^2) / 2,
 
@@ -12,34 +12,19 @@ it starts, that is AR(1) exactly; with alpha = 0 too, independent standard norma
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from latentpress.config import AuxiliaryConfig
+from latentpress.latents.gaussian import sum_steps
 
-__all__ = ["LOG_STD_LIMIT", "AuxiliaryPrior", "Conditionals"]
+__all__ = ["LOG_STD_LIMIT", "AuxiliaryPrior"]
 
 LOG_STD_LIMIT = 4.0
 """How far the logarithm of a standard deviation may be from AR(1)'s."""
-
-State = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Conditionals:
-    """Gaussian conditionals of every step given those before it.
-
-    Args:
-        mean: (B, n, d).
-        log_std: (B, n, d), natural logarithms of standard deviations.
-    """
-
-    mean: Tensor
-    log_std: Tensor
 
 
 class AuxiliaryPrior(nn.Module):
@@ -55,7 +40,7 @@ class AuxiliaryPrior(nn.Module):
     >>> z = torch.tensor([[[1.0], [2.0], [0.0]]])
     >>> prior(z).mean.flatten().tolist()  # at the start: alpha times the one before
     [0.0, 0.5, 1.0]
-    >>> prior.nll_nats(z).shape
+    >>> prior.nats(z).shape
     torch.Size([1])
     """
 
@@ -71,7 +56,7 @@ class AuxiliaryPrior(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.lstm = nn.LSTM(channels, config.width, batch_first=True)
             self.correction = nn.Linear(config.width, 2 * channels)
-        coefficients = torch.tensor(self.alphas, device="cpu")  # even while a checkpoint builds on meta
+        coefficients = torch.tensor(self.alphas, device="cpu")  # even while a model is built on meta
         self.register_buffer("coefficients", coefficients, persistent=False)
         with torch.no_grad():
             for parameter in self.correction.parameters():
@@ -84,53 +69,24 @@ class AuxiliaryPrior(nn.Module):
         """Numbers a step, d."""
         return len(self.alphas)
 
-    def forward(self, z: Tensor) -> Conditionals:
-        """Conditionals of the steps of `z` (B, n, d) given those before."""
+    def forward(self, z: Tensor) -> Normal:
+        """p(z_t | z_<t) of every step of `z` (B, n, d), a distribution of that shape."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(self.coefficients.dtype)
             before = torch.cat([torch.zeros_like(z[:, :1]), z[:, :-1]], dim=1)
+            shift, stretch = self.correction(self.lstm(before)[0]).chunk(2, dim=-1)
             first = torch.arange(z.shape[1], device=z.device) == 0
-            return self._conditionals(before, self.lstm(before)[0], first)
+            innovation = (0.5 * torch.log1p(-self.coefficients.square())).where(~first[:, None], 0)
+            log_std = innovation + LOG_STD_LIMIT * torch.tanh(stretch / LOG_STD_LIMIT)
+            return Normal(self.coefficients * before + shift, torch.exp(log_std), validate_args=False)
 
-    def nll_nats(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """-ln p(z) of each item, (B,).
+    def nats(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """-ln p(z) of each sequence, (B,).
 
         Args:
             z: (B, n, d).
-            mask: (B, n) bool, false at padding, which stands at the end and adds exactly 0.
+            mask: (B, n) bool, false at padding, which is at the end and adds exactly 0.
         """
         if mask is not None:
             z = z.where(mask[..., None], 0)  # whatever is there: not even a NaN has a gradient
-        found = self(z)
-        standard = (z - found.mean) * torch.exp(-found.log_std)
-        nll = found.log_std + (standard.square() + math.log(2 * math.pi)) / 2
-        if mask is not None:
-            nll = nll.where(mask[..., None], 0)
-        return nll.sum((1, 2))
-
-    @torch.no_grad()
-    def sample(self, count: int, steps: int, generator: torch.Generator) -> Tensor:
-        """Draws `count` sequences (count, steps, d), step by step."""
-        coefficients = self.coefficients
-        shape = (steps, count, self.channels)
-        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=coefficients.dtype)
-        noise = noise.to(coefficients.device)
-        z, state, out = torch.zeros_like(noise[:1]).squeeze(0), None, []
-        for t in range(steps):
-            seen, state = self._read(z[:, None], state)
-            first = torch.tensor([t == 0], device=z.device)
-            found = self._conditionals(z[:, None], seen, first)
-            z = (found.mean + torch.exp(found.log_std) * noise[t, :, None])[:, 0]
-            out.append(z)
-        return torch.stack(out, dim=1)
-
-    def _read(self, z: Tensor, state: State | None) -> tuple[Tensor, State]:
-        return self.lstm(z, state)
-
-    def _conditionals(self, before: Tensor, seen: Tensor, first: Tensor) -> Conditionals:
-        """`before` (B, n, d) is what comes before each step, `seen` (B, n, width), `first` (n,) bool."""
-        shift, stretch = self.correction(seen).chunk(2, dim=-1)
-        innovation = 0.5 * torch.log1p(-self.coefficients.square())
-        innovation = innovation.where(~first[:, None], 0)
-        bounded = LOG_STD_LIMIT * torch.tanh(stretch / LOG_STD_LIMIT)
-        return Conditionals(self.coefficients * before + shift, innovation + bounded)
+        return sum_steps(-self(z).log_prob(z), mask)

@@ -1,8 +1,8 @@
-"""How the memory of a codebook learns: by moving averages, or by its own gradient.
+"""How the vectors of codebooks learn: by moving averages, or by a gradient.
 
-Both classes hold P partitions of K vectors of dimension D as `vectors` and have the same methods:
+Both classes hold P codebooks of K vectors of dimension D as `vectors` and have the same methods:
 `loss`, `learn` (once an optimiser step, from the vectors that chose each code) and `replace` (new
-vectors for some codes, and nothing remembered of the old ones).
+vectors for some codes, without the statistics of the old ones).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from latentpress.config import CodeVectorsConfig, EMAConfig, LearnedConfig
 
-__all__ = ["EMACodebook", "LearnedCodebook", "build_memory", "mean_squared_error"]
+__all__ = ["EMACodebook", "LearnedCodebook", "build_code_vectors", "mean_squared_error"]
 
 
 def mean_squared_error(vectors: Tensor, target: Tensor, elements: Tensor | int) -> Tensor:
@@ -35,9 +35,9 @@ class EMACodebook(nn.Module):
     Both averages start from zero, so after t steps each is too small by the factor 1 - decay^t. The
     quotient is free of it: already the first steps are right. A vector that nothing chose stays.
 
-    >>> memory = EMACodebook(EMAConfig(decay=0.5), (1, 2, 1))
-    >>> memory.learn(torch.tensor([[2.0, 0.0]]), torch.tensor([[[6.0], [0.0]]]))
-    >>> memory.vectors[0, 0]
+    >>> codebook = EMACodebook(EMAConfig(decay=0.5), (1, 2, 1))
+    >>> codebook.learn(torch.tensor([[2.0, 0.0]]), torch.tensor([[[6.0], [0.0]]]))
+    >>> codebook.vectors[0, 0]
     tensor([3.])
     """
 
@@ -53,7 +53,7 @@ class EMACodebook(nn.Module):
         self.register_buffer("sums", torch.zeros(shape))
 
     def loss(self, z: Tensor, chosen: Tensor, elements: Tensor | int) -> Tensor:
-        """Returns zero: no gradient moves this memory."""
+        """Returns zero: no gradient moves these vectors."""
         return z.new_zeros(())
 
     @torch.no_grad()
@@ -93,8 +93,10 @@ class LearnedCodebook(nn.Module):
         self.vectors.copy_(torch.where(where.unsqueeze(-1), vectors, self.vectors))
 
 
-def build_memory(config: CodeVectorsConfig, shape: tuple[int, int, int]) -> EMACodebook | LearnedCodebook:
-    """Builds the memory of `shape` (P, K, D) that the configuration names, from standard normal draws."""
+def build_code_vectors(
+    config: CodeVectorsConfig, shape: tuple[int, int, int]
+) -> EMACodebook | LearnedCodebook:
+    """The vectors of `shape` (P, K, D) that the configuration names, standard normal at the start."""
     if isinstance(config, EMAConfig):
         return EMACodebook(config, shape)
     return LearnedCodebook(config, shape)

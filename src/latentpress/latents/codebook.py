@@ -1,7 +1,7 @@
-"""The VQ-VAE's latent space: a memory of vectors, the nearest of which stands for the encoder's.
+"""The VQ-VAE's latent space: codebooks of vectors, the nearest of which stands for the encoder's.
 
-At each of N positions the encoder gives P vectors z of dimension D; each has its own partition of the
-memory, K vectors e. The codes are the indices of the nearest e, and what is decoded are those e.
+At each of N positions the encoder gives P vectors z of dimension D, one for each of P codebooks of K
+vectors e. The codes are the indices of the nearest e, and decoders see those e.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentpress.config import CodebookConfig
-from latentpress.latents.code_vectors import build_memory, mean_squared_error
+from latentpress.latents.code_vectors import build_code_vectors, mean_squared_error
+from latentpress.latents.index_backpropagation import index_backpropagation
 from latentpress.latents.sampling import initial_vectors
 from latentpress.latents.search import nearest
-from latentpress.latents.selection import index_backpropagation, rotation, straight_through
+from latentpress.latents.selection import rotation, straight_through
 from latentpress.latents.statistics import Statistics, broadcast, count, flat_codes
 from latentpress.latents.usage import AverageShare, CodeUsage, UsageWindow
 
@@ -32,7 +33,7 @@ class Quantized:
     """What a latent space makes of the encoder's output.
 
     Args:
-        vectors: (B, P*D, *G) float32, the chosen memory vectors; zero where masked.
+        vectors: (B, P*D, *G) float32, the chosen code vectors; zero where masked.
         codes: (B, *G, P) int64, their indices; zero where masked.
         commitment_loss: scalar, weight * mean over elements of (z - sg[e])^2.
         codebook_loss: scalar, weight * mean over elements of (sg[z] - e)^2; zero for moving averages.
@@ -47,13 +48,16 @@ class Quantized:
 class Codebook(nn.Module):
     """Vector quantisation (van den Oord et al., arXiv 1711.00937).
 
-    The first forward pass in training mode that is not all padding starts the memory from its batch
-    (distinct vectors, then some Lloyd steps). Every one gathers statistics, and `update`, called once
+    The first forward pass in training mode that is not all padding starts the codebooks from its batch
+    (distinct vectors, then some Lloyd steps). Every one collects statistics, and `update`, called once
     after each optimiser step, applies them: so gradient accumulation and replicas see one batch. All
-    state lies in buffers.
+    state is in parameters and buffers.
 
-    With `distance="cosine"` vectors and memory are projected onto the sphere of radius sqrt(D), where
-    the nearest by angle is the nearest by distance, and everything else stays as it is.
+    With `distance="cosine"` both the encoder's and the code vectors are projected onto the sphere of
+    radius sqrt(D), where the nearest by angle is the nearest by distance, and the rest stays as it is.
+
+    Attributes:
+        code_vectors: the P x K vectors and how they learn, `EMACodebook` or `LearnedCodebook`.
 
     >>> codebook = Codebook(CodebookConfig(codebook_size=8, code_dim=4))
     >>> quantized = codebook(torch.randn(2, 4, 5, 6, requires_grad=True))
@@ -71,7 +75,7 @@ class Codebook(nn.Module):
         super().__init__()
         self.config = config
         shape = config.num_codebooks, config.codebook_size
-        self.memory = build_memory(config.memory, (*shape, config.code_dim))
+        self.code_vectors = build_code_vectors(config.vectors, (*shape, config.code_dim))
         self.share = AverageShare(shape)
         self.window = UsageWindow(shape)
         self.register_buffer("seed", torch.randint(2**31, ()))
@@ -82,8 +86,8 @@ class Codebook(nn.Module):
 
     @property
     def codebook(self) -> Tensor:
-        """The memory's vectors as they are decoded: (P, K, D)."""
-        return self._project(self.memory.vectors)
+        """The code vectors as decoders see them: (P, K, D)."""
+        return self._project(self.code_vectors.vectors)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantises the encoder's output.
@@ -100,12 +104,12 @@ class Codebook(nn.Module):
             z = self._vectors(z, mask)
             if self.training and not self._ready:
                 self._initialise(*_rows(z, mask))
-            memory = self.codebook
-            codes = self._assign(z, memory, mask)
-            chosen = _masked(_look_up(memory, codes), mask)
+            codebook = self.codebook
+            codes = self._assign(z, codebook, mask)
+            chosen = _masked(_look_up(codebook, codes), mask)
             elements = z.numel() if mask is None else mask.sum() * z.shape[-2] * z.shape[-1]
-            codebook_loss = self.memory.loss(z, chosen, elements)
-            vectors = _masked(self._select(z, chosen, memory, codes), mask)
+            codebook_loss = self.code_vectors.loss(z, chosen, elements)
+            vectors = _masked(self._select(z, chosen, codebook, codes), mask)
             del chosen  # as large as the batch, and the same as `vectors`
             commitment_loss = mean_squared_error(z, vectors.detach(), elements)
             return Quantized(
@@ -124,34 +128,34 @@ class Codebook(nn.Module):
             return nearest(_rows(vectors, None)[0], self.codebook).view(vectors.shape[:-1])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Returns the memory's vectors (B, P*D, *G) for `codes` (B, *G, P).
+        """Returns the code vectors (B, P*D, *G) of `codes` (B, *G, P).
 
         Raises:
             ValueError: a code is not in 0..K-1, or there are not P a position.
         """
-        partitions, size = self.config.num_codebooks, self.config.codebook_size
-        if codes.ndim < 2 or codes.shape[-1] != partitions:
-            raise ValueError(f"codes must be (batch, *grid, {partitions}), got {tuple(codes.shape)}")
+        count, size = self.config.num_codebooks, self.config.codebook_size
+        if codes.ndim < 2 or codes.shape[-1] != count:
+            raise ValueError(f"codes must be (batch, *grid, {count}), got {tuple(codes.shape)}")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < size:
             raise ValueError(f"codes must lie in 0..{size - 1}, got {int(codes.min())}..{int(codes.max())}")
         return _look_up(self.codebook, codes).flatten(-2).movedim(-1, 1)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Applies what the forward passes gathered since the last call: call it after the optimiser's step.
+        """Applies what the forward passes collected since the last call: call it after the optimiser's step.
 
-        The memory learns, the usage is counted, and codes that have died are revived from the batch,
+        The code vectors learn, the usage is counted, and codes that have died are revived from the batch,
         in this order, so that nothing of the step overwrites a revival. Replicas stay equal.
         """
         if self._pending is None:
             return
         statistics, self._pending = self._pending, None
         statistics.reduce()
-        self.memory.learn(statistics.counts, statistics.sums)
+        self.code_vectors.learn(statistics.counts, statistics.sums)
         self.window.add(statistics.counts)
         self.share.add(statistics.counts)
         revived, vectors = statistics.replacements(self.share.below(self.config.dead_code_threshold))
-        self.memory.replace(revived, vectors)
+        self.code_vectors.replace(revived, vectors)
         self.share.reset(revived)
         self.steps += 1
         if not self._ready:
@@ -179,24 +183,24 @@ class Codebook(nn.Module):
         return F.normalize(vectors, dim=-1) * self.config.code_dim**0.5
 
     @torch.no_grad()
-    def _assign(self, z: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """Returns the codes (B, *G, P) of `z` (B, *G, P, D), and in training gathers the statistics."""
+    def _assign(self, z: Tensor, codebook: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns the codes (B, *G, P) of `z` (B, *G, P, D), and in training collects statistics."""
         rows, valid = _rows(z, mask)
-        codes = nearest(rows, memory)
+        codes = nearest(rows, codebook)
         if self.training:
             size = self.config.codebook_size
-            statistics = Statistics.gather(rows, codes, valid, size, self.seed, self.steps)
+            statistics = Statistics.of(rows, codes, valid, size, self.seed, self.steps)
             self._pending = statistics if self._pending is None else self._pending + statistics
         return _masked(codes.view(z.shape[:-1]), mask)
 
-    def _select(self, z: Tensor, chosen: Tensor, memory: Tensor, codes: Tensor) -> Tensor:
+    def _select(self, z: Tensor, chosen: Tensor, codebook: Tensor, codes: Tensor) -> Tensor:
         match self.config.gradient:
             case "straight_through":
                 return straight_through(z, chosen)
             case "rotation":
                 return rotation(z, chosen)
             case "index":
-                return index_backpropagation(z, memory, codes)
+                return index_backpropagation(z, codebook, codes)
 
     @torch.no_grad()
     def _initialise(self, rows: Tensor, valid: Tensor | None) -> None:
@@ -209,7 +213,8 @@ class Codebook(nn.Module):
         start = ~self.initialised if valid is None else ~self.initialised & valid.any()
         for tensor in (vectors, start, self.seed):
             broadcast(tensor)
-        self.memory.vectors.copy_(torch.where(start, vectors, self.memory.vectors))
+        current = self.code_vectors.vectors
+        current.copy_(torch.where(start, vectors, current))
         self.initialised.logical_or_(start)
         self._ready = valid is None  # where there is a mask, `update` finds out
 
@@ -230,6 +235,6 @@ def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
     return values.where(mask.view(*mask.shape, *[1] * (values.ndim - mask.ndim)), 0)
 
 
-def _look_up(memory: Tensor, codes: Tensor) -> Tensor:
+def _look_up(codebook: Tensor, codes: Tensor) -> Tensor:
     """(P, K, D), (..., P) -> (..., P, D)."""
-    return F.embedding(flat_codes(codes, memory.shape[1]), memory.flatten(0, 1))
+    return F.embedding(flat_codes(codes, codebook.shape[1]), codebook.flatten(0, 1))

@@ -4,24 +4,27 @@
     q(z | x): z_t ~ N(mu_t, s_t^2), independent over steps and channels
 
 A posterior that is independent over t cannot be an AR(1) process: KL(q || p) stays above a rate delta
-that alpha sets, with the objective untouched (Razavi et al., arXiv 1901.03416). `GaussianLatents` holds
-what the families share, all with exact KL, without sampling; `AR1Latents` and the plain VAE are here,
-those with alpha = 0 and a constrained posterior in `independent.py`.
+that alpha sets, with the objective untouched (Razavi et al., arXiv 1901.03416). `GaussianLatents` has
+the interface of all families, with their exact KL, without sampling; `AR1Latents` and the plain VAE are
+here, those with alpha = 0 and a constrained posterior in `independent.py`.
+
+Sequences are (B, n, d): n steps of d channels. Where latents form a grid of several axes, every cell of
+the further axes is a sequence: see `latentpress.latents.sequences`.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from latentpress.latents.rates import ar1_rate_nats
 
-__all__ = ["AR1Latents", "GaussianLatents", "PlainLatents", "Posterior"]
+__all__ = ["AR1Latents", "GaussianLatents", "PlainLatents", "Posterior", "sum_steps"]
 
 _LOG_VARIANCE_ROOM = 6.0  # how far a posterior's log-variance may go from the best one, either way
 
@@ -33,14 +36,18 @@ class Posterior:
     mean: Tensor
     log_variance: Tensor
 
+    @property
+    def distribution(self) -> Normal:
+        """The same as one of torch's distributions."""
+        return Normal(self.mean, torch.exp(self.log_variance / 2), validate_args=False)
+
     def sample(self, noise: Tensor) -> Tensor:
         """Z = mu + s * noise, (B, n, d), differentiable in both parameters; `noise` ~ N(0, 1)."""
         return self.mean + torch.exp(self.log_variance / 2) * noise
 
-    def log_density(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Ln q(z | x) of each item, (B,)."""
-        squared = (z - self.mean).square() * torch.exp(-self.log_variance)
-        return _summed(-(squared + self.log_variance + math.log(2 * math.pi)) / 2, mask)
+    def nats(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
+        """-ln q(z | x) of each sequence, (B,); steps that `mask` (B, n) excludes add 0."""
+        return sum_steps(-self.distribution.log_prob(z), mask)
 
 
 class GaussianLatents(nn.Module, ABC):
@@ -61,27 +68,27 @@ class GaussianLatents(nn.Module, ABC):
         super().__init__()
         self.channels = len(alphas)
         self._exact_alphas = tuple(float(alpha) for alpha in alphas)
-        # in float64, for 1 - alpha^2 is a small difference; on the CPU even while a checkpoint builds on meta
-        alphas_exactly = torch.tensor(self._exact_alphas, dtype=torch.float64, device="cpu")
-        self.register_buffer("alphas", alphas_exactly, persistent=False)
+        # in float64, for 1 - alpha^2 is a small difference; on the CPU even while a model is built on meta
+        coefficients = torch.tensor(self._exact_alphas, dtype=torch.float64, device="cpu")
+        self.register_buffer("alphas", coefficients, persistent=False)
 
     @abstractmethod
     def posterior(self, raw: Tensor, mask: Tensor | None = None) -> Posterior:
         """The posterior that the encoder's numbers stand for.
 
         Args:
-            raw: (B, n, params * d): all means, then all that sets the variances.
-            mask: (B, n) bool, false at padding, which stands at the end.
+            raw: (B, n, params * d): all means, then the numbers that set the variances.
+            mask: (B, n) bool, false at padding, which is at the end.
         """
         ...
 
     @abstractmethod
     def committed_rate_nats(self, steps: int) -> float:
-        """The smallest KL(q || p) of an item of so many steps, in nats."""
+        """The smallest KL(q || p) of a sequence of so many steps, in nats."""
         ...
 
     def kl_nats(self, posterior: Posterior, mask: Tensor | None = None) -> Tensor:
-        """KL(q || p) of each item in nats, exactly, (B,); masked steps add 0.
+        """KL(q || p) of each sequence in nats, exactly, (B,); masked steps add 0.
 
         (s_1^2 + mu_1^2 - 1 - ln s_1^2) / 2
         + sum_(t >= 2) [(s_t^2 + alpha^2 s_(t-1)^2 + (mu_t - alpha mu_(t-1))^2) / (1 - alpha^2)
@@ -91,16 +98,10 @@ class GaussianLatents(nn.Module, ABC):
         alphas = self.alphas.to(mean.dtype)
         variance, noise = log_variance.exp(), self._noise_variance(mean)
         squares = (mean - alphas * _before(mean)).square() + variance + alphas**2 * _before(variance)
-        return _summed((squares / noise - 1 - log_variance + noise.log()) / 2, mask)
+        return sum_steps((squares / noise - 1 - log_variance + noise.log()) / 2, mask)
 
-    def log_prior(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Ln p(z) of each item, (B,), from (B, n, d)."""
-        noise = self._noise_variance(z)
-        squares = (z - self.alphas.to(z.dtype) * _before(z)).square() / noise
-        return _summed(-(squares + noise.log() + math.log(2 * math.pi)) / 2, mask)
-
-    def draw(self, count: int, steps: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws z ~ p(z) on the CPU: (count, steps, d)."""
+    def sample(self, count: int, steps: int, generator: torch.Generator | None = None) -> Tensor:
+        """Samples z ~ p(z) on the CPU: (count, steps, d)."""
         z = torch.randn(count, steps, self.channels, generator=generator)
         alphas, noise = self.alphas.to(z), (1 - self.alphas**2).sqrt().to(z)
         for step in range(1, steps):
@@ -115,7 +116,7 @@ class GaussianLatents(nn.Module, ABC):
 
 
 class AR1Latents(GaussianLatents):
-    """The delta-VAE's own family: mean and variance free, an AR(1) prior (section 2.3 of the paper).
+    """The family of the delta-VAE: mean and variance free, an AR(1) prior (section 2.3 of the paper).
 
     The variances start at those of the smallest KL, 1 - alpha^2 at both ends and
     (1 - alpha^2) / (1 + alpha^2) inside, and may leave them by a factor of e^6 either way.
@@ -164,8 +165,8 @@ def _before(x: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
 
 
-def _summed(terms: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, n, d) to (B,), without the masked steps."""
+def sum_steps(terms: Tensor, mask: Tensor | None) -> Tensor:
+    """Sums terms (B, n, d) to (B,), those of masked steps, (B, n) false, left out."""
     if mask is not None:
         terms = terms.where(mask[..., None], 0)
     return terms.flatten(1).sum(1)

@@ -1,8 +1,8 @@
 """Gaussian latents with the prior N(0, 1), and posteriors that are kept away from it, scalar by scalar.
 
 Three constraints of arXiv 1901.03416 (section 2.2): a fixed ratio of variances; a variance below the
-one that commits the rate at mean 0; a mean as far away as the variance needs. The rate of an item is
-the sum of its scalars'.
+one that commits the rate at mean 0; a mean as far away as the variance needs. The rate of a sequence
+is the sum of its scalars'. `build_gaussian` makes a family of any kind.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentpress.latents.gaussian import GaussianLatents, Posterior
+from latentpress.config import (
+    AR1Config,
+    GaussianLatentsConfig,
+    MeanBoundConfig,
+    PlainGaussianConfig,
+    VarianceBoundConfig,
+    VarianceRatioConfig,
+)
+from latentpress.latents.gaussian import AR1Latents, GaussianLatents, PlainLatents, Posterior
 from latentpress.latents.rates import ratio_rate_nats, variance_roots
 
-__all__ = ["MeanBoundLatents", "VarianceBoundLatents", "VarianceRatioLatents"]
+__all__ = ["MeanBoundLatents", "VarianceBoundLatents", "VarianceRatioLatents", "build_gaussian"]
 
 
 class VarianceRatioLatents(GaussianLatents):
@@ -91,3 +99,22 @@ class MeanBoundLatents(GaussianLatents):
     def committed_rate_nats(self, steps: int) -> float:
         """N d delta."""
         return steps * self.channels * self.rate_nats
+
+
+def build_gaussian(config: GaussianLatentsConfig) -> GaussianLatents:
+    """The Gaussian latent space that a configuration names.
+
+    >>> build_gaussian(VarianceRatioConfig(channels=2, ratio=0.5)).channels
+    2
+    """
+    match config:
+        case AR1Config():
+            return AR1Latents(config.alphas)
+        case PlainGaussianConfig():
+            return PlainLatents(config.channels)
+        case VarianceRatioConfig():
+            return VarianceRatioLatents(config.channels, config.ratio)
+        case VarianceBoundConfig():
+            return VarianceBoundLatents(config.channels, config.rate_nats)
+        case MeanBoundConfig():
+            return MeanBoundLatents(config.channels, config.rate_nats)

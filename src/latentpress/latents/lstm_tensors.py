@@ -1,4 +1,4 @@
-"""The auxiliary prior's integers: which tensors they are, how they are checked, and how they are made.
+"""The integers of an `IntegerLSTM`: which tensors they are, their ranges, and how they are made.
 
 | tensor | type and shape | meaning |
 |---|---|---|
@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
 
 from latentpress.coding.gaussians import LATENT_LIMIT, LATENT_UNIT, MEAN_BITS, SCALES_PER_OCTAVE, UNIT_SCALE
-from latentpress.errors import CheckpointError, TrainingError
+from latentpress.errors import ConfigError, TrainingError
+from latentpress.exact.tensors import Spec, checked_against, read_structure
 from latentpress.latents.auxiliary import AuxiliaryPrior
 
 __all__ = [
@@ -50,83 +51,76 @@ INPUT_BITS = 8
 OUTPUT_BITS = 15
 SCALE_BITS = 8
 
+_WHAT = "integer LSTM"
+_PARTS = ("weight", "bias", "shift")
 _MAX_SHIFT = 40
 _LIMIT = 2**15 - 1
 _LARGEST_BIAS = 2**30
 _LARGEST_SCALE = 2**20
 _MAX_CHANNELS, _MAX_WIDTH = 64, 1024
 
-Spec = tuple[str, torch.dtype, tuple[int, ...]]
-
 
 @dataclass(frozen=True)
 class Structure:
-    """What an exact auxiliary prior is made of: `channels` numbers a step, the LSTM's `width`, the `step`."""
+    """The sizes of an integer LSTM.
+
+    Args:
+        channels: numbers a step, d.
+        width: of the LSTM; 0 for AR(1) alone.
+        step: units between two symbols.
+
+    Raises:
+        ConfigError: one is out of range.
+    """
 
     channels: int
     width: int
     step: int
 
+    def __post_init__(self) -> None:
+        ranges = (
+            (self.channels, 1, _MAX_CHANNELS),
+            (self.width, 0, _MAX_WIDTH),
+            (self.step, 1, LATENT_LIMIT),
+        )
+        if not all(low <= value <= high for value, low, high in ranges):
+            raise ConfigError(f"its structure is out of range: {self}")
+
+    @classmethod
+    def of(cls, integers: Sequence[int]) -> Structure:
+        """From its three integers."""
+        if len(integers) != 3:
+            raise ConfigError("its structure is not three integers")
+        return cls(*integers)
+
 
 def checked(tensors: Mapping[str, Tensor]) -> tuple[Structure, dict[str, Tensor]]:
-    """Returns the structure and the tensors, contiguous on the CPU, if they are an exact auxiliary prior.
+    """The structure and the tensors, contiguous on the CPU, if they are those of an integer LSTM.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, of another type or shape, or out of range.
     """
-    structure = _structure(tensors)
-    expected = {name: (dtype, shape) for name, dtype, shape in _expected(structure)}
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected:
-            problem = "missing" if name in expected else "unknown"
-            raise CheckpointError(f"exact auxiliary prior: tensor {name} is {problem}")
-        if (tensors[name].dtype, tuple(tensors[name].shape)) != expected[name]:
-            dtype, shape = expected[name]
-            raise CheckpointError(f"exact auxiliary prior: tensor {name} is not {dtype} of shape {shape}")
-    integers = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(expected)}
-    for name, value in integers.items():
-        low, high = _range(name)
-        if value.numel() and not low <= int(value.min()) <= int(value.max()) <= high:
-            raise CheckpointError(f"exact auxiliary prior: tensor {name} has a value outside {low}..{high}")
-    return structure, integers
+    structure = read_structure(tensors, Structure.of, _WHAT)
+    return structure, checked_against(_specs(structure), tensors, _WHAT)
 
 
-def _structure(tensors: Mapping[str, Tensor]) -> Structure:
-    found = tensors.get("structure")
-    if found is None or found.dtype != torch.int64 or tuple(found.shape) != (3,):
-        raise CheckpointError("exact auxiliary prior: its structure is missing or damaged")
-    structure = Structure(*found.tolist())
-    ranges = ((structure.channels, 1, _MAX_CHANNELS), (structure.width, 0, _MAX_WIDTH))
-    if not all(low <= value <= high for value, low, high in (*ranges, (structure.step, 1, LATENT_LIMIT))):
-        raise CheckpointError(f"exact auxiliary prior: its structure is out of range: {structure}")
-    return structure
-
-
-def _expected(s: Structure) -> Iterator[Spec]:
-    """Name, type and shape of every tensor."""
-    yield "structure", torch.int64, (3,)
-    yield "alphas", torch.int16, (s.channels,)
-    yield "scales", torch.int32, (2, s.channels)
+def _specs(s: Structure) -> Iterator[Spec]:
+    """Of every tensor."""
+    yield Spec("structure", torch.int64, (3,))
+    yield Spec("alphas", torch.int16, (s.channels,))
+    yield Spec("scales", torch.int32, (2, s.channels), -_LARGEST_SCALE, _LARGEST_SCALE)
     sizes = (4 * s.width, s.channels + s.width), (2 * s.channels, s.width)
     for name, (out, inputs) in zip(("gates", "corrections"), sizes, strict=True):
-        yield f"{name}.weight", torch.int16, (out, inputs)
-        yield f"{name}.bias", torch.int32, (out,)
-        yield f"{name}.shift", torch.int8, (out,)
-
-
-def _range(name: str) -> tuple[int, int]:
-    if name.endswith(".bias"):
-        return -_LARGEST_BIAS, _LARGEST_BIAS
-    if name.endswith(".shift"):
-        return 0, _MAX_SHIFT
-    if name == "scales":
-        return -_LARGEST_SCALE, _LARGEST_SCALE
-    return -(2**15), 2**15  # of 16 bits anyway
+        yield Spec(f"{name}.weight", torch.int16, (out, inputs))
+        yield Spec(f"{name}.bias", torch.int32, (out,), -_LARGEST_BIAS, _LARGEST_BIAS)
+        yield Spec(f"{name}.shift", torch.int8, (out,), 0, _MAX_SHIFT)
 
 
 def ar1_integers(alphas: Sequence[float], step: int) -> dict[str, Tensor]:
     """The integers of AR(1) with those coefficients, all between -1 and 1, and no LSTM."""
-    return _assembled(alphas, step, _nothing(0, len(alphas)), _nothing(2 * len(alphas), 0))
+    structure = Structure(len(alphas), 0, step)
+    blank = {spec.name: torch.zeros(spec.shape, dtype=spec.dtype) for spec in _specs(structure)}
+    return {**blank, **_autoregression(structure, alphas)}
 
 
 def integers_of(auxiliary: AuxiliaryPrior, step: int) -> dict[str, Tensor]:
@@ -145,50 +139,39 @@ def integers_of(auxiliary: AuxiliaryPrior, step: int) -> dict[str, Tensor]:
     units = torch.full((2 * auxiliary.channels, 1), LATENT_UNIT / 2**MEAN_BITS, dtype=torch.float64)
     units[auxiliary.channels :] = 2.0 ** (1 - ARGUMENT_BITS)  # 4 tanh(x / 4) = 4 (2 logistic(x / 2) - 1)
     weight, bias = (part.detach().cpu().double() for part in (correction.weight, correction.bias))
-    return _assembled(
-        auxiliary.alphas,
-        step,
-        _rounded("gates", gates / argument, (w["bias_ih_l0"] + w["bias_hh_l0"])[:, None] / argument),
-        _rounded("corrections", weight / 2**OUTPUT_BITS / units, bias[:, None] / units),
-    )
+    return {
+        **_autoregression(Structure(auxiliary.channels, width, step), auxiliary.alphas),
+        **_rounded("gates", gates / argument, (w["bias_ih_l0"] + w["bias_hh_l0"])[:, None] / argument),
+        **_rounded("corrections", weight / 2**OUTPUT_BITS / units, bias[:, None] / units),
+    }
 
 
-Affine = tuple[Tensor, Tensor, Tensor]
-
-
-def _nothing(out: int, inputs: int) -> Affine:
-    weight = torch.zeros(out, inputs, dtype=torch.int16)
-    return weight, torch.zeros(out, dtype=torch.int32), torch.zeros(out, dtype=torch.int8)
-
-
-def _rounded(name: str, weight: Tensor, bias: Tensor) -> Affine:
-    """Integers of y = weight x + bias, `weight` (out, in) and `bias` (out, 1) real; all 16 bits are used."""
-    sound = bool(weight.isfinite().all() and bias.isfinite().all())
-    if not sound or weight.abs().max() > _LIMIT or bias.abs().max() > _LARGEST_BIAS:
-        raise TrainingError(
-            f"the auxiliary prior's {name} are too large for the exact form; train with a lower learning rate"
-        )
-    shift = torch.zeros(len(weight), dtype=torch.int64)
-    for s in range(1, _MAX_SHIFT + 1):  # the finest that fits; whatever fits, fits when coarser
-        shift[torch.round(weight * 2.0**s).abs().amax(1) <= _LIMIT] = s
-    rounded = torch.round(weight * torch.exp2(shift.double())[:, None]).to(torch.int16)
-    return rounded, torch.round(bias[:, 0]).to(torch.int32), shift.to(torch.int8)
-
-
-def _assembled(alphas: Sequence[float], step: int, gates: Affine, corrections: Affine) -> dict[str, Tensor]:
-    """All tensors; `checked` holds their ranges."""
-    parts = ("weight", "bias", "shift")
+def _autoregression(structure: Structure, alphas: Sequence[float]) -> dict[str, Tensor]:
+    """All tensors that are no affine map."""
     coefficients = [max(-_LIMIT, min(_LIMIT, round(alpha * 2**ALPHA_BITS))) for alpha in alphas]
     scales = [[_scale(0.0)] * len(alphas), [_scale(0.5 * math.log1p(-alpha * alpha)) for alpha in alphas]]
     return {
-        "structure": torch.tensor([len(alphas), gates[0].shape[0] // 4, step]),
+        "structure": torch.tensor(astuple(structure)),
         "alphas": torch.tensor(coefficients, dtype=torch.int16),
         "scales": torch.tensor(scales, dtype=torch.int32),
-        **{f"gates.{part}": value for part, value in zip(parts, gates, strict=True)},
-        **{f"corrections.{part}": value for part, value in zip(parts, corrections, strict=True)},
     }
 
 
 def _scale(log_std: float) -> int:
     octaves = (log_std - math.log(LATENT_UNIT)) / math.log(2)
     return round((UNIT_SCALE + SCALES_PER_OCTAVE * octaves) * 2**SCALE_BITS)
+
+
+def _rounded(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+    """The affine map y = weight x + bias, `weight` (out, in) and `bias` (out, 1) real, in all of 16 bits."""
+    finite = bool(weight.isfinite().all() and bias.isfinite().all())
+    if not finite or weight.abs().max() > _LIMIT or bias.abs().max() > _LARGEST_BIAS:
+        raise TrainingError(
+            f"the auxiliary prior's {name} are too large for integers; train with a lower learning rate"
+        )
+    shift = torch.zeros(len(weight), dtype=torch.int64)
+    for s in range(1, _MAX_SHIFT + 1):  # the finest that fits; whatever fits, fits when coarser
+        shift[torch.round(weight * 2.0**s).abs().amax(1) <= _LIMIT] = s
+    rounded = torch.round(weight * torch.exp2(shift.double())[:, None]).to(torch.int16)
+    values = rounded, torch.round(bias[:, 0]).to(torch.int32), shift.to(torch.int8)
+    return {f"{name}.{part}": value for part, value in zip(_PARTS, values, strict=True)}

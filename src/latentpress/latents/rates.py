@@ -49,18 +49,18 @@ def alpha_for_rate(rate_nats: float, steps: int, channels: int = 1) -> float:
     """
     from scipy.optimize import brentq  # slow to import, so not above
 
-    bits, own = rate_nats / math.log(2), f"{steps} latent step{'' if steps == 1 else 's'}"
+    bits, sequence = rate_nats / math.log(2), f"{steps} latent step{'' if steps == 1 else 's'}"
     if steps < 2 or channels < 1 or not rate_nats > 0:
         raise ConfigError(
-            f"a rate above 0 needs two steps or more; got {bits:.1f} bits over {own}; take a smaller "
-            "encoder.stride or longer items"
+            f"a rate above 0 needs two steps or more; got {bits:.1f} bits over {sequence}; take a smaller "
+            "encoder.hop or longer items"
         )
     most = ar1_rate_nats([_LARGEST_ALPHA] * channels, steps)
     if rate_nats > most:
         raise ConfigError(
-            f"{own} of {channels} channel{'' if channels == 1 else 's'} commit at most "
+            f"{sequence} of {channels} channel{'' if channels == 1 else 's'} commit at most "
             f"{most / math.log(2):.1f} bits ({most:.1f} nats), and {bits:.1f} are wanted; "
-            "take more channels, or a smaller encoder.stride"
+            "take more channels, or a smaller encoder.hop"
         )
     root: Any = brentq(
         lambda a: ar1_rate_nats([a] * channels, steps) - rate_nats, 0, _LARGEST_ALPHA, xtol=1e-14

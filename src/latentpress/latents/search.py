@@ -1,8 +1,8 @@
-"""Nearest neighbours in a memory, by squared Euclidean distance.
+"""Nearest neighbours in a codebook, by squared Euclidean distance.
 
     code(x) = argmin_k ||x - e_k||^2 = argmin_k ||e_k||^2 / 2 - x . e_k
 
-The rows' own norm is the same for every k and left out. Both sides are first moved by the memory's
+The rows' own norm is the same for every k and left out. Both sides are first moved by the codebook's
 mean, so that vectors far from the origin cost no precision. Distances exist for a few rows at a
 time only: an N x K tensor is never made. On equal distances the lowest k is chosen.
 """
@@ -19,38 +19,38 @@ _CPU_SCORES = 1 << 18  # float32 scores at a time: 1 MiB, which stays in a core'
 _GPU_SCORES = 1 << 21  # 8 MiB: enough to fill the device, and still inside its cache
 
 
-def nearest(rows: Tensor, memory: Tensor) -> Tensor:
-    """Returns the index of each row's nearest memory vector in each partition.
+def nearest(rows: Tensor, codebooks: Tensor) -> Tensor:
+    """Returns the index of each row's nearest vector in each codebook.
 
     Args:
         rows: (N, P, D) float32.
-        memory: (P, K, D) float32.
+        codebooks: (P, K, D) float32.
 
     Returns:
         (N, P) int64, each in 0..K-1; also where a row is not finite.
 
-    >>> memory = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
-    >>> nearest(torch.tensor([[[0.1, 0.2]], [[0.9, 0.7]]]), memory).tolist()
+    >>> codebooks = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    >>> nearest(torch.tensor([[[0.1, 0.2]], [[0.9, 0.7]]]), codebooks).tolist()
     [[0], [1]]
     """
-    return torch.ops.latentpress.nearest(rows, memory)
+    return torch.ops.latentpress.nearest(rows, codebooks)
 
 
 # One operator for `torch.compile`, which would unroll the loop over chunks otherwise. It is not a
 # `custom_op`, because the first call of one imports the compiler, which takes seconds.
-torch.library.define("latentpress::nearest", "(Tensor rows, Tensor memory) -> Tensor")
+torch.library.define("latentpress::nearest", "(Tensor rows, Tensor codebooks) -> Tensor")
 
 
 @torch.library.impl("latentpress::nearest", "default")
-def _nearest_in_partitions(rows: Tensor, memory: Tensor) -> Tensor:
+def _nearest_in_each(rows: Tensor, codebooks: Tensor) -> Tensor:
     codes = torch.empty(rows.shape[:2], dtype=torch.int64, device=rows.device)
-    for partition, vectors in enumerate(memory):
-        codes[:, partition] = _nearest(rows[:, partition], vectors)
+    for p, vectors in enumerate(codebooks):
+        codes[:, p] = _nearest(rows[:, p], vectors)
     return codes
 
 
 @torch.library.register_fake("latentpress::nearest")
-def _(rows: Tensor, memory: Tensor) -> Tensor:
+def _(rows: Tensor, codebooks: Tensor) -> Tensor:
     return rows.new_empty(rows.shape[:2], dtype=torch.int64)
 
 
@@ -59,28 +59,27 @@ def rows_at_a_time(size: int, device: torch.device) -> int:
     return max(1, (_CPU_SCORES if device.type == "cpu" else _GPU_SCORES) // size)
 
 
-def centred(memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns a (K, D) memory's mean (D,), the memory without it, and half its squared norms (K,)."""
-    mean = memory.mean(0)
-    memory = memory - mean
-    return mean, memory, memory.square().sum(1) / 2
+def centred(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the mean (D,) of `vectors` (K, D), they without it, and half their squared norms (K,)."""
+    mean = vectors.mean(0)
+    moved = vectors - mean
+    return mean, moved, moved.square().sum(1) / 2
 
 
-def _nearest(rows: Tensor, memory: Tensor) -> Tensor:
-    size = len(memory)
-    members = -(-size // _GROUPS)
-    padding = memory[-1:].expand(members * _GROUPS - size, -1)
-    mean, memory, bias = centred(torch.cat([memory, padding]) if len(padding) else memory)
+def _nearest(rows: Tensor, vectors: Tensor) -> Tensor:
+    size = len(vectors)
+    in_group = -(-size // _GROUPS)
+    padding = vectors[-1:].expand(in_group * _GROUPS - size, -1)
+    mean, moved, bias = centred(torch.cat([vectors, padding]) if len(padding) else vectors)
     codes = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-    step = rows_at_a_time(len(memory), rows.device)
+    step = rows_at_a_time(len(moved), rows.device)
     for chunk, out in zip(rows.split(step), codes.split(step), strict=True):
-        _two_levels(torch.addmm(bias, chunk - mean, memory.t(), alpha=-1).view(-1, _GROUPS, members), out)
+        _two_levels(torch.addmm(bias, chunk - mean, moved.t(), alpha=-1).view(-1, _GROUPS, in_group), out)
     return codes.clamp_(max=size - 1)  # the padding stands for the last vector
 
 
 def _two_levels(scores: Tensor, codes: Tensor) -> None:
     # `amin` is several times faster than `argmin`, so find the winning group, then the winner inside it.
-    members = scores.shape[2]
     group = scores.amin(2).argmin(1)
     inside = scores[torch.arange(len(scores), device=scores.device), group].argmin(1)
-    torch.add(inside, group, alpha=members, out=codes)
+    torch.add(inside, group, alpha=scores.shape[2], out=codes)

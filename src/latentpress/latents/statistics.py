@@ -1,4 +1,4 @@
-"""What one optimiser step's batches tell of the codes, over micro-batches and replicas."""
+"""How often codes were chosen in an optimiser step, and by which vectors, over micro-batches and replicas."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from latentpress.latents.sampling import spread
+from latentpress.latents.sampling import distinct_rows
 
 __all__ = ["Statistics", "broadcast", "count", "flat_codes"]
 
-_CANDIDATES = 512  # at most so many codes of a partition are revived in one step
+_CANDIDATES = 512  # at most so many codes of a codebook are revived in one step
 
 
 def count(rows: Tensor, codes: Tensor, mask: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
@@ -22,21 +22,21 @@ def count(rows: Tensor, codes: Tensor, mask: Tensor | None, size: int) -> tuple[
         rows: (N, P, D), zero where masked.
         codes: (N, P), integers in 0..size-1.
         mask: (N,) bool, false for rows that do not count, or None.
-        size: codes in a partition, K.
+        size: codes in a codebook, K.
 
     Returns:
         Counts (P, K) and sums (P, K, D), float32.
     """
-    partitions, dim = rows.shape[1:]
+    codebooks, dim = rows.shape[1:]
     flat = flat_codes(codes, size).flatten()
     ones = rows.new_ones(codes.shape) if mask is None else mask[:, None].expand_as(codes).to(rows.dtype)
-    counts = rows.new_zeros(partitions * size).index_add_(0, flat, ones.flatten())
-    sums = rows.new_zeros(partitions * size, dim).index_add_(0, flat, rows.reshape(-1, dim))
-    return counts.view(partitions, size), sums.view(partitions, size, dim)
+    counts = rows.new_zeros(codebooks * size).index_add_(0, flat, ones.flatten())
+    sums = rows.new_zeros(codebooks * size, dim).index_add_(0, flat, rows.reshape(-1, dim))
+    return counts.view(codebooks, size), sums.view(codebooks, size, dim)
 
 
 def flat_codes(codes: Tensor, size: int) -> Tensor:
-    """Returns codes (..., P) as indices into all partitions' vectors, one partition after the other."""
+    """Returns codes (..., P) as indices into the vectors of all codebooks, one codebook after the other."""
     return codes + torch.arange(codes.shape[-1], device=codes.device) * size
 
 
@@ -48,7 +48,7 @@ def broadcast(tensor: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Gathered in forward passes, applied once an optimiser step.
+    """Collected in forward passes, applied once an optimiser step.
 
     Args:
         counts: (P, K), how many vectors chose each code.
@@ -63,14 +63,14 @@ class Statistics:
     available: Tensor
 
     @classmethod
-    def gather(
+    def of(
         cls, rows: Tensor, codes: Tensor, mask: Tensor | None, size: int, seed: Tensor, step: Tensor
     ) -> Statistics:
-        """Returns the statistics of one batch; see `count` and `spread`."""
+        """Returns the statistics of one batch; see `count` and `distinct_rows`."""
         counts, sums = count(rows, codes, mask, size)
-        drawn = spread(min(size, len(rows), _CANDIDATES), len(rows), mask, seed, step)
-        available = seed.new_full((), len(drawn)) if mask is None else mask.sum().clamp(max=len(drawn))
-        return cls(counts, sums, rows[drawn].transpose(0, 1).contiguous(), available)
+        chosen = distinct_rows(min(size, len(rows), _CANDIDATES), len(rows), mask, seed, step)
+        available = seed.new_full((), len(chosen)) if mask is None else mask.sum().clamp(max=len(chosen))
+        return cls(counts, sums, rows[chosen].transpose(0, 1).contiguous(), available)
 
     def __add__(self, later: Statistics) -> Statistics:
         return Statistics(
@@ -88,7 +88,7 @@ class Statistics:
     def replacements(self, dead: Tensor) -> tuple[Tensor, Tensor]:
         """Returns which of the `dead` (P, K) codes can be revived, and vectors (P, K, D) for them.
 
-        The j-th dead code of a partition takes its j-th candidate.
+        The j-th dead code of a codebook takes its j-th candidate.
         """
         place = dead.cumsum(1) - 1
         revived = dead & (place < self.available)

@@ -1,4 +1,4 @@
-"""How well a memory is used: the share of codes in use and the perplexity of their distribution."""
+"""How well codebooks are used: the share of codes in use and the perplexity of their distribution."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CodeUsage:
     """How often each code was chosen.
 
     Args:
-        counts: (P, K) int64, for each partition and code.
+        counts: (P, K) int64, for each codebook and code.
 
     >>> usage = CodeUsage.of(torch.tensor([[0], [1], [1], [0]]), codebook_size=4)
     >>> usage.used, usage.usage, round(usage.perplexity, 6)
@@ -37,7 +37,7 @@ class CodeUsage:
 
     @property
     def used(self) -> int:
-        """Codes chosen at least once, over all partitions."""
+        """Codes chosen at least once, over all codebooks."""
         return int((self.counts > 0).sum())
 
     @property
@@ -47,7 +47,7 @@ class CodeUsage:
 
     @property
     def perplexity(self) -> float:
-        """exp(entropy in nats) of the code distribution, 1 to K: the mean over the partitions."""
+        """exp(entropy in nats) of the code distribution, 1 to K: the mean over the codebooks."""
         share = self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
         return torch.special.entr(share).sum(1).exp().mean().item()
 
@@ -59,9 +59,9 @@ class CodeUsage:
             return None
         return (
             f"the codebook has collapsed: {self.used} of {self.counts.numel()} codes are in use, as unevenly "
-            f"as if there were {self.perplexity:.1f} of {size}; raise latents.dead_code_threshold (0.1), lower the "
-            "learning rate, raise latents.commitment_weight (up to 2), or try latents.gradient=rotation; "
-            "if it stays so, the data need no more: lower latents.codebook_size"
+            f"as if there were {self.perplexity:.1f} of {size}; raise latents.dead_code_threshold (0.1), "
+            "lower the learning rate, raise latents.commitment_weight (up to 2), or try "
+            "latents.gradient=rotation; if it stays so, the data need no more: lower latents.codebook_size"
         )
 
 

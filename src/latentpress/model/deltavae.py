@@ -1,20 +1,17 @@
-"""The delta-VAE: an anti-causal encoder, Gaussian latents with a committed rate, an autoregressive decoder.
+"""The delta-VAE (Razavi et al., arXiv 1901.03416): Gaussian latents with a committed rate, and decoders.
 
-    samples --encoder--> q(z | x) --latents--> z --decoder--> p(x | z)       KL(q || p) >= delta
+    samples --encoder--> q(z | x) --> z --decoder--> p(x | z)       KL(q || p) >= delta
 
-An item is an array of symbols (*size, C): pixels of an image, bytes of a text. Its latents are a sequence
-along the first axis, `channels` numbers for every `stride` places. Beside the prior p(z) stands an
-auxiliary one, which learns how the latents are really distributed and changes nothing else. After
-training all of it has an exact form: `exact_decoder` and `exact_prior` press items losslessly, and with
-`exact_encoder` both sides know the posterior.
+The latents are sequences along the items' first axis, `channels` numbers for every `hop`; where a step has
+several cells, each cell is a sequence. Beside the prior p(z) stands an auxiliary one, which learns how the
+latents are really distributed and changes nothing else. In integers it is what archives are coded with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -22,334 +19,329 @@ import torch
 from torch import Tensor
 
 from latentpress.autoregressive.anticausal import AnticausalEncoder, RecurrentEncoder
-from latentpress.autoregressive.decoder import IntegerDecoder
+from latentpress.autoregressive.decoder import AutoregressiveDecoder
+from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
-from latentpress.autoregressive.sampling import sample
-from latentpress.autoregressive.sequence import SequenceDecoder
 from latentpress.coding.gaussians import LATENT_UNIT
-from latentpress.config import AnticausalConfig, DeltaVAEConfig, HalfName, ImageConfig
-from latentpress.errors import CheckpointError, ConfigError, LatentpressError
-from latentpress.latents import GaussianLatents, Posterior, build_gaussian
-from latentpress.latents.auxiliary import AuxiliaryPrior
-from latentpress.latents.integer_lstm import IntegerLSTM
-from latentpress.model.base import Parts
-from latentpress.model.device import resolve_device
+from latentpress.config import AnticausalConfig, DeltaVAEConfig, label_sizes
+from latentpress.errors import CheckpointError, LatentpressError
+from latentpress.exact.distribution import Sampling
+from latentpress.items.base import Samples, Shape
+from latentpress.latents import (
+    AuxiliaryPrior,
+    GaussianLatents,
+    IntegerLSTM,
+    Posterior,
+    build_gaussian,
+)
+from latentpress.latents.information import active_units, mutual_information_nats
+from latentpress.latents.sequences import as_sequences, from_sequences, mask_sequences
+from latentpress.model.base import Model, PriorName
+from latentpress.model.decoding import symbols_of
+from latentpress.model.details import LatentDetails, NoDetails, PosteriorDetails
+from latentpress.model.integer import IntegerForms
+from latentpress.model.latents import Latents
+from latentpress.nn import ParallelDecoder
 
-__all__ = ["DeltaVAE", "Elbo"]
+__all__ = ["DeltaVAE"]
 
 _BATCH_POSITIONS = 1 << 18  # that go through the encoder at once
+_LATENT_SEED = int.from_bytes(b"latents")  # keeps the latents' random numbers apart from the samples'
 
 
-@dataclass(frozen=True)
-class Elbo:
-    """What the model says of some items.
+class DeltaVAE(Model):
+    """Encoder + Gaussian latents + decoders, and an auxiliary prior beside them.
 
-    Attributes:
-        nll_nats: -log p(x | z) of each item, (B,).
-        kl_nats: KL(q || p) of each item, (B,); 0 where the model has no latents.
-        posterior: q(z | x), or None.
-        z: the latents drawn from it, (B, n, d), or None.
-        step_mask: (B, n), which steps are not padding, or None where all are.
-    """
-
-    nll_nats: Tensor
-    kl_nats: Tensor
-    posterior: Posterior | None = None
-    z: Tensor | None = None
-    step_mask: Tensor | None = None
-
-
-class DeltaVAE(Parts):
-    """Encoder + Gaussian latents + autoregressive decoder, and an auxiliary prior beside them.
-
-    Arguments:
+    Args:
         config: what the parts are, and whether only one half of them is there. Without latents there are
-            only the decoder and p(x).
+            only the autoregressive decoder and p(x).
 
     Attributes:
-        encoder: symbols (B, *size, C) -> (B, n, numbers a step), or None.
+        encoder: symbols (B, *S, P) -> numbers of every latent (B, params * d, *grid), or None.
         latents: the families of posterior and prior, or None.
-        decoder: p(x | z).
         auxiliary: the auxiliary prior, or None.
-        exact_decoder: the decoder in integers, made after training, or None.
-        exact_prior: the auxiliary prior (or AR(1) where there is none) in integers, or None.
-        exact_encoder: the encoder in integers, if it is anti-causal, or None; what bits back needs.
 
-    >>> from latentpress.config import SequenceDecoderConfig
-    >>> config = DeltaVAEConfig(decoder=SequenceDecoderConfig(width=8, depth=1))
-    >>> model = DeltaVAE(config)
-    >>> elbo = model.elbo(torch.zeros(3, 40, 1, dtype=torch.int64))
-    >>> elbo.z.shape, bool((elbo.kl_nats >= model.latents.committed_rate_nats(40) - 1e-4).all())
-    (torch.Size([3, 40, 1]), True)
+    >>> from latentpress.config import AutoregressiveDecoderConfig, CausalConfig
+    >>> decoder = AutoregressiveDecoderConfig(network=CausalConfig(width=8, depth=1))
+    >>> model = DeltaVAE(DeltaVAEConfig(autoregressive=decoder))
+    >>> latents = model.infer(torch.zeros(3, 40, 1, dtype=torch.int64))
+    >>> latents.vectors.shape, bool((model.kl_nats(latents) >= model.committed_nats(40) - 1e-4).all())
+    (torch.Size([3, 1, 40]), True)
     """
 
-    sides: ClassVar[Mapping[str, HalfName]] = {
-        "encoder": "encoder",
-        "decoder": "decoder",
-    }
+    config_class: ClassVar[type[DeltaVAEConfig]] = DeltaVAEConfig
+    config: DeltaVAEConfig
     encoder: AnticausalEncoder | RecurrentEncoder | None
-    decoder: SequenceDecoder
+    latents: GaussianLatents | None
+    auxiliary: AuxiliaryPrior | None
 
     def __init__(self, config: DeltaVAEConfig) -> None:
-        super().__init__()
-        self.config = config
-        item = config.item
-        if isinstance(item, ImageConfig) and item.size is None:
-            raise ConfigError(
-                "model.item.size: a delta-VAE of images knows one size; give it as [height, width]"
+        super().__init__(config)
+        item, latents = config.item, config.latents
+        channels = latents.channels if latents is not None else 0
+        self.latents = None if latents is None else build_gaussian(latents)
+        self.encoder = None
+        if self.latents is not None and self.has("encoder"):
+            kind = AnticausalEncoder if isinstance(config.encoder, AnticausalConfig) else RecurrentEncoder
+            outputs = self.latents.params * channels
+            self.encoder = kind(config.encoder, item.alphabets, self.hop, outputs, channels)  # type: ignore[arg-type]
+        if self.has("parallel") and (parallel := config.parallel) is not None:
+            labels = label_sizes(config.labels, parallel.labels)
+            self.parallel = ParallelDecoder(parallel, self.rank, channels, item.channels, item.levels, labels)
+            if self.parallel.hop != self.hop:
+                raise LatentpressError(
+                    f"parallel.network.strides: their product is the latents' hop, {self.hop} samples along "
+                    f"the axes, got {self.parallel.hop}"
+                )
+        if self.has("autoregressive") and (decoder := config.autoregressive) is not None:
+            self.autoregressive = AutoregressiveDecoder(
+                decoder,
+                item.alphabets,
+                self.hop,
+                latents=channels if decoder.use_latents else 0,
+                unit=LATENT_UNIT,
+                grid_cells=bool(config.encoder.hop[1:]),
+                label_sizes=label_sizes(config.labels, decoder.labels),
+                ordinal=item.ordinal,
             )
-        self._across = item.size[1] if isinstance(item, ImageConfig) and item.size else 1
-        self._dims = 2 if isinstance(item, ImageConfig) else 1
-        self.latents: GaussianLatents | None = None
-        self.auxiliary: AuxiliaryPrior | None = None
-        channels = config.latents.channels if config.latents is not None else 0
-        if config.latents is not None:
-            self.latents = build_gaussian(config.latents)
-        if self.has("encoder"):
-            self.encoder = None
-            if self.latents is not None:
-                self.encoder = self._build_encoder(self.latents.params * channels, channels)
-        if self.has("decoder"):
-            sizes, ordered = (256,) * item.channels, self._dims > 1
-            self.decoder = SequenceDecoder(
-                config.decoder, sizes, channels, self.hop, LATENT_UNIT, ordered=ordered
-            )
-        if config.latents is not None and config.auxiliary is not None:
-            self.auxiliary = AuxiliaryPrior(config.auxiliary, config.latents.alphas)
-        self.exact_decoder: IntegerDecoder | None = None
-        self.exact_prior: IntegerLSTM | None = None
-        self.exact_encoder: IntegerEncoder | None = None
-
-    def _build_encoder(self, outputs: int, means: int) -> AnticausalEncoder | RecurrentEncoder:
-        config, sizes = self.config.encoder, (256,) * self.config.item.channels
-        if isinstance(config, AnticausalConfig):
-            return AnticausalEncoder(config, sizes, self._across, self._dims, outputs, means)
-        return RecurrentEncoder(config, sizes, self._across, self._dims, outputs, means)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "auto") -> DeltaVAE:
-        """Loads a model folder; raises `CheckpointError` where it is incomplete or damaged."""
-        from latentpress.checkpoint import load_model
-
-        model = load_model(Path(folder), resolve_device(device))
-        if not isinstance(model, DeltaVAE):
-            raise CheckpointError(f"{folder} holds a model of another kind: see `latentpress.model.load`")
-        return model
-
-    def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
-        """Writes the model folder; `card` is the model card's Markdown."""
-        from latentpress.checkpoint import save_model
-
-        save_model(self, Path(folder), card=card)
-
-    def exact_forms(self) -> dict[str, IntegerLSTM | IntegerDecoder | IntegerEncoder]:
-        """The integer forms that there are, by the names of the attributes."""
-        forms = {
-            "exact_prior": self.exact_prior,
-            "exact_decoder": self.exact_decoder,
-            "exact_encoder": self.exact_encoder,
-        }
-        return {name: form for name, form in forms.items() if form is not None}
-
-    def restore_exact(self, parts: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> None:
-        """Takes the tensors of `exact_forms`; raises `CheckpointError` where they do not fit the model."""
-        for name, tensors in parts.items():
-            if name == "exact_prior" and self.latents is not None:
-                self.exact_prior = IntegerLSTM.from_tensors(tensors)
-                fits = self.exact_prior.channels == self.latents.channels
-            elif name == "exact_decoder" and self.has("decoder"):
-                self.exact_decoder = IntegerDecoder.from_tensors(tensors, device)
-                fits = self.exact_decoder.fits(self.decoder)
-            elif name == "exact_encoder" and self.latents is not None and self.has("encoder"):
-                self.exact_encoder = IntegerEncoder.from_tensors(tensors, device)
-                fits = self.exact_encoder.fits(self.encoder, self.latents.channels)
-            else:
-                fits = False
-            if not fits:
-                raise CheckpointError(f"the {name.replace('_', ' ')} does not fit the configuration")
+        self.auxiliary = None
+        if latents is not None and config.auxiliary is not None:
+            self.auxiliary = AuxiliaryPrior(config.auxiliary, latents.alphas)
 
     @property
-    def device(self) -> torch.device:
-        """Where the networks' weights are."""
-        return next(self.parameters()).device
+    def hop(self) -> Shape:
+        """See `Model.hop`."""
+        return self.config.hop if self.config.latents is not None else (1,) * self.rank
 
     @property
-    def hop(self) -> tuple[int, ...]:
-        """Samples that a step spans along each axis: all columns of an image's rows, a text's bytes."""
-        stride = self.config.encoder.stride
-        return (stride, self._across) if self._dims == 2 else (stride,)
+    def alphabets(self) -> tuple[int, ...]:
+        """See `Model.alphabets`; () as long as there is no prior in integer form, and without latents."""
+        return self.integer.prior.alphabets if self.integer.prior is not None else ()
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """The alphabets of a step's codes, () before there is an exact prior and without latents."""
-        return self.exact_prior.sizes if self.exact_prior is not None else ()
-
-    @property
-    def unit(self) -> float:
-        """The real value of one step of an exact latent."""
-        return LATENT_UNIT
-
-    @property
-    def differences(self) -> bool:
-        """Symbols are the samples themselves."""
-        return False
-
-    @property
-    def draws(self) -> bool:
-        """Latents say what there is, and the decoder draws the rest."""
-        return True
-
-    @property
-    def num_classes(self) -> int:
-        """The prior tells no classes apart."""
-        return 0
-
-    @property
-    def prior_id(self) -> bytes:
-        """Hash of the exact prior's integers, 16 bytes; zeros where there is none."""
-        return self.exact_prior.id if self.exact_prior is not None else bytes(16)
-
-    @property
-    def pixels_id(self) -> bytes:
-        """Hash of the exact decoder's integers, 16 bytes; zeros where there is none."""
-        return self.exact_decoder.id if self.exact_decoder is not None else bytes(16)
-
-    @property
-    def encoder_id(self) -> bytes:
-        """Hash of the exact encoder's integers, 16 bytes; zeros where there is none."""
-        return self.exact_encoder.id if self.exact_encoder is not None else bytes(16)
-
-    @property
-    def codebook_id(self) -> bytes:
-        """What gives codes their meaning, 16 bytes: the decoder and the step between codes.
-
-        An encoder half has the whole model's.
-        """
-        known = self.config.decoder_id
-        decoder = self.pixels_id if known is None else bytes.fromhex(known)
-        digest = hashlib.blake2b(decoder + self.prior_id, digest_size=16)
+    def decoder_id(self) -> bytes:
+        """Hash, 16 bytes, of the decoders that the codes are for; an encoder half knows the whole model's."""
+        if self.config.decoder_id is not None:
+            return bytes.fromhex(self.config.decoder_id)
+        digest = hashlib.blake2b(digest_size=16)
+        if self.integer.decoder is not None:
+            digest.update(self.integer.decoder.id)
+        if self.parallel is not None:
+            for name, value in sorted(self.parallel.state_dict().items()):
+                digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.digest()
 
     @property
-    def exact_pixels(self) -> IntegerDecoder | None:
-        """The exact decoder of the codes that archives hold, which are coarser than its own."""
-        if self.exact_decoder is None or self.exact_prior is None:
-            return self.exact_decoder
-        return self.exact_decoder.coarsened(self.exact_prior.step)
+    def codes_id(self) -> bytes:
+        """Hash of the decoders, and of the prior, which holds the step between codes."""
+        prior = self.integer.ids.get("prior", bytes(16))
+        return hashlib.blake2b(self.decoder_id + prior, digest_size=16).digest()
 
-    def committed_rates(self, step_mask: Tensor) -> Tensor:
-        """The committed rate of each item in nats, (B,), from (B, n), which steps are not padding."""
-        assert self.latents is not None
-        counts = step_mask.sum(1).tolist()
-        return torch.tensor([self.latents.committed_rate_nats(int(n)) for n in counts])
+    def takes(self, shape: Shape) -> bool:
+        """See `Model.takes`; axes that a latent spans whole have one extent."""
+        spanned = slice(len(self.config.encoder.hop), self.rank) if self.latents is not None else slice(0)
+        return super().takes(shape) and shape[:-1][spanned] == self.hop[spanned]
+
+    def wanted(self) -> str:
+        """See `Model.wanted`."""
+        given = len(self.config.encoder.hop) if self.latents is not None else self.rank
+        extents = [f"any {axis}s" for axis in self.item.axes[:given]]
+        extents += [f"{h} {axis}s" for axis, h in zip(self.item.axes[given:], self.hop[given:], strict=True)]
+        return f"{' x '.join(extents)}, {self.item.channels} channels"
+
+    @property
+    def encode_reach(self) -> int | None:
+        """See `Model.encode_reach`: the encoder reads from an item's end."""
+        return None
+
+    # ---- latents
 
     def posterior(self, symbols: Tensor, mask: Tensor | None = None) -> tuple[Posterior, Tensor | None]:
-        """q(z | x) of symbols (B, *size, C) int64, and which steps are not padding, (B, n)."""
-        assert self.encoder is not None and self.latents is not None
-        step_mask = None if mask is None else self._step_mask(mask)
-        raw = self.encoder(symbols, mask).float()
-        return self.latents.posterior(raw, step_mask), step_mask
+        """q(z | x) of every sequence of latents, (B * cells, n, d), and its step mask (B * cells, n).
 
-    def elbo(self, symbols: Tensor, mask: Tensor | None = None, noise: Tensor | None = None) -> Elbo:
-        """-log p(x | z) and KL(q || p) of each item, z being one draw from q.
-
-        Arguments:
-            symbols: (B, *size, C) int64.
-            mask: (B, *size) bool, false at padding.
-            noise: (B, n, d) for the draw; by default from torch's global generator.
+        Args:
+            symbols: (B, *S, P) int64, those of the samples themselves.
+            mask: (B, *S) bool, false at padding.
         """
-        if self.latents is None:
-            nll = self.decoder.nll_nats(symbols, None, mask)
-            return Elbo(nll, torch.zeros_like(nll))
-        posterior, step_mask = self.posterior(symbols, mask)
-        noise = torch.randn_like(posterior.mean) if noise is None else noise
-        z = posterior.sample(noise)
-        nll = self.decoder.nll_nats(symbols, z, mask)
-        return Elbo(nll, self.latents.kl_nats(posterior, step_mask), posterior, z, step_mask)
+        assert self.encoder is not None and self.latents is not None
+        raw = self.encoder(symbols, mask).float()
+        step_mask = None
+        if mask is not None:
+            step_mask = mask_sequences(self._step_mask(mask), raw.shape[3:])
+        return self.latents.posterior(as_sequences(raw), step_mask), step_mask
 
     def _step_mask(self, mask: Tensor) -> Tensor:
+        """(B, n): steps with any sample that is not padding."""
         rows = mask.flatten(2).any(2) if mask.ndim > 2 else mask
         missing = -rows.shape[1] % self.hop[0]
         if missing:
             rows = torch.cat([rows, rows.new_zeros(len(rows), missing)], dim=1)
         return rows.view(len(rows), -1, self.hop[0]).any(2)
 
+    def infer(
+        self, samples: Tensor, *, mask: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Latents:
+        """See `Model.infer`; gradients flow through the draw to the encoder."""
+        grid = self.grid(samples.shape[1:-1])
+        if self.latents is None:
+            return Latents(torch.zeros(len(samples), 0, *grid, device=self.device))
+        self.require("encoder")
+        symbols = symbols_of(self.item, samples, False).to(self.device)
+        posterior, step_mask = self.posterior(symbols, None if mask is None else mask.to(self.device))
+        noise = torch.randn_like(posterior.mean)
+        if generator is not None:
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+        z = from_sequences(posterior.sample(noise), grid[1:])
+        return Latents(z, None, posterior, step_mask)
+
+    def kl_nats(self, latents: Latents) -> Tensor:
+        """KL(q || p) of each item, exactly, in nats, (B,)."""
+        if self.latents is None or latents.posterior is None:
+            return torch.zeros(len(latents), device=self.device)
+        nats = self.latents.kl_nats(latents.posterior, latents.step_mask)
+        return nats.view(len(latents), -1).sum(1)
+
+    def auxiliary_nats(self, latents: Latents) -> Tensor:
+        """-log p_aux(z) of each item's draw under the auxiliary prior, in nats, (B,)."""
+        assert self.auxiliary is not None
+        nats = self.auxiliary.nats(as_sequences(latents.vectors), latents.step_mask)
+        return nats.view(len(latents), -1).sum(1)
+
+    def posterior_nats(self, latents: Latents) -> Tensor:
+        """-log q(z | x) of each item's draw, in nats, (B,)."""
+        assert latents.posterior is not None
+        nats = latents.posterior.nats(as_sequences(latents.vectors), latents.step_mask)
+        return nats.view(len(latents), -1).sum(1)
+
+    def committed_nats(self, rows: int) -> float:
+        """The smallest KL of an item of so many rows of samples, in nats."""
+        if self.latents is None:
+            return 0.0
+        size = (rows, *(self.config.item.size or (1,) * self.rank)[1:])
+        steps, *cells = self.grid(size)
+        return self.latents.committed_rate_nats(steps) * math.prod(cells)
+
+    @torch.inference_mode()
+    def latent_nats(self, latents: Latents, labels: Tensor | None = None) -> Tensor:
+        """See `Model.latent_nats`: E [ln q(z | x) - ln p_aux(z)] by one draw, or KL(q || p)."""
+        if self.auxiliary is None or latents.posterior is None:
+            return self.kl_nats(latents).double().cpu()
+        return (self.auxiliary_nats(latents) - self.posterior_nats(latents)).double().cpu()
+
+    @torch.inference_mode()
+    def features(self, latents: Latents) -> Tensor:
+        """See `Model.features`: the draws themselves (means tell labels even where draws do not)."""
+        return latents.vectors.flatten(1).cpu()
+
+    @torch.inference_mode()
+    def details(self, latents: Latents) -> LatentDetails:
+        """See `Model.details`."""
+        if self.latents is None or latents.posterior is None:
+            return NoDetails()
+        count, (steps, *cells) = len(latents), latents.vectors.shape[2:]
+        kl = self.kl_nats(latents).double()
+        joint = Posterior(
+            *(self._by_item(p, count) for p in (latents.posterior.mean, latents.posterior.log_variance))
+        )
+        z = self._by_item(as_sequences(latents.vectors), count)
+        mask = None if latents.step_mask is None else latents.step_mask.unflatten(0, (count, -1))[:, 0]
+        auxiliary = None
+        if self.auxiliary is not None:
+            auxiliary = float((self.auxiliary_nats(latents) - self.posterior_nats(latents)).mean())
+        return PosteriorDetails(
+            steps=steps,
+            channels=z.shape[2],
+            committed_nats=self.latents.committed_rate_nats(steps) * math.prod(cells),
+            kl_nats=float(kl.mean()),
+            min_kl_nats=float(kl.min()),
+            auxiliary_kl_nats=auxiliary,
+            information_nats=float(mutual_information_nats(joint, z, mask)),
+            information_cap_nats=math.log(count),
+            active_units=active_units(joint.mean, mask),
+        )
+
+    def _by_item(self, sequences: Tensor, count: int) -> Tensor:
+        """(B * cells, n, d) to (B, n, cells * d)."""
+        return sequences.unflatten(0, (count, -1)).movedim(1, 2).flatten(2)
+
+    # ---- codes
+
     @torch.inference_mode()
     def encode(self, samples: np.ndarray | Tensor) -> Tensor:
-        """Encodes items into codes: the posterior's means, rounded.
+        """See `Model.encode`: the posterior's means, in the prior's steps."""
+        return self._encode(samples, self._prior() if self.latents is not None else None)
 
-        Arguments:
-            samples: (B, *size, C), uint8.
-
-        Returns:
-            (B, n, d) for texts and (B, n, 1, d) for images, int64, on the CPU.
-        """
-        items = torch.as_tensor(samples)
-        self._check(items)
-        if self.exact_prior is None:
-            raise ConfigError("the model has no exact form yet: it is made at the end of training")
+    def _encode(self, samples: np.ndarray | Tensor, prior: IntegerLSTM | None) -> Tensor:
+        self.require("encoder")
+        items = samples if isinstance(samples, Tensor) else torch.from_numpy(samples.astype(np.int64))
+        self._check_samples(items)
+        grid = self.grid(items.shape[1:-1])
+        if prior is None:
+            return torch.zeros(len(items), *grid, 0, dtype=torch.int64)
         run = max(1, _BATCH_POSITIONS // max(1, items[0, ..., 0].numel()))
         codes = []
-        for start in range(0, len(items), run):
-            posterior, _ = self.posterior(items[start : start + run].to(self.device, torch.int64))
-            codes.append(self.exact_prior.quantise(posterior.mean.cpu()))
-        return self.on_grid(torch.cat(codes))
+        for part in items.split(run):
+            posterior, _ = self.posterior(symbols_of(self.item, part, False).to(self.device))
+            means = from_sequences(posterior.mean, grid[1:]).movedim(1, -1)
+            codes.append(prior.quantise(means.cpu()))
+        return torch.cat(codes)
 
-    def draw(
+    def _prior(self) -> IntegerLSTM:
+        prior = self.integer.prior
+        if not isinstance(prior, IntegerLSTM):
+            raise LatentpressError("the model has no integer form yet: it is made at the end of training")
+        return prior
+
+    def vectors_of(self, codes: Tensor, *, sampled: bool = False) -> Tensor:
+        """See `Model.vectors_of`."""
+        prior = self._prior()
+        return (prior.with_step(1) if sampled else prior).dequantise(codes).movedim(-1, 1)
+
+    @torch.inference_mode()
+    def sample_codes(
         self,
-        codes: np.ndarray | Tensor,
+        count: int,
         size: Sequence[int],
+        how: Sampling,
         *,
-        seed: int = 0,
-        numbers: Sequence[int] | None = None,
-        temperature: float = 1.0,
-        exact: IntegerDecoder | None = None,
+        labels: Tensor | None = None,
+        given: Samples | None = None,
+        prior: PriorName | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> np.ndarray:
-        """Draws items from p(x | z), the same ones on every machine.
+    ) -> Tensor:
+        """See `Model.sample_codes`; by default from the auxiliary prior, if there is one."""
+        grid = self.grid(size)
+        if self.latents is None:
+            if prior is not None:
+                raise LatentpressError("the model has no latents: it is a decoder alone, without a prior")
+            return torch.zeros(count, *grid, 0, dtype=torch.int64)
+        distribution = self._prior().with_step(1)
+        if prior == "ar1":
+            assert self.config.latents is not None
+            distribution = IntegerLSTM.ar1(self.config.latents.alphas, 1)
+        prefix = None
+        if given is not None:
+            codes = self._encode(given[None], distribution)[:, : len(given) // self.hop[0]]
+            prefix = codes.flatten(1, -2).expand(count, -1, -1)
+        seeded = Sampling(seed=how.seed ^ _LATENT_SEED)
+        return distribution.sample(count, grid, seeded, prefix=prefix)
 
-        Arguments:
-            codes: (B, *grid, d), as `encode` gives them.
-            size: of the items: (height, width), or (bytes,).
-            seed: of the draws.
-            numbers: which items of the seed these are; by default 0, 1, ...
-            temperature: divides the logits.
-            exact: of the decoder's codes; by default `exact_pixels`, that of archives.
-            progress: called on the way with how many symbols were drawn since the last call.
-
-        Returns:
-            (B, *size, C), uint8.
-        """
-        _ = self.decoder  # which half a model may lack
-        exact = exact or self.exact_pixels
-        if exact is None:
-            raise LatentpressError("the model has no exact form yet: it is made at the end of training")
-        context = exact.context(torch.as_tensor(codes).long(), size)
-        drawn = sample(
-            exact.network,
-            len(codes),
-            tuple(size),
-            context,
-            seed=seed,
-            temperature=temperature,
-            numbers=numbers,
-            progress=progress,
+    def _read_forms(self, forms: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
+        prior, decoder, encoder = (forms.get(name) for name in ("prior", "decoder", "encoder"))
+        read = IntegerForms(
+            prior=None if prior is None else IntegerLSTM.from_tensors(prior),
+            decoder=None if decoder is None else IntegerDecoder.from_tensors(decoder, device),
+            encoder=None if encoder is None else IntegerEncoder.from_tensors(encoder, device),
         )
-        return drawn.numpy().astype(np.uint8)
-
-    def on_grid(self, codes: Tensor) -> Tensor:
-        """Codes (B, n, d) with the axes of the items: those of an image have one column."""
-        return codes[:, :, None] if self._dims == 2 else codes
-
-    def _check(self, items: Tensor) -> None:
-        channels, item = self.config.item.channels, self.config.item
-        fits = items.ndim == self._dims + 2 and items.dtype == torch.uint8 and items.shape[-1] == channels
-        if fits and isinstance(item, ImageConfig):
-            fits = tuple(items.shape[1:3]) == item.size
-        if not fits:
-            wanted = (
-                f"(B, {item.size[0]}, {item.size[1]}"
-                if isinstance(item, ImageConfig) and item.size
-                else "(B, T"
-            )
-            raise ValueError(f"the model takes uint8 {wanted}, {channels}), got {tuple(items.shape)}")
+        channels = self.latents.channels if self.latents is not None else 0
+        fits = {
+            "prior": isinstance(read.prior, IntegerLSTM) and read.prior.channels == channels,
+            "decoder": read.decoder is not None
+            and self.autoregressive is not None
+            and read.decoder.fits(self.autoregressive),
+            "encoder": read.encoder is not None and read.encoder.fits(self.encoder, channels),
+        }
+        for name in forms:
+            if not fits.get(name, False):
+                raise CheckpointError(f"the integer {name} does not fit the configuration")
+        return read

@@ -2,10 +2,10 @@
 
     items --encoder half--> codes --> archive --> codes --decoder half--> items
 
-The encoder half presses lossily, and proves the codes of what it wrote; the decoder half restores, draws
-new items, and holds no weight of the encoder. Both have the latent space and the prior. Lossless pressing
-needs the exact decoder beside the encoder, and so the whole model; its archives the decoder half restores,
-but those by bits back, which run the encoder again.
+The encoder half compresses lossily, and proves the codes of what it wrote; the decoder half restores, samples
+new items, and holds no weight of the encoder. Both have the latent space and the prior. Lossless compression
+needs the decoder beside the encoder, and so the whole model; its archives the decoder half restores, but
+those by bits back, which run the encoder again.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from pathlib import Path
 
 import torch
 
-from latentpress.config import DeltaVAEConfig, HalfName, VQVAEConfig
+from latentpress.config import DeltaVAEConfig, HalfName
 from latentpress.errors import LatentpressError, MissingPartError
-from latentpress.model.loading import AnyModel, build
+from latentpress.model.base import Model
+from latentpress.model.integer import IntegerForms
 
 __all__ = ["Halves", "split_model"]
 
 _SAYS = {
-    "encoder": "It turns items into codes and presses them lossily. Restoring them takes the decoder half, "
-    "and pressing losslessly the whole model.",
+    "encoder": "It turns items into codes and compresses them lossily. Restoring them takes the decoder "
+    "half, and lossless compression the whole model.",
     "decoder": "It restores items from archives, lossless ones too (but those by bits back, which take the "
-    "whole model), and draws new ones. Pressing takes the encoder half, or the whole model.",
+    "whole model), and samples new ones. Compression takes the encoder half, or the whole model.",
 }
 _USE = {
     "encoder": ("compress ITEMS -m THIS_FOLDER -o items.lpz", "verify items.lpz -m THIS_FOLDER"),
@@ -37,62 +38,65 @@ _USE = {
 class Halves:
     """The two halves of a model, which share its tensors."""
 
-    encoder: AnyModel
-    decoder: AnyModel
+    encoder: Model
+    decoder: Model
 
     def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
         """Writes the model folders `encoder` and `decoder` below `folder`.
 
-        Arguments:
+        Args:
             folder: made if it is not there.
-            card: Markdown, the whole model's card, which stands below each half's own words.
+            card: Markdown, the whole model's card, which stands below each half's.
         """
         for name, half in (("encoder", self.encoder), ("decoder", self.decoder)):
-            half.save_pretrained(Path(folder) / name, card=_card(name, half.config.item.kind, card))
+            half.save_pretrained(Path(folder) / name, card=_card(name, half.item.words.items, card))
 
 
-def split_model(model: AnyModel) -> Halves:
+def split_model(model: Model) -> Halves:
     """Parts a model into its encoder half and its decoder half.
 
     Raises:
         MissingPartError: it is one half already.
         LatentpressError: it has no latents: all of it is a decoder.
 
-    >>> from latentpress.config import ConvConfig
+    >>> from latentpress.config import ConvConfig, ParallelDecoderConfig, VQVAEConfig
+    >>> from latentpress.model import build
     >>> small = ConvConfig(width=32, depths=(0, 1))
-    >>> halves = split_model(build(VQVAEConfig(encoder=small, decoder=small, prior=None)))
+    >>> parallel = ParallelDecoderConfig(network=small)
+    >>> halves = split_model(build(VQVAEConfig(encoder=small, parallel=parallel, prior=None)))
     >>> sorted({name.split(".")[0] for name in halves.decoder.state_dict()})
-    ['decoder', 'latents', 'likelihood']
-    >>> halves.decoder.codebook_id == halves.encoder.codebook_id
+    ['latents', 'parallel']
+    >>> halves.decoder.codes_id == halves.encoder.codes_id
     True
     """
     if model.half_name is not None:
         raise MissingPartError(model.half_name, "other half to part from", "the whole model")
-    if isinstance(model.config, DeltaVAEConfig) and model.config.latents is None:
+    if model.config.latents is None:
         raise LatentpressError("the model has no latents, and so no halves: all of it is a decoder")
     return Halves(_half(model, "encoder"), _half(model, "decoder"))
 
 
-def _half(model: AnyModel, name: HalfName) -> AnyModel:
-    config = model.config
-    if isinstance(config, VQVAEConfig):
-        config = replace(config, half=name)
-    else:
-        config = replace(config, half=name, decoder_id=model.pixels_id.hex() if name == "encoder" else None)
+def _half(model: Model, name: HalfName) -> Model:
+    config = replace(model.config, half=name)
+    if isinstance(config, DeltaVAEConfig) and name == "encoder":
+        config = replace(config, decoder_id=model.decoder_id.hex())  # type: ignore[attr-defined]
     with torch.device("meta"):
-        half = build(config)
+        half = type(model)(config)
     wanted = half.state_dict().keys()
     weights = {key: value for key, value in model.state_dict().items() if key in wanted}
     half.load_state_dict(weights, assign=True)
-    for form, exact in model.exact_forms().items():
-        if half.has(form.removeprefix("exact_")):
-            setattr(half, form, exact)
+    forms = model.integer
+    half.integer = (
+        IntegerForms(prior=forms.prior, encoder=forms.encoder)
+        if name == "encoder"
+        else IntegerForms(prior=forms.prior, decoder=forms.decoder)
+    )
     return half.eval().requires_grad_(False)
 
 
-def _card(half: str, kind: str, card: str) -> str:
+def _card(half: str, items: str, card: str) -> str:
     lines = [
-        f"# The {half} half of a Latentpress model for {kind}s",
+        f"# The {half} half of a Latentpress model for {items}",
         "",
         _SAYS[half],
         "",

@@ -1,4 +1,12 @@
-"""Networks between items and grids of vectors, written once for 1, 2 and 3 spatial dimensions."""
+"""Networks between items and grids of vectors, written once for 1, 2 and 3 axes.
+
+layers.py      strided windows, normalisation, residual blocks
+conv.py        convolutional encoder and decoder
+likelihoods.py distributions of samples given a decoder's outputs
+parallel.py    the decoder of all samples at once: conv + likelihood + labels
+signal.py      samples <-> the scale -1..1
+tiling.py      large items in tiles
+"""
 
 from latentpress.nn.conv import ConvDecoder, ConvEncoder
 from latentpress.nn.likelihoods import (
@@ -6,9 +14,10 @@ from latentpress.nn.likelihoods import (
     Gaussian,
     Laplace,
     Likelihood,
-    bits_per_dim,
     build_likelihood,
 )
+from latentpress.nn.parallel import ParallelDecoder
+from latentpress.nn.signal import from_signal, to_signal
 from latentpress.nn.tiling import Tile, pad_to_hop, tiled, tiles
 
 __all__ = [
@@ -18,10 +27,12 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "ParallelDecoder",
     "Tile",
-    "bits_per_dim",
     "build_likelihood",
+    "from_signal",
     "pad_to_hop",
     "tiled",
     "tiles",
+    "to_signal",
 ]

@@ -1,7 +1,7 @@
-"""Convolutional encoder and decoder: items <-> grids of vectors, for 1, 2 and 3 spatial dimensions.
+"""Convolutional encoder and decoder: items <-> grids of vectors, for 1, 2 and 3 axes.
 
-Both pass through the same levels, coarsest last. Level i has `strides[i]` times fewer positions a side
-than the one before, twice its channels, and `depths[i]` residual blocks; the decoder runs them
+Both pass through the same levels, coarsest last. Level i has `strides[i]` times fewer positions along
+each axis than the one before, twice its channels, and `depths[i]` residual blocks; the decoder runs them
 backwards. Every layer sees a bounded window, so a position depends on its neighbourhood only: `margin`
 says how far that goes, and `latentpress.nn.tiling` makes use of it.
 """
@@ -18,6 +18,95 @@ from latentpress.nn.layers import ResidualBlock, Window, activation, conv, fast_
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
 
+class ConvEncoder(nn.Module):
+    """Strided convolutions and residual blocks (arXiv 1711.00937, section 4.1).
+
+    Shapes: x (B, channels, *S) -> (B, out_channels, *S / hop), every extent of S a multiple of its hop;
+    anything else is a `ValueError`.
+
+    Args:
+        config: strides, depths, width and normalisation.
+        rank: axes of the items, 1 to 3.
+        channels: channels of the item.
+        out_channels: length of the vector at each latent position.
+
+    Attributes:
+        hop: samples along each axis for each latent position.
+        margin: latent positions on each side, along each axis, whose samples a vector depends on.
+
+    >>> import torch
+    >>> encoder = ConvEncoder(ConvConfig(strides=(2, (2, 3)), depths=(0, 1), width=32), 2, 3, 8)
+    >>> encoder(torch.zeros(1, 3, 16, 24)).shape, encoder.hop, encoder.margin
+    (torch.Size([1, 8, 4, 4]), (4, 6), (2, 2))
+    """
+
+    def __init__(self, config: ConvConfig, rank: int, channels: int, out_channels: int) -> None:
+        super().__init__()
+        windows, widths = _windows(config, rank), _widths(config)
+        layers: list[nn.Module] = []
+        for i, (before, width) in enumerate(pairwise([channels, *widths])):
+            if i > 0:
+                layers.append(activation(before, config.norm))
+            layers.append(conv(rank, before, width, windows[i], gain=2.0 if i else 1.0))
+            layers += [ResidualBlock(rank, width, config.norm) for _ in range(config.depths[i])]
+        layers += [activation(config.width, config.norm), conv(rank, config.width, out_channels)]
+        self.layers = nn.Sequential(*layers)
+        self.hop = config.hop(rank)
+        reach = _encoder_reach(config, rank)
+        self.margin = tuple(-(-samples // hop) for samples, hop in zip(reach, self.hop, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, *S) -> (B, out_channels, *S / hop)."""
+        if any(extent % hop for extent, hop in zip(x.shape[2:], self.hop, strict=True)):
+            raise ValueError(f"pad {tuple(x.shape[2:])} to multiples of {self.hop} first")
+        return self.layers(fast_layout(x))
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of `ConvEncoder`: residual blocks and transposed convolutions.
+
+    Shapes: z (B, in_channels, *G) -> (B, out_channels, *G * hop).
+
+    Args:
+        config: strides, depths, width and normalisation.
+        rank: axes of the items, 1 to 3.
+        in_channels: length of the vector at each latent position.
+        out_channels: channels of the result, such as the parameters that a likelihood takes.
+
+    Attributes:
+        hop: samples along each axis for each latent position.
+        margin: latent positions on each side, along each axis, that the samples of one position depend on.
+
+    >>> import torch
+    >>> decoder = ConvDecoder(ConvConfig(strides=(2, (2, 3)), depths=(0, 1), width=32), 2, 8, 3)
+    >>> decoder(torch.zeros(1, 8, 4, 4)).shape, decoder.margin
+    (torch.Size([1, 3, 16, 24]), (3, 3))
+    """
+
+    def __init__(self, config: ConvConfig, rank: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        windows, widths = _windows(config, rank), _widths(config)
+        layers: list[nn.Module] = [conv(rank, in_channels, config.width, Window((1,) * rank), gain=1.0)]
+        for i in reversed(range(len(widths))):
+            layers += [ResidualBlock(rank, widths[i], config.norm) for _ in range(config.depths[i])]
+            layers.append(activation(widths[i], config.norm))
+            # the last one starts small: a new decoder says mid-grey
+            after, gain = (widths[i - 1], 2.0) if i else (out_channels, 0.1)
+            layers.append(upconv(rank, widths[i], after, windows[i], gain=gain))
+        self.layers = nn.Sequential(*layers)
+        self.hop = config.hop(rank)
+        self.margin = _decoder_reach(config, rank)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, in_channels, *G) -> (B, out_channels, *G * hop)."""
+        return self.layers(fast_layout(z))
+
+
+def _windows(config: ConvConfig, rank: int) -> list[Window]:
+    """The window of each level, finest first."""
+    return [Window(strides) for strides in config.strides_of(rank)]
+
+
 def _widths(config: ConvConfig) -> list[int]:
     """Channels of each level, finest first."""
     widths = [config.width]
@@ -26,100 +115,17 @@ def _widths(config: ConvConfig) -> list[int]:
     return widths[::-1]
 
 
-class ConvEncoder(nn.Module):
-    """Strided convolutions and residual blocks (arXiv 1711.00937, section 4.1).
-
-    Shapes: x (B, channels, *S) -> (B, out_channels, *S / hop_length), every side of S a multiple of
-    `hop_length`; anything else is a `ValueError`.
-
-    Args:
-        config: Strides, depths, width and normalisation.
-        spatial: Number of spatial dimensions, 1 to 3.
-        channels: Channels of the item.
-        out_channels: Length of the vector at each latent position.
-
-    Attributes:
-        hop_length: Samples a side for each latent position.
-        margin: Latent positions on each side whose samples a vector depends on.
-
-    >>> import torch
-    >>> encoder = ConvEncoder(ConvConfig(strides=(2, 2), depths=(0, 1), width=32), 2, 3, 8)
-    >>> encoder(torch.zeros(1, 3, 16, 24)).shape, encoder.margin
-    (torch.Size([1, 8, 4, 6]), 2)
-    """
-
-    def __init__(self, config: ConvConfig, spatial: int, channels: int, out_channels: int) -> None:
-        super().__init__()
-        widths = _widths(config)
-        layers: list[nn.Module] = []
-        for i, (before, width) in enumerate(pairwise([channels, *widths])):
-            if i > 0:
-                layers.append(activation(before, config.norm))
-            layers.append(conv(spatial, before, width, Window(config.strides[i]), gain=2.0 if i else 1.0))
-            layers += [ResidualBlock(spatial, width, config.norm) for _ in range(config.depths[i])]
-        layers += [activation(config.width, config.norm), conv(spatial, config.width, out_channels)]
-        self.layers = nn.Sequential(*layers)
-        self.hop_length = config.hop_length
-        self.margin = -(-_encoder_reach(config) // config.hop_length)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, *S) -> (B, out_channels, *S / hop_length)."""
-        if any(side % self.hop_length for side in x.shape[2:]):
-            raise ValueError(f"pad {tuple(x.shape[2:])} to multiples of {self.hop_length} first")
-        return self.layers(fast_layout(x))
-
-
-class ConvDecoder(nn.Module):
-    """The mirror of `ConvEncoder`: residual blocks and transposed convolutions.
-
-    Shapes: z (B, in_channels, *G) -> (B, out_channels, *G * hop_length).
-
-    Args:
-        config: Strides, depths, width and normalisation.
-        spatial: Number of spatial dimensions, 1 to 3.
-        in_channels: Length of the vector at each latent position.
-        out_channels: Channels of the result, such as the parameters that a likelihood takes.
-
-    Attributes:
-        hop_length: Samples a side for each latent position.
-        margin: Latent positions on each side that the samples of one position depend on.
-
-    >>> import torch
-    >>> decoder = ConvDecoder(ConvConfig(strides=(2, 2), depths=(0, 1), width=32), 2, 8, 3)
-    >>> decoder(torch.zeros(1, 8, 4, 6)).shape, decoder.margin
-    (torch.Size([1, 3, 16, 24]), 3)
-    """
-
-    def __init__(self, config: ConvConfig, spatial: int, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        widths = _widths(config)
-        layers: list[nn.Module] = [conv(spatial, in_channels, config.width, Window(1), gain=1.0)]
-        for i in reversed(range(len(widths))):
-            layers += [ResidualBlock(spatial, widths[i], config.norm) for _ in range(config.depths[i])]
-            layers.append(activation(widths[i], config.norm))
-            # the last one starts small: a new decoder says mid-grey
-            after, gain = (widths[i - 1], 2.0) if i else (out_channels, 0.1)
-            layers.append(upconv(spatial, widths[i], after, Window(config.strides[i]), gain=gain))
-        self.layers = nn.Sequential(*layers)
-        self.hop_length = config.hop_length
-        self.margin = _decoder_reach(config)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, in_channels, *G) -> (B, out_channels, *G * hop_length)."""
-        return self.layers(fast_layout(z))
-
-
-def _encoder_reach(config: ConvConfig) -> int:
+def _encoder_reach(config: ConvConfig, rank: int) -> tuple[int, ...]:
     """Samples outside its own cell, on each side, that a latent position depends on."""
-    reach = 0
-    for stride, depth in zip(reversed(config.strides), reversed(config.depths), strict=True):
-        reach = Window(stride).reach_down(reach + depth)
+    reach = (0,) * rank
+    for window, depth in zip(reversed(_windows(config, rank)), reversed(config.depths), strict=True):
+        reach = window.reach_down([r + depth for r in reach])
     return reach
 
 
-def _decoder_reach(config: ConvConfig) -> int:
+def _decoder_reach(config: ConvConfig, rank: int) -> tuple[int, ...]:
     """Latent positions on each side that the samples of one cell depend on."""
-    reach = 0
-    for stride, depth in zip(config.strides, config.depths, strict=True):
-        reach = Window(stride).reach_up(reach) + depth
-    return reach + 1  # the first convolution
+    reach = (0,) * rank
+    for window, depth in zip(_windows(config, rank), config.depths, strict=True):
+        reach = tuple(r + depth for r in window.reach_up(reach))
+    return tuple(r + 1 for r in reach)  # the first convolution

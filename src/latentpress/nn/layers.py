@@ -1,6 +1,6 @@
-"""Layers for 1, 2 and 3 spatial dimensions: strided windows, per-position normalisation, residual blocks.
+"""Layers for 1, 2 and 3 axes: strided windows, per-position normalisation, residual blocks.
 
-All activations are float (B, C, *S) with `spatial` = len(S). Weights start at He's variance
+All activations are float (B, C, *S) with `rank` = len(S). Weights start at He's variance
 (arXiv 1502.01852): a layer that reads rectified activations has variance 2 / fan_in, one that reads
 linear ones 1 / fan_in, so that signals keep their size through any depth.
 """
@@ -8,6 +8,7 @@ linear ones 1 / fan_in, so that signals keep their size through any depth.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,57 +26,64 @@ _CONV = {
 
 @dataclass(frozen=True)
 class Window:
-    """Kernel and padding of a convolution that changes the resolution by exactly `stride`.
+    """Kernel and padding of a convolution that changes the resolution by exactly `strides`.
 
-    Kernel 2s with padding s/2, so that neighbouring windows overlap by half; for stride 1 kernel 3.
+    Along an axis of stride s the kernel is 2s, or 2s + 1 where s is odd, so that it lies evenly around
+    its s samples: half a window of context on each side. For stride 1 that is a kernel of 3.
 
-    >>> Window(4).kernel, Window(4).padding
-    (8, 2)
+    >>> Window((1, 4, 5)).kernel, Window((1, 4, 5)).padding
+    ((3, 8, 11), (1, 2, 3))
     """
 
-    stride: int
+    strides: tuple[int, ...]
 
     @property
-    def kernel(self) -> int:
-        """Samples that the window covers along each dimension."""
-        return 3 if self.stride == 1 else 2 * self.stride
+    def kernel(self) -> tuple[int, ...]:
+        """Samples that the window covers along each axis."""
+        return tuple(2 * s + s % 2 for s in self.strides)
 
     @property
-    def padding(self) -> int:
-        """Zeros added on each side of the finer grid."""
-        return 1 if self.stride == 1 else self.stride // 2
+    def padding(self) -> tuple[int, ...]:
+        """Zeros added on each side of the finer grid, along each axis."""
+        return tuple((s + 1) // 2 for s in self.strides)
 
-    def reach_down(self, reach: int) -> int:
+    def reach_down(self, reach: Sequence[int]) -> tuple[int, ...]:
         """Fine samples on each side that `reach` coarse neighbours depend on, in a strided convolution."""
-        return reach * self.stride + self.padding
+        parts = zip(reach, self.strides, self.padding, strict=True)
+        return tuple(r * s + padding for r, s, padding in parts)
 
-    def reach_up(self, reach: int) -> int:
+    def reach_up(self, reach: Sequence[int]) -> tuple[int, ...]:
         """Coarse neighbours that `reach` fine neighbours depend on, in a transposed convolution."""
-        return (reach + self.kernel - 1 - self.padding) // self.stride
+        parts = zip(reach, self.strides, self.padding, self.kernel, strict=True)
+        return tuple((r + kernel - 1 - padding) // s for r, s, padding, kernel in parts)
 
 
 def conv(
-    spatial: int, channels: int, out_channels: int, window: Window | None = None, *, gain: float = 2.0
+    rank: int, channels: int, out_channels: int, window: Window | None = None, *, gain: float = 2.0
 ) -> nn.Module:
-    """A convolution (B, channels, *S) -> (B, out_channels, *S/stride); without `window`, of one position.
+    """A convolution (B, channels, *S) -> (B, out_channels, *S / strides); without `window`, of one position.
 
     Args:
-        spatial: Number of spatial dimensions, 1 to 3.
-        channels: Channels in.
-        out_channels: Channels out.
-        window: Kernel, padding and stride.
-        gain: Variance of the outputs over the mean square of the inputs, at the start.
+        rank: axes of the grid, 1 to 3.
+        channels: channels in.
+        out_channels: channels out.
+        window: kernel, padding and strides.
+        gain: variance of the outputs over the mean square of the inputs, at the start.
     """
-    kernel, padding, stride = (window.kernel, window.padding, window.stride) if window else (1, 0, 1)
-    layer = _CONV[spatial][0](channels, out_channels, kernel, stride, padding)
-    return _initialised(layer, gain / (channels * kernel**spatial))
+    ones, zeros = (1,) * rank, (0,) * rank
+    kernel, padding, strides = (
+        (window.kernel, window.padding, window.strides) if window else (ones, zeros, ones)
+    )
+    layer = _CONV[rank][0](channels, out_channels, kernel, strides, padding)
+    return _initialised(layer, gain / (channels * math.prod(kernel)))
 
 
-def upconv(spatial: int, channels: int, out_channels: int, window: Window, *, gain: float = 2.0) -> nn.Module:
-    """A transposed convolution (B, channels, *S) -> (B, out_channels, *S*stride); arguments as for `conv`."""
-    layer = _CONV[spatial][1](channels, out_channels, window.kernel, window.stride, window.padding)
-    # each output sums over the (kernel / stride)^spatial windows that cover it
-    return _initialised(layer, gain / (channels * (window.kernel / window.stride) ** spatial))
+def upconv(rank: int, channels: int, out_channels: int, window: Window, *, gain: float = 2.0) -> nn.Module:
+    """The transposed convolution (B, channels, *S) -> (B, out_channels, *S * strides), as `conv`."""
+    layer = _CONV[rank][1](channels, out_channels, window.kernel, window.strides, window.padding)
+    # each output sums over the product of kernel / stride windows that cover it
+    covering = math.prod(kernel / s for kernel, s in zip(window.kernel, window.strides, strict=True))
+    return _initialised(layer, gain / (channels * covering))
 
 
 def _initialised(layer: nn.Module, variance: float) -> nn.Module:
@@ -112,7 +120,7 @@ class ChannelNorm(nn.Module):
 
 
 def activation(channels: int, norm: str) -> nn.Module:
-    """What stands before a convolution: a rectifier, after `ChannelNorm` where `norm` is "channel"."""
+    """The nonlinearity before a convolution: a rectifier, after `ChannelNorm` where `norm` is "channel"."""
     return nn.Sequential(ChannelNorm(channels), nn.ReLU()) if norm == "channel" else nn.ReLU()
 
 
@@ -123,13 +131,13 @@ class ResidualBlock(nn.Module):
     (arXiv 1901.09321), so that a new stack of any depth is the identity and takes large steps at once.
     """
 
-    def __init__(self, spatial: int, channels: int, norm: str) -> None:
+    def __init__(self, rank: int, channels: int, norm: str) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             activation(channels, norm),
-            conv(spatial, channels, channels, Window(1)),
+            conv(rank, channels, channels, Window((1,) * rank)),
             nn.ReLU(inplace=True),
-            conv(spatial, channels, channels, gain=0.0),
+            conv(rank, channels, channels, gain=0.0),
         )
 
     def forward(self, x: Tensor) -> Tensor:

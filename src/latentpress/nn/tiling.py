@@ -4,7 +4,7 @@ A network whose output position depends on inputs at most `margin` latent positi
 tile with that margin around it, the values of the whole item in the tile's middle. At the item's own
 borders a tile has no margin, so that the network pads there exactly as it does for the whole.
 
-Geometry is in latent positions; a latent position covers `hop` samples a side of the item.
+Geometry is in latent positions, a number for each axis; a latent position covers `hop` samples of the item.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from torch import Tensor
 __all__ = ["Tile", "pad_to_hop", "tiled", "tiles"]
 
 Out = TypeVar("Out")
+Box = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A box of the grid that is computed from a larger one; (start, stop) along each dimension.
+    """A box of the grid that is computed from a larger one; (start, stop) along each axis.
 
-    `inner` is what the tile is for, `outer` the same with its margin, both in the whole grid; `crop`
-    is `inner` as seen from the start of `outer`.
+    `inner` is the box whose values are wanted, `outer` the same with its margin, both in the whole grid;
+    `crop` is `inner` as seen from the start of `outer`.
     """
 
-    inner: tuple[tuple[int, int], ...]
-    outer: tuple[tuple[int, int], ...]
+    inner: Box
+    outer: Box
 
     @property
-    def crop(self) -> tuple[tuple[int, int], ...]:
+    def crop(self) -> Box:
         """Where `inner` lies inside `outer`."""
         return tuple(
             (start - origin, stop - origin)
@@ -42,23 +43,23 @@ class Tile:
         )
 
 
-def tiles(grid: Sequence[int], tile: int, margin: int) -> Iterator[Tile]:
-    """Yields tiles whose `inner` boxes, at most `tile` positions a side, cover `grid` once, in raster order.
+def tiles(grid: Sequence[int], tile: Sequence[int], margin: Sequence[int]) -> Iterator[Tile]:
+    """Yields tiles whose `inner` boxes, at most `tile` positions large, cover `grid` once, in raster order.
 
-    >>> for t in tiles((5,), tile=3, margin=1):
+    >>> for t in tiles((5,), tile=(3,), margin=(1,)):
     ...     print(t.inner, t.outer, t.crop)
     ((0, 3),) ((0, 4),) ((0, 3),)
     ((3, 5),) ((2, 5),) ((1, 3),)
     """
-    if tile < 1 or margin < 0:
-        raise ValueError(f"tile must be at least 1 and margin not negative, got {tile} and {margin}")
-    for corner in itertools.product(*(range(0, side, tile) for side in grid)):
-        inner = tuple((c, min(c + tile, side)) for c, side in zip(corner, grid, strict=True))
-        outer = tuple(
-            (max(start - margin, 0), min(stop + margin, side))
-            for (start, stop), side in zip(inner, grid, strict=True)
+    if min(tile) < 1 or min(margin) < 0:
+        raise ValueError(f"a tile has at least 1 position, a margin at least 0, got {tile} and {margin}")
+    axes = list(zip(grid, tile, margin, strict=True))
+    for corner in itertools.product(*(range(0, extent, step) for extent, step, _ in axes)):
+        places = list(zip(corner, axes, strict=True))
+        yield Tile(
+            inner=tuple((c, min(c + step, extent)) for c, (extent, step, _) in places),
+            outer=tuple((max(c - m, 0), min(c + step + m, extent)) for c, (extent, step, m) in places),
         )
-        yield Tile(inner, outer)
 
 
 def tiled(
@@ -67,71 +68,70 @@ def tiled(
     out: Out,
     *,
     grid: Sequence[int],
-    tile: int,
-    margin: int,
-    hop_in: int = 1,
-    hop_out: int = 1,
-    axis: int = 1,
+    tile: Sequence[int],
+    margin: Sequence[int],
+    hop_in: Sequence[int] | None = None,
+    hop_out: Sequence[int] | None = None,
 ) -> Out:
     """Fills `out` with `function(x)`, computed tile by tile.
 
-    `x` and `out` are arrays or tensors that may live on any device, in any type (bytes, say: convert
-    inside `function`, and no float copy of the whole item ever exists). A side of `x` or `out` may
-    fall short of its multiple of the hop: `function` then gets the shorter piece (see `pad_to_hop`),
+    `x` and `out` (B, *S, C) are arrays or tensors that may live on any device, in any type (bytes, say:
+    convert inside `function`, and no float copy of the whole item ever exists). An extent of `x` or `out`
+    may fall short of its multiple of the hop: `function` then gets the shorter piece (see `pad_to_hop`),
     and what it returns beyond the end of `out` is cut off.
 
     Args:
-        function: Maps a piece of `x` to the piece of the result on the same latent positions.
-        x: The input, `hop_in` samples a side for each latent position.
-        out: The output, filled in place, `hop_out` samples a side for each latent position.
-        grid: Latent positions along each spatial dimension.
-        tile: Latent positions a side of a tile, without its margin.
-        margin: Latent positions of context that `function` needs on each side.
-        hop_in: Samples of `x` a side for each latent position.
-        hop_out: Samples of `out` a side for each latent position.
-        axis: The first spatial axis of `x` and `out`: 1 for (B, *S, C), 2 for (B, C, *S).
+        function: maps a piece of `x` to the piece of the result on the same latent positions.
+        x: the input.
+        out: the output, filled in place.
+        grid: latent positions along each axis.
+        tile: latent positions of a tile along each axis, without its margin.
+        margin: latent positions of context that `function` needs on each side, along each axis.
+        hop_in: samples of `x` along each axis for each latent position; by default 1.
+        hop_out: the same of `out`.
 
     Returns:
         `out`.
 
     >>> import numpy as np
     >>> x = np.arange(10)[None]
-    >>> tiled(lambda v: v[:, ::2], x, np.zeros((1, 5), int), grid=(5,), tile=2, margin=0, hop_in=2)
+    >>> tiled(lambda v: v[:, ::2], x, np.zeros((1, 5), int), grid=(5,), tile=(2,), margin=(0,), hop_in=(2,))
     array([[0, 2, 4, 6, 8]])
     """
-    source, target = _sides(x, axis, len(grid)), _sides(out, axis, len(grid))
-    for name, sides, hop in (("x", source, hop_in), ("out", target, hop_out)):
-        if any(-(-side // hop) != cells for side, cells in zip(sides, grid, strict=True)):
-            raise ValueError(f"{name} of sides {sides} does not cover a grid {tuple(grid)} of hop {hop}")
-    leading = (slice(None),) * axis
+    ones = (1,) * len(grid)
+    hop_in, hop_out = hop_in or ones, hop_out or ones
+    source, target = (tuple(part.shape[1 : 1 + len(grid)]) for part in (x, out))  # pyright: ignore[reportAttributeAccessIssue]
+    for name, extents, hop in (("x", source, hop_in), ("out", target, hop_out)):
+        if any(-(-extent // h) != cells for extent, h, cells in zip(extents, hop, grid, strict=True)):
+            raise ValueError(
+                f"{name} of size {extents} does not cover a grid {tuple(grid)} of hop {tuple(hop)}"
+            )
+    every = slice(None)
     for part in tiles(grid, tile, margin):
-        y = function(x[leading + _slices(part.outer, hop_in, source)])
+        y = function(x[every, *_slices(part.outer, hop_in, source)])
         inner = _slices(part.inner, hop_out, target)
         crop = tuple(
-            slice(start * hop_out, start * hop_out + room.stop - room.start)
-            for (start, _), room in zip(part.crop, inner, strict=True)
+            slice(start * h, start * h + room.stop - room.start)
+            for (start, _), h, room in zip(part.crop, hop_out, inner, strict=True)
         )
-        out[leading + inner] = y[leading + crop]  # pyright: ignore[reportIndexIssue]
+        out[every, *inner] = y[every, *crop]  # pyright: ignore[reportIndexIssue]
     return out
 
 
-def _sides(x: Any, axis: int, spatial: int) -> tuple[int, ...]:
-    return tuple(x.shape[axis : axis + spatial])
-
-
-def _slices(box: tuple[tuple[int, int], ...], hop: int, sides: tuple[int, ...]) -> tuple[slice, ...]:
+def _slices(box: Box, hop: Sequence[int], extents: Sequence[int]) -> tuple[slice, ...]:
     return tuple(
-        slice(start * hop, min(stop * hop, side)) for (start, stop), side in zip(box, sides, strict=True)
+        slice(start * h, min(stop * h, extent))
+        for (start, stop), h, extent in zip(box, hop, extents, strict=True)
     )
 
 
-def pad_to_hop(x: Tensor, hop: int) -> Tensor:
-    """Repeats the last samples of `x` float (B, C, *S) until every side of S is a multiple of `hop`.
+def pad_to_hop(x: Tensor, hop: Sequence[int]) -> Tensor:
+    """Repeats the last samples of `x` float (B, C, *S) until every extent is a multiple of its hop.
 
     >>> import torch
-    >>> pad_to_hop(torch.tensor([[[1.0, 2.0, 3.0]]]), 2)
+    >>> pad_to_hop(torch.tensor([[[1.0, 2.0, 3.0]]]), (2,))
     tensor([[[1., 2., 3., 3.]]])
     """
-    missing = [-side % hop for side in x.shape[2:]]
+    missing = [-extent % h for extent, h in zip(x.shape[2:], hop, strict=True)]
     pads = [count for right in reversed(missing) for count in (0, right)]
     return F.pad(x, pads, mode="replicate") if any(missing) else x

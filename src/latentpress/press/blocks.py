@@ -1,272 +1,205 @@
-"""Codes of items to coded blocks and back, with a model's exact prior.
+"""What all ways of coding blocks share: their interface, batches, labels, and reading rows of items.
 
-Blocks of one shape, and those of texts, which differ in length alone, are coded side by side, by the step
-engine (`grid.streams`): one step of the exact grid serves the lanes of many blocks, and each block has its
-own range coder. On a GPU encoding takes the parallel pass instead, which gives the same bytes. Codes and
-the pixels of lossless archives go through the same two functions, `encode_lanes` and `decode_lanes`, and so
-do the quantised latents of a delta-VAE, whose prior is no grid (`latents.exact_auxiliary`).
+Blocks whose shapes differ in the first extent alone go through a network side by side, in batches that fit
+the memory; what comes out does not depend on that.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from latentpress.autoregressive import streams
-from latentpress.autoregressive.network import Conditioning
-from latentpress.autoregressive.streams import Stream
-from latentpress.coding import modes
-from latentpress.coding.coder import RangeEncoder
-from latentpress.coding.container import Archive, pack_counts
-from latentpress.coding.layout import BlockLayout, Grid
-from latentpress.coding.modes import Mode
-from latentpress.coding.records import Block, symbols_crc
-from latentpress.coding.tables import TOTAL_BITS, frequencies, normalize
+from latentpress.coding.container import Archive
+from latentpress.coding.layout import BlockLayout, Part, Segment
+from latentpress.coding.records import Block, ItemRecord
 from latentpress.errors import ArchiveError
-from latentpress.latents.integer_lstm import IntegerLSTM
-
-if TYPE_CHECKING:
-    from latentpress.autoregressive.integer.network import IntegerNetwork
-
-    ExactPrior = IntegerNetwork | IntegerLSTM
+from latentpress.exact.distribution import Conditioning, IntegerDistribution, Stream
+from latentpress.items.base import Shape, Symbols
+from latentpress.model.labels import LabelNumbers, labels_of
+from latentpress.press.reading import Items
 
 __all__ = [
-    "WAVE_LANES",
-    "BlockEncoder",
-    "add_static",
-    "decode_blocks",
-    "decode_lanes",
-    "encode_lanes",
-    "gather",
-    "waves",
+    "BandReader",
+    "Bits",
+    "BlockCoder",
+    "Coded",
+    "batches",
+    "decode_streams",
+    "grouped",
+    "labels_in",
+    "streams_of",
 ]
 
-WAVE_LANES = 1024
-"""Lanes decoded side by side: enough to hide what a step costs apart from its arithmetic."""
+_MAX_LANES = 1024
+"""Lanes coded side by side: enough to hide what a step costs apart from its arithmetic."""
 
-_CHUNK = 1 << 22
-"""Entries of tables that are held at once."""
+_MAX_POSITIONS = 1 << 22
+"""Positions of these lanes: their conditioning is in memory."""
 
-Integers = NDArray[Any]
-Labels = Sequence[int | None]
-
-
-def gather(codes: Sequence[Integers], block: BlockLayout) -> Integers:
-    """Returns a block's symbols (T, L, P) out of the items' codes (*G, P)."""
-    lanes = [codes[lane.item][lane.start : lane.stop] for lane in block.lanes]
-    return np.stack([lane.reshape(block.positions, -1) for lane in lanes], axis=1)
+Bits = NDArray[np.float64]
+Coded = tuple[int, Block, Bits]
+"""The place of a block in a list, the coded block, and the ideal length of each of its lanes in bits."""
 
 
-@dataclass(frozen=True)
-class BlockEncoder:
-    """Codes blocks of symbols, each in the mode that makes it smallest.
+class BlockCoder(Protocol):
+    """A way of coding blocks."""
 
-    `sizes` are the alphabets of the tuple's members, `exact` is the prior or None.
-    """
+    def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
+        """Codes blocks of items, in any order."""
+        ...
 
-    sizes: Sequence[int]
-    exact: ExactPrior | None
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
+        """Decodes blocks of an archive, in any order: the number of each and its symbols (T, L, P).
 
-    def encode(
-        self, symbols: Sequence[Integers], blocks: Sequence[BlockLayout], labels: Labels
-    ) -> list[tuple[Block, NDArray[np.float64]]]:
-        """Codes blocks of one wave, their symbols (T, L, P); `labels` are the classes of all items.
-
-        Returns:
-            Each block, and the ideal length of each of its lanes in bits, (L,): the prior's
-            cross-entropy, or the raw codes' bits where there is no prior.
+        Raises:
+            ArchiveError: the bytes of one are damaged, or its symbols are not those that were coded.
         """
-        plain = float(np.log2(self.sizes).sum())
-        coded: list[tuple[bytes | None, Integers]]
-        coded = [(None, np.full(len(block.lanes), plain * block.positions)) for block in blocks]
-        if self.exact is not None:
-            streams_of = zip(blocks, symbols, strict=True)
-            coded = [*encode_lanes(self.exact, [_stream(b, labels, symbols=s) for b, s in streams_of])]
-        return [
-            (self._smallest(own, payload), bits) for own, (payload, bits) in zip(symbols, coded, strict=True)
+        ...
+
+    def expected(self, block: BlockLayout, items: Items) -> Symbols:
+        """The symbols (T, L, P) that a block holds."""
+        ...
+
+
+class BandReader:
+    """Symbols of rows of items, of which every block is decoded once; rows are read from an item's first on.
+
+    Args:
+        archive: what is read.
+        coder: of the part.
+        part: which blocks.
+        items: the originals that will be read, whose bands are held until they are dropped; by default
+            those that are read first.
+        convert: makes of a band's symbols (rows, ..., P) what is to be read instead.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        coder: BlockCoder,
+        part: Part,
+        items: Iterable[int] = (),
+        convert: Callable[[Symbols], Symbols] | None = None,
+    ) -> None:
+        self._archive, self._coder, self._part, self._convert = archive, coder, part, convert
+        self._bands: dict[int, dict[int, Symbols]] = {item: {} for item in items}
+        self._done: set[int] = set()
+        self._dtype = np.min_scalar_type(max(archive.header.alphabets(part)) - 1)
+
+    def read(self, rows: Iterable[Segment]) -> dict[Segment, Symbols]:
+        """The symbols (stop - start, ..., P) of some rows of items.
+
+        Raises:
+            ArchiveError: a block that is needed is damaged.
+        """
+        wanted = set(rows)
+        if not self._bands:
+            self._bands = {part.item: {} for part in wanted}
+        places = ((part.item, self._part, part.start, part.stop) for part in wanted)
+        numbers = {number for place in places for number in self._archive.blocks_of_rows(*place)}
+        for number, symbols in self._coder.decode(self._archive, sorted(numbers - self._done)):
+            self._done.add(number)
+            for lane, band in _bands_of(self._archive.layout[number], symbols):
+                if lane.item in self._bands:
+                    band = band.astype(self._dtype)
+                    self._bands[lane.item][lane.start] = self._convert(band) if self._convert else band
+        return {part: self._joined(part) for part in wanted}
+
+    def drop(self, item: int, stop: int) -> None:
+        """Forgets the bands of an item that end at row `stop` at the latest."""
+        bands = self._bands[item]
+        for start in [start for start, band in bands.items() if start + len(band) <= stop]:
+            del bands[start]
+
+    def _joined(self, rows: Segment) -> Symbols:
+        bands = self._bands[rows.item]
+        parts = [
+            bands[first][max(0, rows.start - first) : rows.stop - first]
+            for first in sorted(bands)
+            if first < rows.stop and rows.start < first + len(bands[first])
         ]
-
-    def _smallest(self, symbols: Integers, prior: bytes | None) -> Block:
-        payloads = {
-            Mode.RAW: modes.encode_raw(symbols, self.sizes),
-            Mode.ADAPTIVE: modes.encode_adaptive(symbols, self.sizes),
-        }
-        if prior is not None:
-            payloads[Mode.PRIOR] = prior
-        mode = min(payloads, key=lambda mode: len(payloads[mode]))
-        return Block(mode, payloads[mode], symbols_crc(symbols))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def encode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes streams of lanes under an exact distribution's tables, side by side.
+def grouped(keys: Sequence[Any]) -> dict[Any, list[int]]:
+    """The places of equal values.
 
-    Args:
-        exact: the distribution: a grid, or the prior of a delta-VAE's latents.
-        coded: streams with their symbols; their grids differ in the first extent alone.
-
-    Returns:
-        Each stream's bytes, as `decode_lanes` takes them, and the ideal length of each of its lanes in
-        bits, (lanes,).
+    >>> grouped("abca")
+    {'a': [0, 3], 'b': [1], 'c': [2]}
     """
-    if isinstance(exact, IntegerLSTM):
-        return exact.encode_lanes([_symbols(stream) for stream in coded])
-    if exact.device.type != "cpu":
-        return [_encode_parallel(exact, stream) for stream in coded]
-    found = {number: (payload, bits) for number, payload, bits in streams.encode(exact, coded)}
-    return [found[number] for number in range(len(coded))]
+    places: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
 
 
-def _encode_parallel(exact: IntegerNetwork, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
-    symbols = stream.symbols
-    assert symbols is not None
-    positions, lanes, members = symbols.shape
-    items = torch.from_numpy(np.moveaxis(symbols, 1, 0).astype(np.int64)).view(lanes, *stream.grid, members)
-    logits = [
-        member.flatten(1, -2).transpose(0, 1).cpu().numpy() for member in exact.logits(items, stream.context)
-    ]
-    encoder, bits = RangeEncoder(), np.zeros(lanes)
-    chunk = max(1, _CHUNK // (lanes * sum(member.shape[-1] for member in logits)))
-    for start in range(0, positions, chunk):
-        part = symbols[start : start + chunk].astype(np.int64)  # (t, L, P)
-        tables = [_tables(member[start : start + chunk]) for member in logits]
-        for p, table in enumerate(tables):
-            chosen = np.take_along_axis(table, part[..., p, None], axis=-1)[..., 0]
-            bits += (TOTAL_BITS - np.log2(chosen)).sum(axis=0)
-        if len({table.shape for table in tables}) == 1:
-            rows = np.stack(tables, axis=1)  # (t, P, L, K)
-            encoder.encode(np.moveaxis(part, 2, 1).ravel(), rows.reshape(-1, rows.shape[-1]))
-            continue
-        for position in range(len(part)):
-            for p, table in enumerate(tables):
-                encoder.encode(part[position, :, p], table[position])
-    return encoder.to_bytes(), bits
-
-
-def _tables(logits: Integers) -> NDArray[np.int32]:
-    """Frequency tables of integer logits, both (t, L, K)."""
-    return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
-
-
-def _symbols(stream: Stream) -> Integers:
-    assert stream.symbols is not None
-    return stream.symbols
-
-
-def decode_lanes(exact: ExactPrior, coded: Sequence[Stream]) -> list[NDArray[np.int32]]:
-    """Decodes streams of lanes under an exact distribution's tables, side by side.
-
-    Args:
-        exact: the distribution.
-        coded: streams with their payloads, each the symbols of some lanes: position by position, member
-            by member, lane by lane. Their grids differ in the first extent alone.
-
-    Returns:
-        The symbols of each stream, (T, lanes, P).
-
-    Raises:
-        ArchiveError: a stream is damaged; most often it decodes to other symbols instead.
-    """
-    if any(len(stream.payload) % 4 for stream in coded):
-        raise ArchiveError("a coded stream is damaged: it is not a whole number of 32-bit words")
-    if isinstance(exact, IntegerLSTM):
-        shapes = [(math.prod(stream.grid), stream.lanes) for stream in coded]
-        decoded = exact.decode_lanes([stream.payload for stream in coded], shapes)
-        return [symbols.astype(np.int32) for symbols in decoded]
-    found: dict[int, NDArray[np.int32]] = {}
-    for number, symbols in streams.decode(exact, coded):
-        if symbols is None:
-            raise ArchiveError("a coded stream is damaged: it fits no symbol")
-        found[number] = symbols
-    return [found[number] for number in range(len(coded))]
-
-
-def _stream(block: BlockLayout, labels: Labels, **parts: Any) -> Stream:
-    classes = [labels[lane.item] for lane in block.lanes]
-    told = Conditioning(labels=torch.tensor([-1 if label is None else label for label in classes]))
-    return Stream(block.shape, len(block.lanes), told, **parts)
-
-
-def add_static(
-    blocks: Sequence[Block], codes: Sequence[Integers], layout: Sequence[BlockLayout], sizes: Sequence[int]
-) -> tuple[list[Block], list[Integers] | None]:
-    """Recodes blocks in the static mode where that is smaller, if all gain more than the table costs.
-
-    Returns:
-        The blocks, and how often each symbol (sizes[p],) of each member comes if the mode is in use.
-    """
-    symbols = [np.concatenate([item[..., p].ravel() for item in codes]) for p in range(len(sizes))]
-    counts = [np.bincount(member, minlength=size) for member, size in zip(symbols, sizes, strict=True)]
-    tables = [normalize(count[None])[0] for count in counts]
-    costs = [(TOTAL_BITS - np.log2(table)) / 8 for table in tables]
-    recoded, gain = list(blocks), 0
-    for number, block in enumerate(blocks):
-        block_symbols = gather(codes, layout[number])
-        if sum(cost[block_symbols[..., p]].sum() for p, cost in enumerate(costs)) < len(block.payload):
-            static = Block(Mode.STATIC, modes.encode_static(block_symbols, tables), block.symbols_crc)
-            recoded[number] = min(block, static, key=lambda block: len(block.payload))
-            gain += len(block.payload) - len(recoded[number].payload)
-    return (recoded, counts) if gain > len(pack_counts(counts)) else (list(blocks), None)
-
-
-def decode_blocks(
-    archive: Archive, exact: ExactPrior | None, numbers: Collection[int]
-) -> Iterator[tuple[int, Integers]]:
-    """Decodes blocks and yields each one's number and codes (T, L, P), in any order.
-
-    Raises:
-        ArchiveError: a block's bytes are damaged, or its symbols are not those that were coded.
-    """
-    coded = []
+def batches(layout: Sequence[BlockLayout], numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Gathers blocks that are coded side by side: their shapes differ in the first extent alone."""
+    alike: dict[Shape, list[int]] = {}
     for number in numbers:
-        if archive.modes[number] is Mode.PRIOR:
-            coded.append(number)
-        else:
-            yield number, archive.stored_codes(number)
-    if coded and exact is None:
-        raise ArchiveError("this archive needs a prior, and the model has none")
-    for wave in waves(archive.layout, coded):
-        yield from _decode_wave(archive, exact, wave)  # type: ignore[arg-type]
-
-
-def waves(
-    layout: Sequence[BlockLayout], numbers: Iterable[int], *, most_positions: int | None = None
-) -> Iterator[list[int]]:
-    """Gathers blocks that are coded side by side: of one shape, or of texts, and not too many at once."""
-    alike: dict[Grid, list[int]] = {}
-    for number in numbers:
-        shape = layout[number].shape
-        alike.setdefault(shape if len(shape) > 1 else (), []).append(number)
+        alike.setdefault(layout[number].shape[1:], []).append(number)
     for same in alike.values():
-        yield from _cut(layout, same, most_positions)
+        batch: list[int] = []
+        lanes = positions = 0
+        for number in same:
+            more = len(layout[number].lanes)
+            size = more * layout[number].positions
+            if batch and (lanes + more > _MAX_LANES or positions + size > _MAX_POSITIONS):
+                yield batch
+                batch, lanes, positions = [], 0, 0
+            batch.append(number)
+            lanes += more
+            positions += size
+        yield batch
 
 
-def _cut(layout: Sequence[BlockLayout], numbers: Iterable[int], most: int | None) -> Iterator[list[int]]:
-    wave: list[int] = []
-    lanes = positions = 0
-    for number in numbers:
-        block = layout[number]
-        more = len(block.lanes)
-        full = lanes + more > WAVE_LANES
-        if wave and (full or (most is not None and positions + more * block.positions > most)):
-            yield wave
-            wave, lanes, positions = [], 0, 0
-        wave.append(number)
-        lanes += more
-        positions += more * block.positions
-    yield wave
+def labels_in(records: Sequence[ItemRecord], lanes: Iterable[Segment], hop: int = 1) -> Tensor | None:
+    """The labels of segments whose rows are `hop` rows of samples each: (L, labels), or (L, rows, labels)."""
+    numbers = []
+    for lane in lanes:
+        tracks = records[lane.item].tracks
+        if tracks is not None:
+            tracks = tracks[lane.start * hop : lane.stop * hop]
+            missing = (lane.stop - lane.start) * hop - len(tracks)
+            tracks = np.pad(tracks, ((0, missing), (0, 0)), "edge")
+        numbers.append(LabelNumbers(records[lane.item].labels, tracks))
+    return labels_of(numbers)
 
 
-def _decode_wave(
-    archive: Archive, exact: ExactPrior, numbers: Sequence[int]
-) -> Iterator[tuple[int, Integers]]:
-    labels = [item.label for item in archive.items]
-    coded = [_stream(archive.layout[n], labels, payload=archive.payload(n)) for n in numbers]
-    for number, symbols in zip(numbers, decode_lanes(exact, coded), strict=True):
+def _bands_of(block: BlockLayout, symbols: Symbols) -> Iterator[tuple[Segment, Symbols]]:
+    """Each lane of a block and its part of the block's symbols (T, L, P), (rows, ..., P)."""
+    if block.part is Part.CHAIN:
+        ends = np.cumsum([lane.stop - lane.start for lane in block.lanes])
+        yield from zip(block.lanes, np.split(symbols.reshape(*block.shape, -1), ends[:-1]), strict=True)
+    else:
+        for index, lane in enumerate(block.lanes):
+            yield lane, symbols[:, index].reshape(*block.shape, -1)
+
+
+def streams_of(
+    blocks: Sequence[BlockLayout], conditionings: Sequence[Conditioning], **given: Sequence[Any]
+) -> list[Stream]:
+    """The streams of blocks, each with its own of the values in `given`."""
+    parts = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
+    streams = zip(blocks, conditionings, parts, strict=True)
+    return [Stream(block.shape, len(block.lanes), each, **part) for block, each, part in streams]
+
+
+def decode_streams(
+    archive: Archive,
+    distribution: IntegerDistribution,
+    numbers: Sequence[int],
+    conditionings: Sequence[Conditioning],
+) -> Iterator[tuple[int, Symbols]]:
+    """Decodes blocks under a distribution, side by side, and checks them."""
+    blocks, payloads = [archive.layout[n] for n in numbers], [archive.payload(n) for n in numbers]
+    decoded = distribution.decode(streams_of(blocks, conditionings, payload=payloads))
+    for number, symbols in zip(numbers, decoded, strict=True):
+        if symbols is None:
+            raise ArchiveError(f"damaged archive: block {number} is no coded stream")
         archive.check(number, symbols)
         yield number, symbols

@@ -1,154 +1,185 @@
-"""Items on their way into an archive: their pixels, records and codes, few at a time.
+"""Items on their way into an archive: their records and codes, and their samples whenever these are needed.
 
-Here "pixels" are any item's samples: those of an image, (H, W, C), or the bytes of a text, (T, 1).
+Samples are read by rows along the first axis, and few are in memory: items of up to `HELD_SAMPLES` together,
+or some rows of a larger one. A model whose codes depend on the whole item (`Model.encode_reach` is None)
+needs a large item at once all the same, and so does a kind that decodes its files whole.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.records import MAX_SAMPLES, MAX_SIDE, Header, ItemRecord
-from latentpress.config import DeltaVAEConfig, ImageConfig
-from latentpress.data.sources import ItemRef
+from latentpress.coding.layout import Segment
+from latentpress.coding.records import Header, ItemRecord
+from latentpress.data import ItemRef
 from latentpress.errors import ItemError
+from latentpress.items.base import Content, Item, Samples, Shape
+from latentpress.model.base import Model
 from latentpress.press.summary import Progress
 
-if TYPE_CHECKING:
-    from latentpress.model import AnyModel
+__all__ = ["HELD_SAMPLES", "Items", "SampleStore", "read_items", "row_ranges"]
 
-__all__ = ["PixelStore", "misfits", "read_items"]
-
-_GROUP_SAMPLES = 1 << 24
-"""Samples of items held at once; one larger item is held alone."""
+HELD_SAMPLES = 1 << 24
+"""Samples, channels counted one by one, that are in memory at once."""
 
 Integers = NDArray[Any]
-Pixels = NDArray[np.uint8]
 
 
-class PixelStore:
-    """The pixels of items by their numbers; those asked for last are kept, the others read again."""
+class SampleStore:
+    """Samples of items by number; those of the items used last are held, others are read again."""
 
-    def __init__(self, items: Sequence[ItemRef], header: Header) -> None:
-        self._items, self._header = items, header
-        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+    def __init__(self, refs: Sequence[ItemRef], item: Item) -> None:
+        self._refs, self._item = refs, item
+        self._contents: OrderedDict[int, Content] = OrderedDict()
         self._held = 0
-        self._shapes: dict[int, tuple[int, ...]] = {}
+        self._shapes: dict[int, Shape] = {}
 
-    def __getitem__(self, number: int) -> Pixels:
-        """The pixels of an item, uint8."""
-        if number in self._kept:
-            self._kept.move_to_end(number)
-            return self._kept[number]
-        item = self._items[number]
-        pixels = item.read()
-        _check_pixels(item.name, pixels, self._header)
-        if self._shapes.setdefault(number, pixels.shape) != pixels.shape:
-            raise ItemError(f"{item.name}: the file changed while it was being pressed")
-        self._kept[number] = pixels
-        self._held += pixels.size
-        while len(self._kept) > 1 and self._held > _GROUP_SAMPLES:
-            self._held -= self._kept.popitem(last=False)[1].size
-        return pixels
+    def open(self, number: int) -> Content:
+        """An item's content; raises `ItemError` where it is none of the kind, or not the one it was before."""
+        if number in self._contents:
+            self._contents.move_to_end(number)
+            return self._contents[number]
+        ref = self._refs[number]
+        content = ref.open()
+        self._check(ref.name, content)
+        if self._shapes.setdefault(number, content.shape) != content.shape:
+            raise ItemError(f"{ref.name}: the file changed while it was being compressed")
+        size = math.prod(content.shape)
+        if size <= HELD_SAMPLES:
+            content = Content.of(content.samples, content.attributes)
+        self._contents[number] = content
+        self._held += size
+        while len(self._contents) > 1 and self._held > HELD_SAMPLES:
+            self._held -= math.prod(self._contents.popitem(last=False)[1].shape)
+        return content
+
+    def rows(self, number: int, start: int, stop: int) -> Samples:
+        """Rows start to stop - 1 of an item, (rows, ..., C)."""
+        return self.open(number).read(start, stop)
+
+    def _check(self, name: str, content: Content) -> None:
+        item, shape = self._item, content.shape
+        if len(shape) != len(item.axes) + 1 or shape[-1] != item.channels:
+            wanted = f"{', '.join(item.axes)}, {item.channels} channels"
+            raise ItemError(f"{name}: the model takes {item.words.items} ({wanted}), got {shape}")
+        try:
+            item.fit(content.read(0, min(1, shape[0])))
+        except ItemError as error:
+            raise ItemError(f"{name}: {error}") from None
 
 
-def misfits(model: AnyModel, shape: tuple[int, ...]) -> bool:
-    """Whether the encoder, a delta-VAE's of images, knows one size, and items of `shape` have another."""
-    return shape != (_one_size(model) or shape)
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Items on their way into an archive.
 
-
-def read_items(
-    model: AnyModel,
-    items: Sequence[ItemRef],
-    header: Header,
-    report: Progress,
-    *,
-    codes: bool = True,
-    any_size: bool = False,
-) -> tuple[list[ItemRecord], list[Integers]]:
-    """Returns each item's record and, if wanted, codes (*G, P), uint16, holding few pixels at a time.
-
-    An item that `misfits` the model is an error or, with `any_size`, has codes that are all 0.
+    Attributes:
+        samples: theirs.
+        records: of each item.
+        codes: (*grid, P) uint16, by the number of the item, of those that have codes.
+        untaken: numbers of the items that the model cannot encode.
     """
-    records: list[ItemRecord] = []
-    found: list[Integers] = []
-    for group in _groups(items, header):
-        records += [ItemRecord(item.name, pixels.shape[:-1], _label(model, item)) for item, pixels in group]
-        if codes:
-            if not any_size:
-                _check_sizes(model, group)
-            found += _encode_group(model, [pixels for _, pixels in group], header)
-        report("encode", len(records), len(items))
-    return records, found
+
+    samples: SampleStore
+    records: list[ItemRecord] = field(default_factory=list)
+    codes: dict[int, Integers] = field(default_factory=dict)
+    untaken: set[int] = field(default_factory=set)
+
+    def read_codes(self, rows: Iterable[Segment]) -> dict[Segment, Integers]:
+        """The codes (stop - start, ..., P) of some rows of items."""
+        return {part: self.codes[part.item][part.start : part.stop] for part in rows}
 
 
-def _groups(items: Iterable[ItemRef], header: Header) -> Iterator[list[tuple[ItemRef, Pixels]]]:
-    group: list[tuple[ItemRef, Pixels]] = []
+def read_items(model: Model, refs: Sequence[ItemRef], header: Header, report: Progress) -> Items:
+    """Reads every item once, for its record and, where the archive needs them, its codes.
+
+    Exact duplicates, labels included where what is restored depends on them, refer to the first of them.
+    """
+    store = SampleStore(refs, model.item)
+    items, first = Items(store), dict[bytes, int]()
+    encodes = header.content != "samples" or bool(header.code_alphabets)
+    group: list[int] = []
     held = 0
-    for item in items:
-        pixels = item.read()
-        _check_pixels(item.name, pixels, header)
-        if group and held + pixels.size > _GROUP_SAMPLES:
-            yield group
-            group, held = [], 0
-        group.append((item, pixels))
-        held += pixels.size
-    yield group
-
-
-def _check_pixels(name: str, pixels: Pixels, header: Header) -> None:
-    channels = header.channels
-    if header.kind == "text":
-        if pixels.ndim != 2 or pixels.shape[1] != channels or len(pixels) > MAX_SAMPLES:
-            raise ItemError(f"{name}: a text is an array (T, 1) of at most {MAX_SAMPLES} bytes")
-        return
-    if pixels.ndim != 3 or pixels.shape[2] != channels:
-        raise ItemError(f"{name}: the model takes {channels} channels a pixel")
-    if not 1 <= pixels.shape[0] * pixels.shape[1] <= MAX_SAMPLES:
-        raise ItemError(f"{name}: an item has 1 to {MAX_SAMPLES} pixels")
-    if max(pixels.shape[:2]) > MAX_SIDE:
-        raise ItemError(f"{name}: a side has more than {MAX_SIDE} pixels; cut the image into parts")
-
-
-def _check_sizes(model: AnyModel, group: Iterable[tuple[ItemRef, Pixels]]) -> None:
-    for item, pixels in group:
-        if (size := _one_size(model)) is not None and pixels.shape[:-1] != size:
-            own, wanted = (" x ".join(map(str, extents)) for extents in (pixels.shape[:-1], size))
-            raise ItemError(
-                f"{item.name}: {own} pixels, and the model takes images of {wanted}; scale it, leave it out, "
-                "or press losslessly"
+    for number, ref in enumerate(refs):
+        content = store.open(number)
+        size, rows = math.prod(content.shape), content.shape[0]
+        numbers = model.label_numbers(ref.labels, rows)
+        digest = _digest(content, "" if header.lossless else repr(sorted(ref.labels.items())))
+        original = first.setdefault(digest, number) if rows else number
+        items.records.append(
+            ItemRecord(
+                ref.name,
+                content.size,
+                labels=numbers.values,
+                tracks=numbers.tracks,
+                attributes=dict(content.attributes),
+                duplicate_of=None if original == number else original,
             )
+        )
+        if original == number and rows and encodes:
+            if not model.takes(content.shape):
+                items.untaken.add(number)
+            elif header.code_alphabets:
+                if held + size > HELD_SAMPLES:
+                    items.codes.update(_encode(model, store, group))
+                    group, held = [], 0
+                group.append(number)
+                held += size
+        report("encode", number + 1, len(refs))
+    items.codes.update(_encode(model, store, group))
+    return items
 
 
-def _one_size(model: AnyModel) -> tuple[int, ...] | None:
-    """The only size of items that the encoder takes, or None where it takes any."""
-    config = model.config
-    if not isinstance(config, DeltaVAEConfig) or not isinstance(config.item, ImageConfig):
-        return None
-    return config.item.size if config.latents is not None else None
+def row_ranges(shape: Shape, hop: int = 1) -> Iterator[tuple[int, int]]:
+    """Cuts an item (*size, C) into ranges of rows, each of about `HELD_SAMPLES` at most, at multiples of `hop`.
+
+    >>> list(row_ranges((5, 1 << 24, 1), hop=2))
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    rows = max(1, HELD_SAMPLES // max(1, math.prod(shape[1:])) // hop) * hop
+    for start in range(0, shape[0], rows):
+        yield start, min(start + rows, shape[0])
 
 
-def _encode_group(model: AnyModel, images: Sequence[Pixels], header: Header) -> list[Integers]:
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, pixels in enumerate(images):
-        by_shape.setdefault(pixels.shape, []).append(index)
-    codes: dict[int, Integers] = {}
-    for shape, indices in by_shape.items():
-        if not shape[0] or misfits(model, shape[:-1]):  # an empty text, or an image that is stored whole
-            none = np.zeros((*header.grid(shape[:-1]), len(header.sizes)), np.uint16)
-            codes.update(dict.fromkeys(indices, none))
+def _digest(content: Content, more: str) -> bytes:
+    digest = hashlib.blake2b(f"{content.shape} {more}".encode(), digest_size=16)
+    for start, stop in row_ranges(content.shape):
+        digest.update(np.ascontiguousarray(content.read(start, stop)).data)
+    return digest.digest()
+
+
+def _encode(model: Model, store: SampleStore, numbers: Sequence[int]) -> Iterator[tuple[int, Integers]]:
+    """The codes of some items that are in memory together, those of one shape at once, or of one large item."""
+    by_shape: dict[Shape, list[int]] = {}
+    for number in numbers:
+        by_shape.setdefault(store.open(number).shape, []).append(number)
+    for shape, alike in by_shape.items():
+        if math.prod(shape) > HELD_SAMPLES and model.encode_reach is not None:
+            yield from ((number, _encode_by_ranges(model, store.open(number))) for number in alike)
             continue
-        batch = model.encode(np.stack([images[index] for index in indices]))
-        codes.update(zip(indices, batch.numpy().astype(np.uint16), strict=True))
-    return [codes[index] for index in range(len(images))]
+        codes = model.encode(np.stack([store.open(number).samples for number in alike]))
+        yield from zip(alike, codes.numpy().astype(np.uint16), strict=True)
 
 
-def _label(model: AnyModel, item: ItemRef) -> int | None:
-    labels = model.config.labels
-    if not model.num_classes or item.label not in labels:
-        return None
-    return labels.index(item.label)
+def _encode_by_ranges(model: Model, content: Content) -> Integers:
+    """The codes of a large item, from ranges of rows that overlap by as many as a code depends on."""
+    hop, reach = model.hop[0], model.encode_reach
+    assert reach is not None
+    margin = -(-reach // hop) * hop
+    grid = (*model.grid(content.size), len(model.alphabets))
+    with tempfile.TemporaryFile() as file:  # its pages are in memory only as long as there is room
+        codes = np.memmap(file, np.uint16, "w+", shape=grid)
+    for start, stop in row_ranges(content.shape, hop):
+        first, last = max(0, start - margin), min(content.shape[0], stop + margin)
+        part = model.encode(content.read(first, last)[None])[0]
+        rows = slice(start // hop, -(-stop // hop))
+        codes[rows] = part[rows.start - first // hop : rows.stop - first // hop].numpy()
+    return codes

@@ -1,43 +1,51 @@
-"""What came of pressing or restoring."""
+"""What came of compressing or restoring."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from latentpress.items.base import Words
+
 __all__ = ["Progress", "Summary"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("encode", "code", "compare", "verify", "decode"), what is done, of how many."""
+"""Called with the stage ("compile", "encode", "code", "compare", "verify", "decode"), what is done, of how many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Figures of one run over items of an archive.
 
     Attributes:
+        words: what the items are called.
         items: how many were handled.
-        dims: their samples (pixels times channels, or bytes), each a byte before compression.
+        dims: their samples, channels counted one by one.
         archive_bytes: the whole archive.
-        symbols: codes of these items.
+        symbols: codes that the archive holds of these items.
         seconds: wall time.
-        model_bits: ideal length of the codes under the model, in bits: the exact prior's
-            cross-entropy, or the raw codes' bits without a prior; None where it was not computed.
-            In a lossless archive that of the pixels too, and the bytes of items that are stored whole.
-        lossless: whether the archive gives back every pixel.
-        whole: in a lossless archive, how many of the items are stored whole: dearer under the model.
-        kind: of the items, "image" or "text".
+        file_bytes: bytes of the items' files, those that came in or those that were written; None where
+            that is not known.
+        model_bits: ideal length of what the archive holds, in bits: codes under the prior (as plain bits
+            without one), samples given them, and the bytes of items that are stored by the fallback.
+            None where it was not computed.
+        lossless: whether the archive gives back every sample of every item.
+        fallback: how many of the items are stored by the kind's own codec: the model does not take them, or
+            makes more bytes of them.
+        duplicates: how many of the items are stored as a reference to an equal one.
     """
 
+    words: Words
     items: int
     dims: int
     archive_bytes: int
     symbols: int
     seconds: float
+    file_bytes: int | None = None
     model_bits: float | None = None
     lossless: bool = False
-    whole: int = 0
-    kind: str = "image"
+    fallback: int = 0
+    duplicates: int = 0
 
     @property
     def bits_per_dim(self) -> float:

@@ -1,4 +1,4 @@
-"""Batches of codes for the prior, from a codec that no longer changes.
+"""Batches of codes for a VQ-VAE's prior, from a codec that no longer changes.
 
 Where every item is seen whole and more than once, all items (and their mirror images) are encoded
 first and batches are looked up; random crops of large items are encoded as they come.
@@ -6,54 +6,63 @@ first and batches are looked up; random crops of large items are encoded as they
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from latentpress.data.batches import Batch, Batches
-from latentpress.model import VQVAE, to_signal
+from latentpress.model import VQVAE
+from latentpress.nn import pad_to_hop, to_signal
 
-__all__ = ["CodeBatch", "CodeSource", "EncodedBatches", "LookedUpCodes", "code_source", "encode_batch"]
+__all__ = ["CodeBatch", "EncodedBatches", "LookedUpCodes", "cell_mask", "code_source", "encode"]
 
-_CHUNK = 256  # images encoded at once
+_CHUNK = 256  # items encoded at once
 _MOST_CODES = 1 << 28  # held in memory, 4 bytes each
 
 
 @dataclass(frozen=True, eq=False)
 class CodeBatch:
-    """Codes, int64 (B, *G, P), and labels, int64 (B,), -1 where there is none."""
+    """Codes, int64 (B, *G, P), labels as in a `Batch`, and which codes are not padding, (B, *G) or None."""
 
     codes: Tensor
     labels: Tensor
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> CodeBatch:
+        """The same codes elsewhere."""
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        return CodeBatch(
+            self.codes.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), mask
+        )
+
+    def whole(self) -> CodeBatch:
+        """The items without padding; all, where each has some."""
+        keep = slice(None) if self.mask is None else self.mask.flatten(1).all(1)
+        if not len(self.codes[keep]):
+            keep = slice(None)
+        return CodeBatch(self.codes[keep], self.labels[keep])
 
 
-class CodeSource(Protocol):
-    """Endless batches of codes; batch i is a pure function of i."""
-
-    def stream(self, start: int) -> Iterator[CodeBatch]:
-        """Yields the batches from number `start` on."""
-        ...
-
-
-def code_source(model: VQVAE, batches: Batches, expected: int | None) -> CodeSource:
+def code_source(model: VQVAE, batches: Batches, expected: int | None) -> EncodedBatches | LookedUpCodes:
     """The cheaper way to `expected` batches (None: many) of the codes of `batches`."""
-    images = batches.pool.stacked
-    if images is None or any(np.greater(images.shape[2:], batches.size)):
+    items = batches.dataset.stacked
+    if items is None or model.item.epoch == "sample" or any(np.greater(items.shape[1:-1], batches.size)):
         return EncodedBatches(model, batches)
-    views = len(images) * (1 + batches.flip)
-    codes = views * images[0].size // (model.hop_length**2 * batches.pool.channels)
+    views = len(items) * (1 + batches.flip)
+    codes = views * int(np.prod(model.grid(items.shape[1:-1]))) * len(model.alphabets)
     seen = None if expected is None else expected * batches.batch_size
-    if codes * model.config.latents.num_codebooks > _MOST_CODES or (seen is not None and seen < views):
+    if codes > _MOST_CODES or (seen is not None and seen < views):
         return EncodedBatches(model, batches)
     return LookedUpCodes(model, batches)
 
 
 class EncodedBatches:
-    """Batches of pixels, encoded as they come."""
+    """Batches of items, encoded as they come."""
 
     def __init__(self, model: VQVAE, batches: Batches) -> None:
         self.model, self.batches = model, batches
@@ -61,7 +70,9 @@ class EncodedBatches:
     def stream(self, start: int) -> Iterator[CodeBatch]:
         """Yields the batches from number `start` on."""
         for batch in self.batches.stream(start):
-            yield encode_batch(self.model, batch)
+            with torch.no_grad():
+                codes = self.model.latents.encode(encode(self.model, batch.to(self.model.device)))
+            yield CodeBatch(codes, batch.labels, cell_mask(batch.mask, self.model.hop))
 
 
 class LookedUpCodes:
@@ -78,25 +89,38 @@ class LookedUpCodes:
         """Yields the batches from number `start` on."""
         if self._codes is None:
             self._codes = torch.stack([self._encode(mirror) for mirror in range(1 + self.batches.flip)])
-        labels = torch.from_numpy(self.batches.pool.labels)
-        step = start
-        while True:
-            draw = self.batches.draw(step)
-            indices, flipped = torch.from_numpy(draw.indices), torch.from_numpy(draw.flipped).long()
-            yield CodeBatch(self._codes[flipped, indices].long(), labels[indices])
-            step += 1
+        dataset = self.batches.dataset
+        for step in itertools.count(start):
+            pieces = self.batches.draw(step)
+            labels = np.stack([dataset.label_indices(index) for index in pieces.indices])
+            codes = self._codes[torch.from_numpy(pieces.flipped).long(), torch.from_numpy(pieces.indices)]
+            yield CodeBatch(codes.long(), torch.from_numpy(labels))
 
     def _encode(self, mirror: int) -> Tensor:
         """(N, *G, P) int32."""
-        images = self.batches.pool.stacked
-        assert images is not None
-        images = images.transpose(0, 2, 3, 1)[:, :, :: -1 if mirror else 1]
-        chunks = (np.ascontiguousarray(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK))
+        items, axis = self.batches.dataset.stacked, self.model.item.mirror
+        assert items is not None
+        if mirror:
+            assert axis is not None
+            items = np.flip(items, axis + 1)
+        chunks = (np.ascontiguousarray(items[i : i + _CHUNK]) for i in range(0, len(items), _CHUNK))
         return torch.cat([self.model.encode(chunk).int() for chunk in chunks])
 
 
-@torch.no_grad()
-def encode_batch(model: VQVAE, batch: Batch) -> CodeBatch:
-    """The codes of a batch of pixels whose sides are multiples of the hop length."""
-    signal = to_signal(batch.pixels.to(model.device, non_blocking=True))
-    return CodeBatch(model.latents.encode(model.encoder(signal)), batch.labels)
+def encode(model: VQVAE, batch: Batch) -> Tensor:
+    """The encoder's output for a batch on the model's device, whose edges are continued to the hop."""
+    assert model.encoder is not None
+    signal = to_signal(batch.samples, model.item.low, model.item.levels)
+    return model.encoder(pad_to_hop(signal, model.hop))
+
+
+def cell_mask(mask: Tensor | None, hop: Sequence[int]) -> Tensor | None:
+    """Which latent positions (B, *G) have any sample that is not padding, from (B, *S).
+
+    >>> cell_mask(torch.tensor([[True, True, True, False, False]]), (2,))
+    tensor([[ True,  True, False]])
+    """
+    if mask is None:
+        return None
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(hop) - 1]
+    return pool(mask[:, None].float(), tuple(hop), ceil_mode=True)[:, 0] > 0

@@ -1,6 +1,6 @@
 """The training loop, for any stage: batches in, one optimiser step after another, a position out.
 
-It knows of a stage only what `Stage` says. A step is a pure function of the weights, averages, moments
+It knows nothing of a model but what `Stage` says. A step is a pure function of the weights, averages, moments
 and the step's number: its batch, its random numbers and its learning rate follow from that number.
 So a run that was cut off and resumed from a checkpoint ends with the same bits as one that was not.
 """
@@ -11,10 +11,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from latentpress.train.optim import WeightAverage, build_optimizer, learning_rat
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Checkpoint, Position
 
-__all__ = ["Limit", "Stage", "StageLoss", "StopSignals", "Training", "fit"]
+__all__ = ["Limit", "Stage", "StageLoss", "StopSignals", "Training", "Validation", "fit"]
 
 B = TypeVar("B")
 
@@ -35,44 +35,45 @@ _REPORT_EVERY = 20  # steps; each report waits for the device once
 _GOLDEN = 0x9E3779B97F4A7C15  # keeps the seeds of two runs' steps apart
 
 
-@dataclass(frozen=True)
-class StageLoss:
-    """What one batch gives.
-
-    Attributes:
-        total: scalar to minimise, the mean over the batch.
-        figures: scalars to show, without gradient.
-    """
+class StageLoss(NamedTuple):
+    """What one batch gives: `total`, a scalar to minimise, and `figures`, scalars to show, without gradient."""
 
     total: Tensor
     figures: Mapping[str, Tensor]
 
 
-class Stage(Protocol[B]):
-    """A part of a model, how it is fitted, and on what."""
+class Validation(NamedTuple):
+    """How a model does on items that training does not see: `figures`, and a PNG to look at or None."""
+
+    figures: Mapping[str, float] = {}
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stage(Generic[B]):
+    """Parts of a model, how they are fitted, and on what.
+
+    Attributes:
+        name: of the stage.
+        config: how it is trained.
+        groups: what the optimiser moves, in groups whose gradients are clipped apart from one another.
+        stream: endless batches from a number on; batch i is a pure function of i.
+        loss: of one batch, in training mode, at a share of the stage that is over, 0 to 1.
+        finish: called at the end, when the parameters hold their averages.
+        stepped: called after every optimiser step.
+        status: figures that are no means over steps, and a warning that says what to do, or None.
+        validate: how the model does on held-out items.
+    """
 
     name: str
     config: StageConfig
-
-    def groups(self) -> list[list[Parameter]]:
-        """What the optimiser moves, in groups whose gradients are clipped apart from one another."""
-        ...
-
-    def batches(self, start: int) -> Iterator[B]:
-        """Endless batches from number `start` on; batch i is a pure function of i."""
-        ...
-
-    def loss(self, batch: B, progress: float) -> StageLoss:
-        """The loss of one batch, in training mode, at `progress` of the stage, 0 to 1."""
-        ...
-
-    def stepped(self) -> None:
-        """Called after every optimiser step."""
-        ...
-
-    def finish(self) -> None:
-        """Called at the end, when the parameters hold their averages."""
-        ...
+    groups: Sequence[Sequence[Parameter]]
+    stream: Callable[[int], Iterator[B]]
+    loss: Callable[[B, float], StageLoss]
+    finish: Callable[[], None] = lambda: None
+    stepped: Callable[[], None] = lambda: None
+    status: Callable[[], tuple[Mapping[str, float], str | None]] = lambda: ({}, None)
+    validate: Callable[[], Validation] = Validation
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,7 @@ class Limit:
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT instead of dying of them; a second SIGINT interrupts at once.
-
-    Attributes:
-        received: number of the signal, 0 where none came.
-    """
+    """Notes SIGTERM and SIGINT in `received`, 0 before; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -129,29 +126,16 @@ class StopSignals:
 class Training:
     """One stage under way: everything that its steps change.
 
-    Arguments:
-        stage: what is fitted.
-        model: the module that `stage` fits a part of; its whole state goes into checkpoints.
-        position: where the stage starts.
-        device: where the model is.
-        replicas: this process among those of the run.
-        seed: the run's seed, for the random numbers of every step.
+    It starts at `position`; the whole state of `model`, of which the stage fits parts, goes into checkpoints.
+    The random numbers of every step follow from `seed` and the step's number.
     """
 
     def __init__(
-        self,
-        stage: Stage[Any],
-        model: nn.Module,
-        position: Position,
-        *,
-        device: torch.device,
-        replicas: Replicas,
-        seed: int,
+        self, stage: Stage[Any], model: nn.Module, position: Position, replicas: Replicas, seed: int
     ) -> None:
         self.stage, self.model, self.position = stage, model, position
-        self.device, self.replicas, self.seed = device, replicas, seed
-        self.groups = stage.groups()
-        self.parameters = [parameter for group in self.groups for parameter in group]
+        self.device, self.replicas, self.seed = next(model.parameters()).device, replicas, seed
+        self.parameters = [parameter for group in stage.groups for parameter in group]
         self.optimizer = build_optimizer(stage.config, self.parameters)
         self.average = WeightAverage(self.parameters, stage.config.average_decay)
 
@@ -163,14 +147,15 @@ class Training:
             group["lr"] = learning_rate(config, position.stage_step, progress)
         figures: dict[str, Tensor] = {}
         for _ in range(config.accumulate):
+            batch = next(batches)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = self.stage.loss(next(batches), progress)
+                loss = self.stage.loss(batch, progress)
             (loss.total / config.accumulate).backward()
             for name, value in {"loss": loss.total, **loss.figures}.items():
                 share = value.detach() / config.accumulate
                 figures[name] = figures[name] + share if name in figures else share
         self.replicas.average_gradients(self.parameters)
-        norms = [nn.utils.clip_grad_norm_(group, config.clip_norm) for group in self.groups]
+        norms = [nn.utils.clip_grad_norm_(group, config.clip_norm) for group in self.stage.groups]
         figures["gradient_norm"] = norms[0]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -195,18 +180,16 @@ class Training:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continues from a checkpoint of this stage."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-        for name, value in checkpoint.tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = value
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimizer"].items():
-            i, _, kind = name.partition(".")
-            moments.setdefault(int(i), {})[kind] = value
+        tensors, moments = checkpoint.tensors, dict[int, dict[str, Tensor]]()
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, i, kind = name.split(".")
+                moments.setdefault(int(i), {})[kind] = value
+        weights = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
         try:
-            self.model.load_state_dict(parts["model"])
+            self.model.load_state_dict(weights)
             for i, average in enumerate(self.average.tensors):
-                average.copy_(parts["average"][str(i)])
+                average.copy_(tensors[f"average.{i}"])
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         except (RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this release's model: {error}") from None
@@ -224,14 +207,8 @@ def fit(
 ) -> bool:
     """Trains a stage to its limit, or until a stop signal; returns whether the limit was reached.
 
-    Arguments:
-        training: the stage under way.
-        limit: where it ends.
-        signals: where stop signals are noted.
-        report: called every few steps with the position and the mean figures since the last call;
-            `items_per_second` counts those of all replicas.
-        save: called every `save_seconds` and at the end.
-        save_seconds: seconds from one save to the next.
+    `report` is called every few steps with the position and the mean figures since the last call
+    (`items_per_second` counts those of all replicas), `save` every `save_seconds` and at the end.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
@@ -253,7 +230,7 @@ def fit(
         reported = position
 
     first = training.position.stage_step * stage.config.accumulate
-    batches = stage.batches(first)
+    batches = stage.stream(first)
     with signals.caught():
         while True:
             elapsed, stop = replicas.agree(time.monotonic() - clock_zero, signals.received)

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from latentpress.checkpoint import write_atomically
+from latentpress.files import write_atomically
 from latentpress.train.replicas import Replicas
 
 __all__ = ["JsonLines", "Meter", "MetricsSink", "TensorBoard", "open_sinks"]
@@ -47,18 +46,6 @@ class Meter:
         figures = dict(zip(self._sums, means, strict=True))
         self._sums, self._count = {}, 0
         return figures
-
-
-class MetricsSink(Protocol):
-    """A place where figures go."""
-
-    def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
-        """Takes the figures of one moment."""
-        ...
-
-    def close(self) -> None:
-        """Ends the writing."""
-        ...
 
 
 class JsonLines:
@@ -98,6 +85,10 @@ class TensorBoard:
     def close(self) -> None:
         """Flushes and closes the event file."""
         self._writer.close()
+
+
+MetricsSink = JsonLines | TensorBoard
+"""A place where figures go."""
 
 
 def open_sinks(folder: Path, step: int) -> list[MetricsSink]:

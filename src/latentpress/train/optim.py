@@ -26,7 +26,7 @@ _FINAL = 0.01  # share of the peak learning rate that is left at the end
 def learning_rate(config: StageConfig, step: int, progress: float) -> float:
     """Learning rate of a step: a linear warm-up times a half cosine that ends at a hundredth of the peak.
 
-    Arguments:
+    Args:
         config: gives the peak and the warm-up's length in steps.
         step: steps taken before this one in its stage.
         progress: share of the stage that is over, 0 to 1: of its steps, or of its time.
@@ -52,7 +52,7 @@ class WeightAverage:
     After step t (from 1) the average moves by 1 - min(decay, (1 + t) / (10 + t)) of the way to the
     parameters: the ramp lets it forget the untrained weights soon.
 
-    Arguments:
+    Args:
         parameters: the parameters followed; their present values are the start.
         decay: 0 turns the average off: it then equals the parameters.
 

@@ -1,4 +1,15 @@
-"""Which stages a run has, in which order, and where each of them ends."""
+"""Which stages a run has, in which order, what parts of the model each fits, and where each ends.
+
+    codec     encoder, latents, the decoders with `training="joint"`; the prior too where it is trained
+              jointly, and a delta-VAE's auxiliary prior beside them
+    prior     the prior over the latents of the finished codec
+    decoder   decoders of the finished codec: those with `training="after"`
+    encoder   another encoder for the finished codec, whose codes keep their meaning
+
+A run without the stage codec takes the model folder's parts as they are, but for those that its stages fit
+anew: its stage decoder then fits all decoders where none has `training="after"`, and its stage prior a
+prior that was trained jointly.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +17,32 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import DeltaVAEConfig, RunConfig, StageConfig
+from latentpress.config import AnyModelConfig, RunConfig, StageConfig, VQVAEConfig
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
-__all__ = ["STAGES", "StageName", "plan_stages", "stage_config"]
+__all__ = [
+    "DECODERS",
+    "STAGES",
+    "StageName",
+    "codec_decoders",
+    "fitted_parts",
+    "plan_stages",
+    "sees_latents",
+    "stage_config",
+    "used_parts",
+]
 
-StageName = Literal["codec", "prior", "decoder"]
-STAGES: tuple[StageName, ...] = ("codec", "prior", "decoder")
+StageName = Literal["codec", "prior", "decoder", "encoder"]
+STAGES: tuple[StageName, ...] = ("codec", "prior", "decoder", "encoder")
+DECODERS = ("parallel", "autoregressive")
+
+_MISSING: dict[StageName, str] = {
+    "codec": "no decoder that sees the latents is trained with the encoder; give one training=joint",
+    "prior": "the model has no prior that could be fitted to a finished codec",
+    "decoder": "no decoder is trained after the codec; give one training=after",
+    "encoder": "it fits an encoder to a finished codec with a decoder that sees the latents, in a run of its own",
+}
 
 
 def plan_stages(
@@ -21,8 +50,9 @@ def plan_stages(
 ) -> dict[StageName, Limit]:
     """The stages that there is something to do in, in their order, and where each ends.
 
-    >>> from latentpress.config import VQVAEConfig, PixelsConfig
-    >>> config = RunConfig(model=VQVAEConfig(pixels=PixelsConfig()), codec_share=0.5, decoder_share=0.6)
+    >>> from latentpress.config import AutoregressiveDecoderConfig
+    >>> after = AutoregressiveDecoderConfig(training="after")
+    >>> config = RunConfig(model=VQVAEConfig(autoregressive=after), codec_share=0.5, decoder_share=0.6)
     >>> {name: limit.steps for name, limit in plan_stages(config, STAGES, 100, None).items()}
     {'codec': 20, 'prior': 20, 'decoder': 60}
     """
@@ -32,9 +62,13 @@ def plan_stages(
         raise ConfigError("give a limit in steps or in seconds, not both")
     if any(limit is not None and limit <= 0 for limit in (steps, seconds)):
         raise ConfigError("the limit of a training must be positive")
-    names: list[StageName] = [name for name in STAGES if name in stages and name in _possible(config)]
-    if not names:
-        raise ConfigError(_missing(config, stages[0]))
+    whole = "codec" in stages
+    names: list[StageName] = [
+        name for name in STAGES if name in stages and fitted_parts(config.model, name, whole=whole)
+    ]
+    if not names or (whole and names[0] != "codec"):
+        first = stages[0] if not names else "codec"
+        raise ConfigError(f"stage {first}: {_MISSING[first]}")
     if steps is None and seconds is None:
         return {name: Limit(steps=stage_config(config, name).steps) for name in names}
     ends = _ends(config, names)
@@ -48,40 +82,86 @@ def plan_stages(
 
 def stage_config(config: RunConfig, name: StageName) -> StageConfig:
     """How a stage is trained."""
-    return {"codec": config.codec, "prior": config.prior, "decoder": config.decoder}[name]
+    return getattr(config, name)
 
 
-def _possible(config: RunConfig) -> set[StageName]:
-    possible: set[StageName] = {"codec"}
-    if isinstance(config.model, DeltaVAEConfig):
-        fitted = config.model.latents is not None and config.model.auxiliary is not None
-        return possible | ({"prior"} if fitted else set())
-    prior = config.model.prior
-    if prior is not None and prior.training == "after":
-        possible.add("prior")
-    if config.model.pixels is not None:
-        possible.add("decoder")
-    return possible
+def fitted_parts(model: AnyModelConfig, name: StageName, *, whole: bool) -> tuple[str, ...]:
+    """Names of the model's parts that a stage fits; none where there is nothing to do.
+
+    Args:
+        model: the model's configuration.
+        name: of the stage.
+        whole: whether the run has a stage codec.
+    """
+    prior = "prior" if isinstance(model, VQVAEConfig) else "auxiliary"
+    alone = model.latents is None
+    match name:
+        case "codec" if alone:
+            return ("autoregressive",)
+        case "codec":
+            decoders = _decoders(model, "joint")
+            if not any(sees_latents(model, each) for each in decoders):
+                return ()
+            return ("encoder", "latents", *decoders, *((prior,) if _joint_prior(model) else ()))
+        case "prior":
+            there = getattr(model, prior) is not None and not alone
+            later = not whole or not isinstance(model, VQVAEConfig) or not _joint_prior(model)
+            return (prior,) if there and later else ()
+        case "decoder":
+            later = () if alone and whole else _decoders(model, "after")
+            return later or (() if whole else _decoders(model))
+        case "encoder":
+            return () if whole or alone or not codec_decoders(model) else ("encoder",)
 
 
-def _missing(config: RunConfig, stage: StageName) -> str:
-    if isinstance(config.model, DeltaVAEConfig):
-        return {
-            "prior": "stage prior: the model has no auxiliary prior that could be refitted",
-            "decoder": "stage decoder: a delta-VAE's decoder is trained with its encoder, in the stage codec",
-        }.get(stage, f"there is no stage {stage}")
-    if stage == "decoder":
-        return (
-            "stage decoder: this configuration has no pixels section; take the preset image-lossless, "
-            "or add --set model.pixels.kind=pixels"
-        )
-    return f"stage {stage}: this configuration has no {stage} that is trained after the codec"
+def used_parts(model: AnyModelConfig, name: StageName) -> tuple[str, ...]:
+    """Names of the parts of a finished codec that a stage takes as they are."""
+    match name:
+        case "codec":
+            return ()
+        case "encoder":
+            return ("latents", *codec_decoders(model))
+        case "decoder" if not any(
+            sees_latents(model, each) for each in fitted_parts(model, name, whole=False)
+        ):
+            return ()
+        case _:
+            return ("encoder", "latents")
+
+
+def codec_decoders(model: AnyModelConfig) -> tuple[str, ...]:
+    """Names of the decoders through which an encoder is fitted: the joint ones, or all where none is."""
+    seeing = [name for name in _decoders(model) if sees_latents(model, name)]
+    joint = _decoders(model, "joint")
+    return tuple(name for name in seeing if name in joint) or tuple(seeing)
+
+
+def sees_latents(model: AnyModelConfig, decoder: str) -> bool:
+    """Whether a decoder of that name looks at the latents."""
+    autoregressive = model.autoregressive is not None and model.autoregressive.use_latents
+    return model.latents is not None and (decoder == "parallel" or autoregressive)
+
+
+def _decoders(model: AnyModelConfig, training: str | None = None) -> tuple[str, ...]:
+    """Names of the decoders that there are, of this training or of any."""
+    there = {"parallel": model.parallel, "autoregressive": model.autoregressive}
+    return tuple(
+        name for name, part in there.items() if part is not None and training in (None, part.training)
+    )
+
+
+def _joint_prior(model: AnyModelConfig) -> bool:
+    """Whether a prior is fitted in the stage codec."""
+    if isinstance(model, VQVAEConfig):
+        return model.prior is not None and model.prior.training == "joint"
+    return model.auxiliary is not None
 
 
 def _ends(config: RunConfig, names: Sequence[StageName]) -> list[float]:
     """The share of the whole run that is over at the end of each stage."""
     decoder = config.decoder_share if "decoder" in names and len(names) > 1 else float("decoder" in names)
-    rest = 1 - decoder
-    codec = rest * (config.codec_share if "prior" in names else 1.0) if "codec" in names else 0.0
-    ends = {"codec": codec, "prior": rest, "decoder": 1.0}
-    return [ends[name] for name in names[:-1]] + [1.0]
+    others = len(names) - ("decoder" in names)  # one alone, or a prior and a codec or encoder
+    shares = {"prior": 1 - config.codec_share if others > 1 else 1.0}
+    usual = config.codec_share if others > 1 else 1.0
+    lengths = [decoder if name == "decoder" else (1 - decoder) * shares.get(name, usual) for name in names]
+    return [*list(itertools.accumulate(lengths))[:-1], 1.0]

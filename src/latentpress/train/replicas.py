@@ -41,9 +41,7 @@ class Replicas:
         if self.world == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.world
+        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
         pieces = flat.split([gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
             gradient.copy_(piece.view_as(gradient))
@@ -76,9 +74,9 @@ def join_replicas(device: torch.device) -> Iterator[tuple[Replicas, torch.device
     Without `torchrun` there is one process. A group that exists already is used and left open.
     """
     if dist.is_available() and dist.is_initialized():
-        yield Replicas(dist.get_rank(), dist.get_world_size()), _own(device)
+        yield Replicas(dist.get_rank(), dist.get_world_size()), _placed(device)
     elif dist.is_available() and dist.is_torchelastic_launched() and os.environ["WORLD_SIZE"] != "1":
-        device = _own(device)
+        device = _placed(device)
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         try:
             yield Replicas(dist.get_rank(), dist.get_world_size()), device
@@ -88,10 +86,10 @@ def join_replicas(device: torch.device) -> Iterator[tuple[Replicas, torch.device
         yield Replicas(), device
 
 
-def _own(device: torch.device) -> torch.device:
+def _placed(device: torch.device) -> torch.device:
     """The GPU of this process on its machine, where `device` is a GPU without a number."""
     if device.type != "cuda" or device.index is not None:
         return device
-    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(own)
-    return own
+    placed = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(placed)
+    return placed

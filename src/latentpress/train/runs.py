@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from latentpress.checkpoint import write_atomically
 from latentpress.errors import CheckpointError, TrainingError
+from latentpress.files import write_atomically
 
 __all__ = ["Checkpoint", "Position", "RunFolder"]
 
@@ -37,14 +37,9 @@ _STEP = re.compile(r"step-(\d+)")
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is.
+    """How far a run is: its stage, the optimiser steps taken in that and in all stages, and seconds.
 
-    Attributes:
-        stage: name of the stage that runs.
-        stage_step: optimiser steps taken in it.
-        step: optimiser steps taken in all stages.
-        elapsed: seconds trained, over all the times that the run was started.
-        stage_start: `elapsed` when the stage began.
+    `elapsed` counts the seconds of all the times that the run was started, `stage_start` those before the stage.
     """
 
     stage: str
@@ -85,11 +80,8 @@ class RunFolder:
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Makes the folder, or makes sure that it is of this run, and clears what a kill left behind.
 
-        Arguments:
-            identity: what makes it this run, as plain JSON values.
-
-        Raises:
-            TrainingError: the folder holds a run with another identity.
+        `identity`, plain JSON values, is what makes it this run; `TrainingError` is raised where the folder
+        holds a run with another.
         """
         self._check(json.loads(json.dumps(identity)))
         for leftover in self.path.glob(".step-*"):
@@ -132,10 +124,10 @@ class RunFolder:
             write_atomically(config, json.dumps(identity, indent=2).encode())
             return
         try:
-            found = json.loads(config.read_bytes())
+            stored = json.loads(config.read_bytes())
         except (OSError, ValueError) as error:
             raise TrainingError(f"{config}: {error}; delete {self.path} to start again") from None
-        if differing := _differences(found, identity):
+        if differing := _differences(stored, identity):
             raise TrainingError(
                 f"{self.path} holds another run: {', '.join(differing[:4])} differ"
                 f"{' and more' if len(differing) > 4 else ''}; "
@@ -143,20 +135,16 @@ class RunFolder:
             )
 
     def _steps(self) -> list[int]:
-        found = (_STEP.fullmatch(path.name) for path in self.path.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        matches = (_STEP.fullmatch(path.name) for path in self.path.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
 
 
-def _differences(found: object, wanted: object, name: str = "") -> list[str]:
+def _differences(stored: object, wanted: object, name: str = "") -> list[str]:
     """Dotted names of the settings in which two trees differ."""
-    if not isinstance(found, dict) or not isinstance(wanted, dict):
-        return [] if found == wanted else [name or "everything"]
-    keys = [*wanted, *(key for key in found if key not in wanted)]
-    return [
-        difference
-        for key in keys
-        for difference in _differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
-    ]
+    if not isinstance(stored, dict) or not isinstance(wanted, dict):
+        return [] if stored == wanted else [name or "everything"]
+    pairs = ((key, f"{name}.{key}".lstrip(".")) for key in {**wanted, **stored})
+    return [each for key, path in pairs for each in _differences(stored.get(key), wanted.get(key), path)]
 
 
 def _flush(path: Path) -> None:

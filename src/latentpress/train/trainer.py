@@ -5,43 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from latentpress.checkpoint import write_atomically
-from latentpress.config import RunConfig, VQVAEConfig, to_json
-from latentpress.data.loading import Pool
-from latentpress.data.windows import TextPool
+from latentpress.config import AnyModelConfig, RunConfig, to_json
+from latentpress.data import Dataset, labels_as
 from latentpress.errors import TrainingError
-from latentpress.model import AnyModel, build, load, resolve_device
-from latentpress.train.codebook import CodebookRecipe
-from latentpress.train.delta import DeltaRecipe
+from latentpress.files import write_atomically
+from latentpress.model import Model, build, load, resolve_device
+from latentpress.train.card import model_card
+from latentpress.train.fits import RunContext
+from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, StopSignals, Training, fit
 from latentpress.train.metrics import MetricsSink, open_sinks
-from latentpress.train.plan import STAGES, StageName, plan_stages
-from latentpress.train.pools import check_pool, pool_digest
-from latentpress.train.recipes import Recipe, Setting
+from latentpress.train.plan import STAGES, StageName, fitted_parts, plan_stages, used_parts
 from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder
+from latentpress.train.stages import make_stage
 
-__all__ = ["Progress", "StageName", "TrainResult", "run"]
+__all__ = ["Progress", "TrainResult", "run"]
 
-_FITTED = ("prior", "pixels", "auxiliary")
-"""Parts of models that are fitted after the codec."""
+_PARTS = ("encoder", "latents", "parallel", "autoregressive", "prior", "auxiliary")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a running training tells its caller, every few steps.
+    """What a running training reports to its caller, every few steps.
 
     Attributes:
-        stage: "codec", "prior" or "decoder".
+        stage: "codec", "prior", "decoder" or "encoder".
         step: optimiser steps taken in all stages.
         fraction: share of the stage that is over, 0 to 1.
         elapsed: seconds trained.
@@ -70,7 +68,7 @@ class TrainResult:
         figures: the last figures on held-out items; empty where there are none.
     """
 
-    model: Any
+    model: Model
     folder: Path
     steps: int
     seconds: float
@@ -80,7 +78,7 @@ class TrainResult:
 
 def run(
     config: RunConfig,
-    pool: Pool | TextPool,
+    dataset: Dataset,
     folder: Path | str,
     *,
     steps: int | None = None,
@@ -91,89 +89,118 @@ def run(
     checkpoint_seconds: float = 120.0,
     stages: Sequence[StageName] = STAGES,
 ) -> TrainResult:
-    """Trains a model on a pool of items and writes it as a model folder.
+    """Trains a model on a data set and writes it as a model folder.
 
     Called again with the same arguments it continues from the last checkpoint: with a limit in steps
     it ends, on the same CPU machine, with the bits of a run that was never interrupted. SIGTERM makes
     it save and return, SIGINT save and raise `KeyboardInterrupt`. Under `torchrun` each process calls
     it with the same arguments. A run that is over is left as it is, and so is a prior fitted since.
 
-    Arguments:
-        config: the model, and how each stage is trained.
-        pool: the items.
+    Args:
+        config: the model, and how each stage is trained; `latentpress.train.fitted` fits it to the data.
+        dataset: the items; some of them are held out, if there are many.
         folder: the model folder; its `run` subfolder holds what is needed to continue.
         steps: optimiser steps of all stages together, split as `RunConfig` says. Where neither `steps`
-            nor `seconds` is given, each stage's own `steps` count.
+            nor `seconds` is given, each stage's number of `steps` in the configuration counts.
         seconds: time for training instead, split in the same way.
-        seed: of weights, batches and everything else that is drawn.
+        seed: of weights, batches and everything else that is random.
         device: "auto", "cpu", "cuda", ...
         progress: called every few steps.
         checkpoint_seconds: time between checkpoints.
-        stages: some of "codec", "prior" and "decoder", as far as the model has them; without "codec" the
-            others are fitted anew to the codec in `folder`. A decoder that uses no codes needs no codec.
+        stages: some of "codec", "prior", "decoder" and "encoder", as far as the model has them; without
+            "codec" the others are fitted anew to the codec in `folder`, which "encoder" takes apart from
+            "codec" only. A decoder that does not see the latents needs no codec.
 
     Returns:
         The model and how the run ended.
 
     Raises:
         ConfigError: limits or stages do not fit the configuration.
-        TrainingError: there are no items, `folder` holds another run or another run's model, the codec
-            of an earlier run of the prior was replaced, or the loss is not finite.
+        TrainingError: there are no items, or others than the model takes; `folder` holds another run or
+            another run's model; the codec of an earlier run of the prior was replaced; or the loss is
+            not finite.
         CheckpointError: a checkpoint is damaged.
     """
     plan = plan_stages(config, stages, steps, seconds)
-    check_pool(pool, config.model)
-    folder = Path(folder)
-    alone = list(plan) == ["decoder"] and not _needs_codec(config)
-    fresh = "codec" in plan or (alone and not _has_model(folder))
-    codec = None if fresh else load(folder, "cpu")
+    check_dataset(config, dataset)
+    dataset, folder = labels_as(dataset, config.model.labels), Path(folder)
+    whole = "codec" in plan
+    fits = {part for name in plan for part in fitted_parts(config.model, name, whole=whole)}
+    uses = {part for name in plan for part in used_parts(config.model, name)} - fits if not whole else set()
+    previous = None
+    if not whole and (uses or _has_model(folder)):
+        previous = load(folder, "cpu")
     identity = {
         **json.loads(to_json(config)),
         "stages": list(plan),
         "steps": steps,
         "seconds": seconds,
         "seed": seed,
-        "data": pool_digest(pool),
+        "data": dataset.digest(),
     }
-    if codec is not None and not alone:
-        identity["codec_weights"] = _digest(_weights(codec, lambda part: part not in _FITTED))
+    if previous is not None and uses:
+        identity["codec_weights"] = _digest(_weights(previous, uses))
     with ExitStack() as stack:
         replicas, place = stack.enter_context(join_replicas(resolve_device(device)))
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
         runs = RunFolder(folder / ("run" if len(stages) > 1 else f"run-{stages[0]}"))
         if replicas.first:
-            if "codec" in plan and _has_model(folder) and not runs.started:
+            if whole and _has_model(folder) and not runs.started:
                 raise TrainingError(
                     f"{folder} holds a model already; train into another folder, or delete it to start again"
                 )
             runs.claim(identity)
         replicas.wait()
-        setting = Setting(config, pool, seed, place, replicas)
-        session = _Session(setting, folder, codec, progress or (lambda _: None))
-        return session.run(plan, runs, checkpoint_seconds)
+        training, held_out = dataset.split()
+        context = RunContext(config, training, held_out, whole, seed, replicas)
+        torch.manual_seed(seed)
+        model = build(config.model).to(place)
+        if previous is not None:
+            adopt(model, previous, fits, folder)
+        session = _Session(context, folder, runs, plan, progress or (lambda _: None))
+        return session.run(model, checkpoint_seconds)
+
+
+def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
+    """Gives a new model what a finished one has of the parts that are not in `fits`.
+
+    Raises:
+        TrainingError: the configurations differ in what stays; `folder` is named.
+    """
+    if type(model) is not type(previous):
+        raise TrainingError(f"{folder} holds a model of another kind")
+    kept = [part for part in _PARTS if part not in fits]
+    differing = [part for part in kept if _settings(model.config, part) != _settings(previous.config, part)]
+    sizeless = [replace(each.item, size=None) for each in (model.config, previous.config)]  # pyright: ignore
+    if sizeless[0] != sizeless[1] or model.hop != previous.hop:
+        differing.insert(0, "item")
+    if differing:
+        raise TrainingError(f"the codec in {folder} has other settings: {', '.join(differing)}")
+    model.load_state_dict(_weights(previous, kept), strict=False)
+    forms = previous.integer.to(model.device)
+    model.integer = replace(
+        forms,
+        decoder=None if "autoregressive" in fits else forms.decoder,
+        encoder=None if "encoder" in fits else forms.encoder,
+    )
+
+
+def _settings(config: AnyModelConfig, part: str) -> object:
+    """What a part was made by: its section, but for when it is trained, and the labels that condition it."""
+    section = getattr(config, part, None)
+    if hasattr(section, "training"):
+        section = replace(section, training="joint")
+    names = getattr(section, "labels", ())
+    return section, [label for label in config.labels if label.name in names]
 
 
 def _has_model(folder: Path) -> bool:
     return (folder / "model.safetensors").exists()
 
 
-def _needs_codec(config: RunConfig) -> bool:
-    """Whether a stage "decoder" looks at codes."""
-    return (
-        not isinstance(config.model, VQVAEConfig)
-        or config.model.pixels is None
-        or config.model.pixels.use_codes
-    )
-
-
-def _recipe(setting: Setting) -> Recipe:
-    kind = CodebookRecipe if isinstance(setting.config.model, VQVAEConfig) else DeltaRecipe
-    return kind(setting)
-
-
-def _weights(model: AnyModel, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-    """The weights of the parts whose names are `wanted`."""
-    return {name: value for name, value in model.state_dict().items() if wanted(name.partition(".")[0])}
+def _weights(model: Model, parts: Collection[str]) -> dict[str, Tensor]:
+    """The weights of the parts of those names."""
+    return {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
@@ -190,41 +217,38 @@ class _Session:
 
     def __init__(
         self,
-        setting: Setting,
+        context: RunContext,
         folder: Path,
-        codec: AnyModel | None,
+        runs: RunFolder,
+        plan: Mapping[StageName, Limit],
         progress: Callable[[Progress], None],
     ) -> None:
-        self.config, self.device, self.replicas = setting.config, setting.device, setting.replicas
-        self.seed, self.folder, self.codec, self.progress = setting.seed, folder, codec, progress
-        self.recipe = _recipe(setting)
+        self.context, self.folder, self.runs, self.plan = context, folder, runs, plan
+        self.progress, self.first = progress, context.replicas.first
         self.signals = StopSignals()
         self.figures: dict[str, float] = {}
         self.sinks: list[MetricsSink] = []
 
-    def run(self, plan: Mapping[StageName, Limit], runs: RunFolder, save_seconds: float) -> TrainResult:
-        """Runs the stages of `plan` that are not over yet."""
-        names = list(plan)
-        over = runs.finished and _has_model(self.folder)
-        checkpoint = runs.latest()
-        model = self._model(plan)
+    def run(self, model: Model, save_seconds: float) -> TrainResult:
+        """Runs the stages of the plan that are not over yet."""
+        names = list(self.plan)
+        over = self.runs.finished and _has_model(self.folder)
+        checkpoint = self.runs.latest()
         position = checkpoint.position if checkpoint else Position(names[0])
-        self.sinks = open_sinks(runs.path, position.step) if self.replicas.first else []
-        reached = True
+        self.sinks = open_sinks(self.runs.path, position.step) if self.first else []
+        device, reached = model.device, True
         try:
             for name in names[names.index(cast(StageName, position.stage)) :]:
                 if name != position.stage:
                     checkpoint = None
                     position = Position(name, 0, position.step, position.elapsed, position.elapsed)
-                stage = self.recipe.stage(name, model, plan[name])
-                training = Training(
-                    stage, model, position, device=self.device, replicas=self.replicas, seed=self.seed
-                )
+                elif checkpoint is not None and name != names[0]:
+                    model.integer = load(self.folder, device).integer  # of the stages before
+                stage = make_stage(name, model, self.context, self.plan[name])
+                training = Training(stage, model, position, self.context.replicas, self.context.seed)
                 if checkpoint is not None:
                     training.restore(checkpoint)
-                    self._adopt(model, plan)
-                    self._recall(model, name)
-                reached = self._fit(training, plan[name], model, runs, save_seconds)
+                reached = self._fit(training, save_seconds)
                 position = training.position
                 if not reached:
                     break
@@ -232,9 +256,9 @@ class _Session:
                     training.finish()
                     self._save_model(model, position)
             if over:
-                model = load(self.folder, self.device)
-            elif reached and self.replicas.first:
-                runs.finish()
+                model = load(self.folder, device)
+            elif reached and self.first:
+                self.runs.finish()
         finally:
             for sink in self.sinks:
                 sink.close()
@@ -242,76 +266,44 @@ class _Session:
             raise KeyboardInterrupt
         return TrainResult(model.eval(), self.folder, position.step, position.elapsed, reached, self.figures)
 
-    def _fit(
-        self, training: Training, limit: Limit, model: AnyModel, runs: RunFolder, save_seconds: float
-    ) -> bool:
+    def _fit(self, training: Training, save_seconds: float) -> bool:
+        limit = self.plan[cast(StageName, training.stage.name)]
+
         def save() -> None:
-            if self.replicas.first:
-                runs.save(training.checkpoint())
+            if self.first:
+                self.runs.save(training.checkpoint())
                 with training.average.applied():
-                    self._judge(model, training.position, limit, runs.path / "samples")
+                    self._validate(training, limit)
 
         def report(position: Position, figures: dict[str, float]) -> None:
-            live, warning = self.recipe.live(position.stage, model)
-            self._report(position, limit, {**figures, **live}, warning)
+            status, warning = training.stage.status()
+            self._report(position, limit, {**figures, **status}, warning)
 
         return fit(training, limit, signals=self.signals, report=report, save=save, save_seconds=save_seconds)
 
-    def _model(self, plan: Mapping[StageName, Limit]) -> Any:
-        """A new model, with what the folder's model has of the parts that are not trained."""
-        torch.manual_seed(self.seed)
-        model = build(self.config.model).to(self.device)
-        self._adopt(model, plan)
-        return model
-
-    def _adopt(self, model: Any, plan: Mapping[StageName, Limit]) -> None:
-        """Gives `model` the folder's codec, and the parts fitted after it where they stay."""
-        if self.codec is None:
-            return
-        staying = {stage: part for stage, part in self.recipe.fitted.items() if stage not in plan}
-        old, new = self.codec.config, model.config
-        if new.item.kind == "text" or isinstance(new, VQVAEConfig):
-            old = replace(old, item=replace(old.item, size=new.item.size))  # the prior's affair
-        kept = [*self.recipe.fixed, *staying.values()]
-        if type(old) is not type(new):
-            raise TrainingError(f"{self.folder} holds a model of another kind")
-        if differing := [part for part in kept if getattr(old, part) != getattr(new, part)]:
-            raise TrainingError(f"the codec in {self.folder} has other settings: {', '.join(differing)}")
-        trained = set(self.recipe.fitted.values()) - set(staying.values())
-        model.load_state_dict(_weights(self.codec, lambda part: part not in trained), strict=False)
-        settled = self.recipe.settled.get(next(iter(plan)), ())
-        for name in {*settled, *(f"exact_{part}" for part in staying.values())}:
-            if (exact := getattr(self.codec, name, None)) is not None:
-                setattr(model, name, exact.to(self.device))
-
-    def _recall(self, model: Any, name: StageName) -> None:
-        """Gives the model of a resumed stage the exact forms that the stages before it left."""
-        settled = [form for form in self.recipe.settled.get(name, ()) if getattr(model, form) is None]
-        if settled and _has_model(self.folder):
-            before = load(self.folder, self.device)
-            for form in settled:
-                setattr(model, form, getattr(before, form))
-
-    def _judge(self, model: AnyModel, position: Position, limit: Limit, samples: Path) -> None:
+    def _validate(self, training: Training, limit: Limit) -> None:
         """Reports figures on held-out items, and writes the picture that comes with them."""
-        judged = self.recipe.judge(model, position)
-        if judged.picture is not None:
+        validation, position = training.stage.validate(), training.position
+        if validation.picture is not None:
+            samples = self.runs.path / "samples"
             samples.mkdir(exist_ok=True)
-            write_atomically(samples / f"step-{position.step}.png", judged.picture)
-        if judged.figures:
-            self.figures = dict(judged.figures)
+            write_atomically(samples / f"step-{position.step}.png", validation.picture)
+        if validation.figures:
+            self.figures = dict(validation.figures)
             self._report(position, limit, {f"held_out_{name}": value for name, value in self.figures.items()})
 
     def _report(
         self, position: Position, limit: Limit, figures: dict[str, float], warning: str | None = None
     ) -> None:
-        if not self.replicas.first:
+        if not self.first:
             return
         for sink in self.sinks:
             sink.write(position.stage, position.step, figures)
         fraction = min(1.0, limit.progress(position))
         self.progress(Progress(position.stage, position.step, fraction, position.elapsed, figures, warning))
 
-    def _save_model(self, model: AnyModel, position: Position) -> None:
-        if self.replicas.first:
-            model.save_pretrained(self.folder, card=self.recipe.card(model, position, self.figures))
+    def _save_model(self, model: Model, position: Position) -> None:
+        if self.first:
+            config, dataset = model.config, self.context.dataset
+            card = model_card(config, dataset, position.step, position.elapsed, self.figures)
+            model.save_pretrained(self.folder, card=card)

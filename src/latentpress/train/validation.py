@@ -2,91 +2,120 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentpress.data.batches import Batch
-from latentpress.items.image import write_png
-from latentpress.latents import CodeUsage
-from latentpress.model import VQVAE, to_pixels, to_signal
-from latentpress.train.codes import encode_batch
-from latentpress.train.pixels import pixel_nats
-from latentpress.train.stages import prior_nats
+from latentpress.items import Content, Image
+from latentpress.model import Latents, Model
+from latentpress.nn import to_signal
+from latentpress.train.deltavae import DeltaVAEObjective
+from latentpress.train.fits import Fit, decoder_terms
+from latentpress.train.loop import Validation
+from latentpress.train.plan import DECODERS, codec_decoders
+from latentpress.train.vqvae import VQVAEObjective
 
-__all__ = ["codec_figures", "pixel_figures", "prior_figures", "sample_sheet"]
+__all__ = ["sample_sheet", "validate"]
 
 _COLUMNS = 8
-_PIXEL_DIMS = 1 << 19  # samples that the decoder of pixels is judged on: it takes its time
+_SAMPLES = 1 << 25  # that a model is judged on at most,
+_SYMBOLS = 1 << 18  # and where it gives one symbol after another: that takes its time
+_SHOWN = ("perplexity", "kl_nats", "auxiliary_kl_nats", "information_nats", "active_units")
 
 
-@torch.inference_mode()
-def codec_figures(model: VQVAE, batches: Sequence[Batch]) -> dict[str, float]:
-    """PSNR (pooled over all samples), bits per dimension of -log p(x | z_q), and usage of the codes."""
-    error, nats, dims, codes = 0.0, 0.0, 0, []
+@torch.no_grad()
+def validate(fit: Fit, objective: VQVAEObjective | DeltaVAEObjective) -> Validation:
+    """How a model under way does on held-out items; what is drawn is the same every time."""
+    model, fitted = fit.model, [part for part in fit.parts if part in DECODERS]
+    decoders = tuple(dict.fromkeys((*codec_decoders(model.config), *fitted)))
+    batches = _batches(fit, slow="autoregressive" in decoders)
+    if not batches:
+        return Validation()
+    generator = torch.Generator().manual_seed(0)
+    sums: dict[str, Tensor] = {}
+    latents, error, dims = [], 0.0, 0
     with _evaluating(model):
         for batch in batches:
-            signal = to_signal(batch.pixels.to(model.device))
-            codes.append(model.latents.encode(model.encoder(signal)))
-            parameters = model.decoder(model.latents.decode(codes[-1]))
-            error += float((signal - model.likelihood.mean(parameters)).square().sum())
-            nats += float(model.likelihood(parameters, signal).sum())
-            dims += signal.numel()
-    positions = torch.cat([each.flatten(0, -2) for each in codes])
-    usage = CodeUsage.of(positions, model.config.latents.codebook_size)
-    return {
-        "psnr_db": 10 * math.log10(4 * dims / error) if error else math.inf,
-        "bits_per_dim": nats / dims / math.log(2),
-        "perplexity": usage.perplexity,
-    }
+            latents.append(objective.infer(batch, generator))
+            batch = batch.to(model.device)
+            terms = decoder_terms(model, decoders, batch, latents[-1], batch.labels)
+            for name, (nats, count) in {**terms, **objective.measures(batch, latents[-1], terms)}.items():
+                both = torch.stack([nats, torch.as_tensor(count).to(nats)]).double().cpu()
+                sums[name] = sums.get(name, 0) + both
+            if "parallel" in decoders:
+                original, restored = _signals(model, batch, latents[-1])
+                squares = (original - restored).square()
+                error += float(squares.sum() if batch.mask is None else (squares * batch.mask[:, None]).sum())
+                dims += batch.dims
+        details = model.details(Latents.cat(latents)).to_dict()
+        picture = sample_sheet(model, batches[0], latents[0]) if fit.name == "codec" else None
+    figures = {name: float(nats / count) / math.log(2) for name, (nats, count) in sums.items()}
+    if dims:
+        figures["psnr_db"] = 10 * math.log10(4 * dims / error) if error else math.inf
+    figures |= {name: float(details[name]) for name in _SHOWN if details.get(name) is not None}
+    return Validation(figures, picture)
 
 
-@torch.inference_mode()
-def prior_figures(model: VQVAE, batches: Sequence[Batch]) -> dict[str, float]:
-    """Bits per code of the float prior."""
-    nats, count = 0.0, 0
-    with _evaluating(model):
-        for batch in batches:
-            codes = encode_batch(model, batch)
-            nats += float(prior_nats(model, codes).sum())
-            count += codes.codes.numel()
-    return {"bits_per_code": nats / count / math.log(2)}
+def _batches(fit: Fit, *, slow: bool) -> list[Batch]:
+    """Some of the held-out items, each once; all have masks, or none."""
+    context, item = fit.context, fit.model.item
+    if context.held_out is None or not context.replicas.first:
+        return []
+    source = fit.batches(context.held_out)
+    most = _SYMBOLS if slow or item.epoch == "sample" else _SAMPLES
+    items = max(1, most // (math.prod(source.size) * item.channels))
+    batches = [
+        source.batch(i) for i in range(max(1, min(source.windows_per_epoch, items) // source.batch_size))
+    ]
+    if all(batch.mask is None for batch in batches):
+        return batches
+    present = torch.ones(batches[0].samples.shape[:-1], dtype=torch.bool)
+    return [replace(batch, mask=present) if batch.mask is None else batch for batch in batches]
 
 
-@torch.inference_mode()
-def pixel_figures(model: VQVAE, batches: Sequence[Batch]) -> dict[str, float]:
-    """Bits per dimension of the pixels given their codes, under the float decoder of pixels."""
-    nats, dims = 0.0, 0
-    with _evaluating(model):
-        for batch in batches:
-            if dims < _PIXEL_DIMS:
-                nats += float(pixel_nats(model, batch.pixels).sum())
-                dims += batch.pixels.numel()
-    return {"pixel_bits_per_dim": nats / dims / math.log(2)}
+def sample_sheet(model: Model, batch: Batch, latents: Latents) -> bytes | None:
+    """A PNG of the first items of a batch, each above its reconstruction; of films the first frame.
+
+    None where nothing is to be seen: there is no parallel decoder, or items have no rows and columns.
+    """
+    axes = model.item.axes
+    if model.parallel is None or not {"row", "column"} <= set(axes):
+        return None
+    some = torch.arange(min(_COLUMNS, len(batch.samples)))
+    few = Batch(batch.samples[some], None, batch.labels[some]).to(model.device)
+    sheet = np.concatenate([_row(each, axes) for each in _signals(model, few, latents.take(some))])
+    channels = 3 if sheet.shape[-1] == 3 else 1
+    file = io.BytesIO()
+    Image(channels=channels).write(Content.of(sheet[..., :channels]), file)
+    return file.getvalue()
 
 
-@torch.inference_mode()
-def sample_sheet(model: VQVAE, batch: Batch) -> bytes:
-    """A PNG of the first images of `batch`, each above its reconstruction."""
-    pixels = batch.pixels[:_COLUMNS]
-    with _evaluating(model):
-        codes = encode_batch(model, Batch(pixels, batch.labels[:_COLUMNS])).codes
-        restored = to_pixels(model.likelihood.mean(model.decoder(model.latents.decode(codes))))
-    return write_png(np.concatenate([_row(pixels), _row(restored)]))
+def _signals(model: Model, batch: Batch, latents: Latents) -> tuple[Tensor, Tensor]:
+    """A batch and what the parallel decoder makes of its latents, both (B, C, *S) on the scale -1..1."""
+    assert model.parallel is not None
+    signal = to_signal(batch.samples, model.item.low, model.item.levels)
+    restored = model.parallel.mean(latents.vectors, model.labels_for("parallel", batch.labels))
+    return signal, restored[(slice(None), slice(None), *map(slice, signal.shape[2:]))]
 
 
-def _row(images: Tensor) -> np.ndarray:
-    """(B, C, H, W) side by side, as (H, B * W, C)."""
-    return np.concatenate(list(images.permute(0, 2, 3, 1).cpu().numpy()), axis=1)
+def _row(signals: Tensor, axes: Sequence[str]) -> np.ndarray:
+    """Signals (B, C, *S) side by side as 8-bit pixels, (rows, B * columns, C)."""
+    first = (slice(None) if axis in ("row", "column") else 0 for axis in axes)
+    pictures = signals[(slice(None), slice(None), *first)].movedim(1, -1).float()
+    pixels = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.concatenate(list(pixels.cpu().numpy()), axis=1)
 
 
 @contextmanager
-def _evaluating(model: VQVAE) -> Iterator[None]:
-    """Within it the model is in evaluation mode; each part then returns to its own."""
+def _evaluating(model: Model) -> Iterator[None]:
+    """Within it the model is in evaluation mode; each part then returns to the mode that it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

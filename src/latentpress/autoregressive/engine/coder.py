@@ -44,8 +44,8 @@ class Streams(NamedTuple):
     and `first_held`: uint64, how many words of an encoder wait for a carry, and the first of them.
     `damaged`: uint8, 1 where a decoder met a point that fits no symbol, or a stack has run out.
 
-    One that is a stack (`latentpress.autoregressive.engine.stack`) has its state in `lower`, its words from `ends` on,
-    and their end at `cursors`.
+    One that is a stack (`engine.stack`) has its state in `lower`, its words from `ends` on, and their end at
+    `cursors`.
     """
 
     words: Array

@@ -18,6 +18,7 @@ from typing import Any
 from numba import config, njit
 
 from latentpress.coding import tables
+from latentpress.exact import affine
 
 __all__ = ["compiled"]
 
@@ -49,7 +50,8 @@ def _cache_folder() -> Iterator[None]:
 
 @functools.cache
 def _sources() -> str:
-    files = [Path(str(tables.__file__)), *sorted(Path(__file__).parent.glob("*.py"))]
+    constants = [Path(str(module.__file__)) for module in (tables, affine)]
+    files = [*constants, *sorted(Path(__file__).parent.glob("*.py"))]
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         digest.update(file.read_bytes())

@@ -1,9 +1,9 @@
-"""The exact grid's arithmetic for one position of some lanes, compiled.
+"""The arithmetic of an integer network for one position of some lanes, compiled.
 
-This is `latentpress.autoregressive.integer.forward` again, operation by operation, on the arrays of a `Program`:
+This is `latentpress.autoregressive.integer.forward` again, operation by operation, on a `Program`'s arrays:
 
     x  = clip((h + half) >> scale, int8)               a layer's input, into its ring
-    i, j = clip((W taps(x) + V context + b) >> s)      indices of the two halves of the gates' table
+    i, j = clip((W taps(x) + V local + b) >> s)        indices of the two halves of the gates' table
     g  = (gates[i] * gates[j] + 2^15) >> 16            -127..127
     h += (R g + b) >> s, clipped to 16 bits
 
@@ -18,22 +18,23 @@ from numba import types
 from numba.extending import overload
 
 from latentpress.autoregressive.engine.compiling import compiled
+from latentpress.exact.affine import GATE_ENTRIES, INT8_LIMIT, RESIDUAL_LIMIT
 
-__all__ = ["begin_position", "end_position", "member_logits"]
-
-_INT8, _RESIDUAL = 127, 32767
+__all__ = ["begin_position", "component_logits", "end_position"]
 
 
 @compiled
-def begin_position(program, lanes, order, context, x, room):
+def begin_position(program, lanes, order, local, labels, x, room):
     """Computes the heads' input of every lane in `order` at its present position, `lanes.trunk`."""
     n, layers = len(order), len(program.taps)
+    if len(program.label_starts):
+        _add_labels(program, lanes, order, labels)
     h = room.residual
     h[:n] = 0
     for layer in range(layers):
         if layer:
             _remember(program, lanes, order, layer, h)
-        _gather(program, lanes, order, context, layer, x)
+        _gather(program, lanes, order, local, layer, x)
         for step in range(2 if layer else 1):  # the input layer has no gates
             _affine(program, lanes, order, max(0, 2 * layer - 1) + step, x, room)
             if layer and step == 0:
@@ -45,46 +46,68 @@ def begin_position(program, lanes, order, context, x, room):
 
 
 @compiled
+def _add_labels(program, lanes, order, labels):
+    """Sums the conditioned biases of lanes whose labels begin or change here."""
+    period, count = len(program.skips), lanes.biases.shape[1]
+    for row in range(len(order)):
+        lane = order[row]
+        position, step = lanes.positions[lane], lanes.label_steps[lane]
+        if position != lanes.due[lane]:
+            continue
+        biases, scaled = lanes.biases[lane], lanes.scaled_biases[lane]
+        for c in range(count):
+            biases[c] = program.biases[c]
+        first = lanes.label_starts[lane] + position // period * step
+        for number in range(len(program.label_starts)):
+            entry = program.label_tables[program.label_starts[number] + labels[first + number]]
+            for c in range(count):
+                biases[c] += entry[c]
+        for c in range(count):
+            scaled[c] = np.float32(biases[c]) * program.factors[c]
+        lanes.due[lane] = position + period if step else np.int64(-1)
+
+
+@compiled
 def _add(n, h, room):
     """Adds an affine map's outputs to the residual stream."""
     width = h.shape[1]
     for row in range(n):
         sums = room.sums[row * width : (row + 1) * width]
         for c in range(width):
-            h[row, c] = min(max(h[row, c] + sums[c], -_RESIDUAL), _RESIDUAL)
+            h[row, c] = min(max(h[row, c] + sums[c], -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
 
 
 @compiled
-def member_logits(program, lanes, order, member, x, room):
-    """Puts the logits of a member, n rows of sizes[member], into `room.sums`."""
+def component_logits(program, lanes, order, component, x, room):
+    """Puts the logits of a component, n rows of alphabets[component], into `room.sums`."""
     n, width = len(order), program.scales.shape[1]
-    number = 2 * len(program.taps) - 1 + 2 * member
+    number = 2 * len(program.taps) - 1 + 2 * component
     inputs, hidden = program.affines[number, 1], program.affines[number, 2]
-    embedding = (inputs - width) // max(1, member)
+    embedding = (inputs - width) // max(1, component)
     for row in range(n):
         lane, target = order[row], x[row * inputs : (row + 1) * inputs]
         trunk = lanes.trunk[lane]
         for c in range(width):
             target[c] = trunk[c]
         start, at = 0, width
-        for p in range(member):
-            first = start + lanes.members[lane, p] * embedding
+        for p in range(component):
+            first = start + lanes.components[lane, p] * embedding
             source = program.head_embeddings[first : first + embedding]
             for c in range(embedding):
                 target[at + c] = source[c]
-            start += program.sizes[p] * embedding
+            start += program.alphabets[p] * embedding
             at += embedding
     for step in range(2):
         _affine(program, lanes, order, number + step, x, room)
         if step == 0:
             sums, target = room.sums[: n * hidden], x[: n * hidden]
             for i in range(n * hidden):
-                target[i] = min(max(sums[i], 0), _INT8)
+                target[i] = min(max(sums[i], 0), INT8_LIMIT)
 
 
 @compiled
 def end_position(program, lanes, order):
-    """Moves every lane in `order` on, once all its members are known."""
+    """Moves every lane in `order` on, once all its components are known."""
     period = len(program.skips)
     for row in range(len(order)):
         lane = order[row]
@@ -109,15 +132,15 @@ def end_position(program, lanes, order):
 @compiled
 def _embed(program, lanes, lane):
     """Puts the position's embedding into the input layer's ring."""
-    members = len(program.sizes)
+    components = len(program.alphabets)
     start, channels = program.taps[0, 2], program.taps[0, 4]
-    at, each, first = start + lanes.turns[lane, 0] * channels, channels // members, 0
-    for p in range(members):
-        begin = first + lanes.members[lane, p] * each
+    at, each, first = start + lanes.turns[lane, 0] * channels, channels // components, 0
+    for p in range(components):
+        begin = first + lanes.components[lane, p] * each
         for c in range(each):
             lanes.rings[lane, at + c] = program.embeddings[begin + c]
         at += each
-        first += program.sizes[p] * each
+        first += program.alphabets[p] * each
 
 
 @compiled
@@ -135,11 +158,11 @@ def _remember(program, lanes, order, layer, h):
 def _to_int8(h, scale, target):
     for c in range(len(target)):
         value = (h[c] + ((np.int32(1) << scale[c]) >> np.int32(1))) >> scale[c]
-        target[c] = min(max(value, -_INT8), _INT8)
+        target[c] = min(max(value, -INT8_LIMIT), INT8_LIMIT)
 
 
 @compiled
-def _gather(program, lanes, order, context, layer, x):
+def _gather(program, lanes, order, local, layer, x):
     """Lays the layer's taps, and the context map here, side by side for every lane."""
     first, count, start = program.taps[layer, 0], program.taps[layer, 1], program.taps[layer, 2]
     length, channels = program.taps[layer, 3], program.taps[layer, 4]
@@ -158,8 +181,8 @@ def _gather(program, lanes, order, context, layer, x):
                 target[c] = source[c]
             at += channels
         if extra:
-            begin = lanes.map_starts[lane] + lanes.positions[lane] * extra
-            source, target = context[begin : begin + extra], x[at : at + extra]
+            begin = lanes.local_starts[lane] + lanes.positions[lane] * extra
+            source, target = local[begin : begin + extra], x[at : at + extra]
             for c in range(extra):
                 target[c] = source[c]
 
@@ -173,8 +196,8 @@ def _gate(program, n, x, room):
         b = room.sums[(2 * row + 1) * width : (2 * row + 2) * width]
         target = x[row * width : (row + 1) * width]
         for c in range(width):
-            i = np.uint32(min(max(a[c], 0), 1023))
-            j = np.uint32(min(max(b[c], 1024), 2047))
+            i = np.uint32(min(max(a[c], 0), GATE_ENTRIES - 1))
+            j = np.uint32(min(max(b[c], GATE_ENTRIES), 2 * GATE_ENTRIES - 1))
             target[c] = (program.gates[i] * program.gates[j] + np.int32(32768)) >> np.int32(16)
 
 
@@ -191,12 +214,12 @@ def _choose(program, lanes, order, number, x, room):
 
 def _dots(program, lanes, order, number, x, room):
     entry = program.affines[number]
-    first, inputs, outputs = entry[0], entry[1], entry[2]
-    bias, shift, rows = entry[3], entry[4], entry[5]
-    shifts = program.shifts[shift : shift + outputs]
+    first, inputs, outputs, bias, labelled = entry[0], entry[1], entry[2], entry[3], entry[4]
+    shifts = program.shifts[bias : bias + outputs]
     for row in range(len(order)):
-        start = bias + rows * lanes.classes[order[row]] * outputs
-        biases = program.biases[start : start + outputs]
+        biases = program.biases[bias : bias + outputs]
+        if labelled:
+            biases = lanes.biases[order[row], bias : bias + outputs]
         vector = x[row * inputs : (row + 1) * inputs]
         sums = room.sums[row * outputs : (row + 1) * outputs]
         for o in range(outputs):
@@ -213,17 +236,15 @@ def _dots(program, lanes, order, number, x, room):
 
 def _products(program, lanes, order, number, x, room):
     entry = program.affines[number]
-    first, inputs, outputs = entry[0], entry[1], entry[2]
-    bias, rows, n = entry[3], entry[5], len(order)
+    first, inputs, outputs, bias, labelled = entry[0], entry[1], entry[2], entry[3], entry[4]
+    n = len(order)
     matrix = program.columns[first : first + inputs * outputs].reshape(inputs, outputs)
     products = room.products[: n * outputs]
     np.dot(x[: n * inputs].reshape(n, inputs), matrix, products.reshape(n, outputs))
     for row in range(n):
-        start = bias + rows * lanes.classes[order[row]] * outputs
-        biases = program.scaled_biases[start : start + outputs]
-        sums, found = (
-            room.sums[row * outputs : (row + 1) * outputs],
-            products[row * outputs : (row + 1) * outputs],
-        )
+        biases = program.scaled_biases[bias : bias + outputs]
+        if labelled:
+            biases = lanes.scaled_biases[order[row], bias : bias + outputs]
+        sums, scaled = room.sums[row * outputs :], products[row * outputs :]
         for o in range(outputs):
-            sums[o] = np.int32(np.floor(found[o] + biases[o]))
+            sums[o] = np.int32(np.floor(scaled[o] + biases[o]))

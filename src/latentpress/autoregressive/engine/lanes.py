@@ -20,28 +20,34 @@ Array = NDArray[Any]
 class Lanes(NamedTuple):
     """The state of some lanes; rows are lanes.
 
-    `rings`: int8 (S, ring bytes), past inputs of every tap layer. `turns`: int64 (S, L + 1), the slot of
-    the present place in each ring. `positions`: int64 (S,), how many positions are behind the lane.
-    `classes`: int64 (S,), the row of the conditioned biases. `members`: int32 (S, P), symbols here so far.
-    `trunk`: int8 (S, width), the heads' input here. `map_starts`: int64 (S,), where the lane's context map
-    (positions, channels) begins in the common array.
+    `rings`: int8 (S, ring bytes), past inputs of every tap layer. `turns`: int64 (S, T), the slot of the
+    present place in each ring. `positions`: int64 (S,), how many positions are behind the lane.
+    `components`: int32 (S, P), symbols here so far. `trunk`: int8 (S, width), the heads' input here.
+    `local_starts`: int64 (S,), where the lane's local conditioning (positions, channels) begins in the common
+    array. `label_starts` and `label_steps`: int64 (S,), where its labels begin in theirs, and how far the
+    next row's are (0 for labels of the whole item). `due`: int64 (S,), the position at which `biases` int32
+    and `scaled_biases` float32, (S, conditioned biases), are made of labels anew, or -1.
     """
 
     rings: Array
     turns: Array
     positions: Array
-    classes: Array
-    members: Array
+    components: Array
     trunk: Array
-    map_starts: Array
+    local_starts: Array
+    label_starts: Array
+    label_steps: Array
+    due: Array
+    biases: Array
+    scaled_biases: Array
 
-    def reset(self, lane: int, class_row: int, map_start: int) -> None:
+    def reset(self, lane: int, local_start: int, label_start: int, label_step: int) -> None:
         """Puts a lane before the first position of an item."""
         self.rings[lane] = 0
         self.turns[lane] = 0
-        self.positions[lane] = 0
-        self.classes[lane] = class_row
-        self.map_starts[lane] = map_start
+        self.positions[lane] = self.due[lane] = 0
+        self.local_starts[lane] = local_start
+        self.label_starts[lane], self.label_steps[lane] = label_start, label_step
 
     def copy(self) -> Lanes:
         """The same state again, which may go its own way."""
@@ -65,21 +71,27 @@ class Room(NamedTuple):
 
 
 def make_lanes(program: Program, count: int) -> Lanes:
-    """`count` lanes, each before the first position of an item without class."""
+    """`count` lanes, each before the first position of an item."""
+    rows, width, conditioned = len(program.taps), program.scales.shape[1], program.label_tables.shape[1]
+    integers = np.zeros((5, count), np.int64)
     return Lanes(
         rings=np.zeros((count, program.ring_bytes), np.int8),
-        turns=np.zeros((count, len(program.taps)), np.int64),
-        positions=np.zeros(count, np.int64),
-        classes=np.zeros(count, np.int64),
-        members=np.zeros((count, len(program.sizes)), np.int32),
-        trunk=np.zeros((count, program.scales.shape[1]), np.int8),
-        map_starts=np.zeros(count, np.int64),
+        turns=np.zeros((count, rows), np.int64),
+        positions=integers[0],
+        components=np.zeros((count, len(program.alphabets)), np.int32),
+        trunk=np.zeros((count, width), np.int8),
+        local_starts=integers[1],
+        label_starts=integers[2],
+        label_steps=integers[3],
+        due=integers[4],
+        biases=np.zeros((count, conditioned), np.int32),
+        scaled_biases=np.zeros((count, conditioned), np.float32),
     )
 
 
 def make_room(program: Program, count: int) -> Room:
     """Scratch for `count` lanes."""
-    few, largest = min(count, FEW), int(program.sizes.max())
+    few, largest = min(count, FEW), int(program.alphabets.max())
     return Room(
         few=np.zeros(few * program.most_inputs, np.int16),
         many=np.zeros(count * program.most_inputs, np.float32),

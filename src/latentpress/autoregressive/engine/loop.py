@@ -1,4 +1,4 @@
-"""The compiled loop over positions: advance lanes, and decode, encode, draw, ... what comes next.
+"""The compiled loop over positions: advance lanes, and decode, encode, sample, ... what comes next.
 
 Everything between two positions happens in here: no Python and no PyTorch. `advance` returns after so
 many positions, so that its caller can show progress, take Ctrl-C, and give free lanes new items.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.coder import decode_symbol, encode_symbol, find, interval, weigh
 from latentpress.autoregressive.engine.compiling import compiled
-from latentpress.autoregressive.engine.kernels import begin_position, end_position, member_logits
+from latentpress.autoregressive.engine.kernels import begin_position, component_logits, end_position
 from latentpress.autoregressive.engine.stack import pop_symbol
 from latentpress.coding.tables import TOTAL, TOTAL_BITS
 
@@ -22,7 +22,7 @@ __all__ = ["Action", "Choice", "Task", "advance"]
 
 BETA_BITS = 16
 _FARTHEST = 1 << 28
-_DECODE, _ENCODE, _DRAW, _MEASURE, _POP = 0, 1, 2, 3, 4
+_DECODE, _ENCODE, _SAMPLE, _MEASURE, _POP = range(5)
 
 Array = NDArray[Any]
 
@@ -30,21 +30,21 @@ Array = NDArray[Any]
 class Action(IntEnum):
     """What happens with the logits of a symbol.
 
-    It is decoded from a stream or encoded into one; drawn; measured, that is, its numbers are noted, for who
-    pushes them onto a stack in reverse order; or popped from a stack.
+    It is decoded from a stream or encoded into one; sampled; measured, that is, its numbers are noted, to be
+    pushed onto a stack in reverse order; or popped from a stack.
     """
 
     DECODE = _DECODE
     ENCODE = _ENCODE
-    DRAW = _DRAW
+    SAMPLE = _SAMPLE
     MEASURE = _MEASURE
     POP = _POP
 
 
 class Choice(NamedTuple):
-    """How symbols are drawn, in integers.
+    """How symbols are sampled, in integers.
 
-    `beta`: 2^16 / temperature. `top_k`: how many of the likeliest symbols may be drawn, 0 for all.
+    `beta`: 2^16 / temperature. `top_k`: how many of the likeliest symbols may be chosen, 0 for all.
     `top_p`: the fewest of these whose share of 2^24 is at least this; 2^24 for all.
     """
 
@@ -57,21 +57,23 @@ class Task(NamedTuple):
     """Where lanes find and leave their symbols.
 
     `symbols`: int32, all lanes' (positions, P). `starts`: int64 (S,), where each lane's begin. `streams`:
-    int64 (S,), each lane's coder. `context`: int8, all lanes' maps (positions, Cm). `draws`: uint32 of 24
-    bits, one a symbol, beside `symbols`. `known`: int64 (S,), positions that are given and not drawn.
-    `lengths`: float64 (S,), the ideal length in bits of what each lane has encoded. `lows` and `sizes`: int32
-    beside `symbols`, where the numbers of measured symbols begin, and how many they are.
+    int64 (S,), each lane's coder. `local`: int8, all lanes' local conditioning (positions, Cm), and `labels`:
+    int64, theirs (1 or rows, L). `points`: uint32 of 24 bits, one a symbol, beside `symbols`. `known`: int64
+    (S,), positions that are given and not sampled. `bits`: float64 (S,), the ideal length of what each lane
+    has encoded. `lows` and `counts`: int32 beside `symbols`, where the numbers of measured symbols begin, and
+    how many they are.
     """
 
     symbols: Array
     starts: Array
     streams: Array
-    context: Array
-    draws: Array
+    local: Array
+    labels: Array
+    points: Array
     known: Array
-    lengths: Array
+    bits: Array
     lows: Array
-    sizes: Array
+    counts: Array
 
 
 @compiled
@@ -80,20 +82,20 @@ def advance(program, lanes, order, task, streams, action, choice, steps, x, room
 
     `x` is `room.few` or `room.many`; each has machine code of its own.
     """
-    members = len(program.sizes)
+    components = len(program.alphabets)
     for _ in range(steps):
-        begin_position(program, lanes, order, task.context, x, room)
-        for member in range(members):
-            count = program.sizes[member]
-            member_logits(program, lanes, order, member, x, room)
+        begin_position(program, lanes, order, task.local, task.labels, x, room)
+        for component in range(components):
+            size = program.alphabets[component]
+            component_logits(program, lanes, order, component, x, room)
             for row in range(len(order)):
                 lane = order[row]
-                at = task.starts[lane] + lanes.positions[lane] * members + member
-                given = action == _DRAW and lanes.positions[lane] < task.known[lane]
+                at = task.starts[lane] + lanes.positions[lane] * components + component
+                given = action == _SAMPLE and lanes.positions[lane] < task.known[lane]
                 if not given:
-                    logits = room.sums[row * count : (row + 1) * count]
+                    logits = room.sums[row * size : (row + 1) * size]
                     _symbol(logits, lane, at, task, streams, action, choice, room)
-                lanes.members[lane, member] = task.symbols[at]
+                lanes.components[lane, component] = task.symbols[at]
         end_position(program, lanes, order)
 
 
@@ -102,20 +104,20 @@ def _symbol(logits, lane, at, task, streams, action, choice, room):
     """The symbol at `at` of `task.symbols`: encoded or measured from there, or made and put there."""
     count, stream = len(logits), task.streams[lane]
     weights = room.weights[:count]
-    if action == _DRAW:
+    if action == _SAMPLE:
         _sharpen(logits, choice)
     factor = weigh(logits, weights)
     if action == _ENCODE:
         size = encode_symbol(streams, stream, weights, count, factor, task.symbols[at])
-        task.lengths[lane] += TOTAL_BITS - np.log2(size)
+        task.bits[lane] += TOTAL_BITS - np.log2(size)
     elif action == _DECODE:
         task.symbols[at] = decode_symbol(streams, stream, weights, count, factor)
     elif action == _MEASURE:
-        task.lows[at], task.sizes[at] = interval(weights, count, factor, task.symbols[at])
+        task.lows[at], task.counts[at] = interval(weights, count, factor, task.symbols[at])
     elif action == _POP:
         task.symbols[at] = pop_symbol(streams, stream, weights, count, factor)
     else:
-        task.symbols[at] = _draw(logits, weights, factor, task.draws[at], choice, room.counts)
+        task.symbols[at] = _choose(logits, weights, factor, task.points[at], choice, room.counts)
 
 
 @compiled
@@ -127,7 +129,7 @@ def _sharpen(logits, choice):
 
 
 @compiled
-def _draw(logits, weights, factor, number, choice, counts):
+def _choose(logits, weights, factor, number, choice, counts):
     """The symbol that a number of 24 bits chooses."""
     count = len(logits)
     if choice.top_k == 0 and choice.top_p >= TOTAL:

@@ -1,16 +1,18 @@
-"""An exact grid as flat arrays: what the compiled loop reads, and nothing that it writes.
+"""An integer network as flat arrays: what the compiled loop reads, and nothing that it writes.
 
 The loop takes no objects, only arrays, so every affine map, tap and ring of the network is a run of
 numbers in one of them, found through a table:
 
-    affines[a] = first weight, inputs, outputs, first bias, first shift, whether it has a row per class
+    affines[a] = first weight, inputs, outputs, first of the outputs' biases and shifts, whether labels add
     taps[t]    = first tap, how many, where its ring begins in a lane's rings, the ring's length, channels
 
 Affine 0 is the input layer's; 1 + 2i and 2 + 2i are the gates and the residual of layer i; each head
 has its hidden units and its logits after these. Tap layer 0 is the input's, 1 + i that of layer i.
+Biases of the maps that labels condition, the input's and the gates', come before all others, so that those
+of one lane with its labels' entries are a run of that length.
 
 Every weight is there twice: as int8 rows (out, in) for the dot products of a few lanes, and as float32
-columns (in, out), times 2^-shift, for the matrix products of many. `quantise` proves that both are exact.
+columns (in, out), times 2^-shift, for the matrix products of many. `exact.affine` proves that both are exact.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.autoregressive.integer.tensors import read_affine
 from latentpress.autoregressive.offsets import Offset, Raster, inside
 from latentpress.autoregressive.structure import NetworkStructure
-from latentpress.exact.affine import gate_table
+from latentpress.exact.affine import Affine, gate_table
+from latentpress.exact.tensors import read_affine
 
 __all__ = ["Program", "assemble"]
 
@@ -35,20 +37,25 @@ Array = NDArray[Any]
 class Program(NamedTuple):
     """The arrays; see the module. All are read-only by convention.
 
-    `sizes`: int64 (P,). `weights`: int8. `columns`: float32. `biases`: int32, and `scaled_biases`:
-    float32, the same times 2^-shift. `shifts`: int32. `affines`: int64 (A, 6). `taps`: int64 (L + 1, 5).
-    `tap_shifts`: int64, places back on the raster. `scales`: int32 (L + 1, width). `embeddings` and
-    `head_embeddings`: int8, member after member. `gates`: int32 (2048,).
-    `skips`: int64, empty places of the raster after each position of one step along the first axis.
+    `alphabets`: int64 (P,). `weights`: int8. `columns`: float32. `biases`: int32, and `scaled_biases`:
+    float32, the same times 2^-shift. `shifts`: int32, and `factors`: float32, 2^-shift. `affines`: int64
+    (A, 5). `label_tables`: int32 (rows, conditioned biases), all labels' tables one after the other, and
+    `label_starts`: int64 (L,), where each begins. `taps`: int64 (T, 5). `tap_shifts`: int64, places back on
+    the raster. `scales`: int32 (T, width). `embeddings` and `head_embeddings`: int8, component after
+    component. `gates`: int32 (2048,). `skips`: int64, empty places of the raster after each position of one
+    row along the first axis.
     """
 
-    sizes: Array
+    alphabets: Array
     weights: Array
     columns: Array
     biases: Array
     scaled_biases: Array
     shifts: Array
+    factors: Array
     affines: Array
+    label_tables: Array
+    label_starts: Array
     taps: Array
     tap_shifts: Array
     scales: Array
@@ -75,7 +82,7 @@ class Program(NamedTuple):
 
 
 def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: Sequence[int]) -> Program:
-    """Lays out the integers of an exact grid for grids of that size.
+    """Lays out the integers of a network for grids of that size.
 
     Taps that lie outside such a grid at every position are left out. The same program serves every grid
     with the same extents but for the first, up to that of `grid`.
@@ -87,14 +94,15 @@ def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: S
     period = raster.positions // raster.grid[0]
     places = np.array([raster.place(i) for i in range(period + 1)])
     taps, shifts = _taps(structure, layers, live, raster)
+    scales = [f"layers.{i}.scale" for i in range(len(structure.dilations))] + ["scale"]
     return Program(
-        sizes=np.array(structure.sizes, np.int64),
+        alphabets=np.array(structure.alphabets, np.int64),
         **_affines(structure, tensors, live),
         taps=taps,
         tap_shifts=shifts,
-        scales=_scales(structure, tensors),
-        embeddings=_joined(tensors, "embeddings", len(structure.sizes)),
-        head_embeddings=_joined(tensors, "head_embeddings", len(structure.sizes) - 1),
+        scales=np.stack([tensors[name].numpy() for name in scales]).astype(np.int32),
+        embeddings=_joined(tensors, "embeddings", len(structure.alphabets)),
+        head_embeddings=_joined(tensors, "head_embeddings", len(structure.alphabets) - 1),
         gates=gate_table().astype(np.int32),
         skips=np.diff(places) - 1,
     )
@@ -117,28 +125,47 @@ def _taps(
 def _affines(
     structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]
 ) -> dict[str, Array]:
-    parts: dict[str, list[Array]] = {"weights": [], "columns": [], "biases": [], "scaled_biases": []}
-    shifts: list[Array] = []
-    rows = []
-    weight_start = bias_start = shift_start = 0
-    for name, layer in _names(structure):
-        affine = read_affine(dict(tensors), name)
-        weight, bias = affine.weight.numpy(), affine.bias.numpy()
+    names = _names(structure)
+    affines = [read_affine(tensors, name) for name, _ in names]
+    order = sorted(range(len(names)), key=lambda a: names[a][1] is None)  # the conditioned ones first
+    sizes = [len(affines[a].bias) for a in order]
+    starts = dict(zip(order, np.cumsum([0, *sizes]).tolist(), strict=False))
+    factors = [np.exp2(-affine.shift.numpy().astype(np.float32)) for affine in affines]
+    rows, weights, columns, at = [], [], [], 0
+    for a, ((_, layer), affine) in enumerate(zip(names, affines, strict=True)):
+        weight = affine.weight.numpy()
         if layer is not None:
             weight = _without_dead_taps(weight, live[layer], structure, layer)
-        factor = np.exp2(-affine.shift.numpy().astype(np.float32))
-        parts["weights"].append(weight.ravel())
-        parts["columns"].append((weight * factor[:, None]).T.astype(np.float32).ravel())
-        parts["biases"].append(bias.ravel())
-        parts["scaled_biases"].append((bias * factor).astype(np.float32).ravel())
-        shifts.append(affine.shift.numpy())
-        rows.append(
-            (weight_start, weight.shape[1], weight.shape[0], bias_start, shift_start, layer is not None)
-        )
-        weight_start, bias_start = weight_start + weight.size, bias_start + bias.size
-        shift_start += len(shifts[-1])
-    arrays = {name: np.ascontiguousarray(np.concatenate(part)) for name, part in parts.items()}
-    return {**arrays, "shifts": np.concatenate(shifts).astype(np.int32), "affines": np.array(rows, np.int64)}
+        weights.append(weight.ravel())
+        columns.append((weight * factors[a][:, None]).T.astype(np.float32).ravel())
+        labelled = layer is not None and bool(structure.label_sizes)
+        rows.append((at, weight.shape[1], weight.shape[0], starts[a], labelled))
+        at += weight.size
+    biases = np.concatenate([affines[a].bias.numpy() for a in order])
+    factor = np.concatenate([factors[a] for a in order])
+    return {
+        "weights": np.ascontiguousarray(np.concatenate(weights)),
+        "columns": np.ascontiguousarray(np.concatenate(columns)),
+        "biases": biases,
+        "scaled_biases": biases * factor,
+        "shifts": np.concatenate([affines[a].shift.numpy() for a in order]).astype(np.int32),
+        "factors": factor,
+        "affines": np.array(rows, np.int64),
+        **_labels(structure, [affines[a] for a in order if names[a][1] is not None]),
+    }
+
+
+def _labels(structure: NetworkStructure, conditioned: Sequence[Affine]) -> dict[str, Array]:
+    """What every value of every label adds to the conditioned biases."""
+    rows = [size + 1 for size in structure.label_sizes]
+    tables = [
+        np.concatenate([a.labels[number].numpy() for a in conditioned], axis=1) for number in range(len(rows))
+    ]
+    starts = np.cumsum([0, *rows[:-1]])[: len(rows)]
+    return {
+        "label_tables": np.concatenate(tables) if tables else np.zeros((0, 0), np.int32),
+        "label_starts": starts.astype(np.int64),
+    }
 
 
 def _names(structure: NetworkStructure) -> list[tuple[str, int | None]]:
@@ -146,7 +173,7 @@ def _names(structure: NetworkStructure) -> list[tuple[str, int | None]]:
     names: list[tuple[str, int | None]] = [("input", 0)]
     for i in range(len(structure.dilations)):
         names += [(f"layers.{i}.gates", i + 1), (f"layers.{i}.residual", None)]
-    for p in range(len(structure.sizes)):
+    for p in range(len(structure.alphabets)):
         names += [(f"heads.{p}.hidden", None), (f"heads.{p}.logits", None)]
     return names
 
@@ -156,11 +183,6 @@ def _without_dead_taps(weight: Array, live: list[int], structure: NetworkStructu
     split = weight.shape[1] - structure.context_channels
     taps = weight[:, :split].reshape(len(weight), -1, channels)[:, live].reshape(len(weight), -1)
     return np.ascontiguousarray(np.concatenate([taps, weight[:, split:]], axis=1))
-
-
-def _scales(structure: NetworkStructure, tensors: Mapping[str, Tensor]) -> Array:
-    names = [f"layers.{i}.scale" for i in range(len(structure.dilations))] + ["scale"]
-    return np.stack([tensors[name].numpy() for name in names]).astype(np.int32)
 
 
 def _joined(tensors: Mapping[str, Tensor], name: str, count: int) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from latentpress.autoregressive.engine.loop import Action, Choice, Task, advance
 from latentpress.autoregressive.engine.program import Program
 from latentpress.autoregressive.engine.stack import start_popping
 
-__all__ = ["LANES", "Job", "run"]
+__all__ = ["LANES", "Job", "Result", "run"]
 
 LANES = 64
 """Lanes that advance together: enough for the matrix products, few enough for the caches."""
@@ -38,45 +38,64 @@ _STEPS = 256  # positions between two looks at the queue
 Array = NDArray[Any]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Job:
     """One block: items of one shape, coded side by side.
 
     Args:
+        number: the result's.
         positions: of each lane.
-        classes: int64 (lanes,), rows of the conditioned biases.
-        context: int8 (lanes, positions, Cm), if the network has a context map.
-        payload: the stream's bytes: what is decoded, and what encoding leaves here.
-        symbols: int32 (lanes, positions, P): what is encoded or measured, and what the others leave here.
-        draws: uint32 (lanes, positions, P), numbers of 24 bits that choose the symbols that are drawn.
-        known: how many positions of `symbols` are given when the others are drawn.
-        words: uint32, of the stack that symbols are popped from, the last put being the last; those that
-            are left are left here.
+        labels: int64 (lanes, 1, L), rows of the labels' tables, or (lanes, rows, L), those of every row along
+            the first axis.
+        local: int8 (lanes, positions, Cm), if the network has local conditioning.
+        payload: the stream's bytes, which are decoded.
+        symbols: int32 (lanes, positions, P): what is encoded or measured.
+        points: uint32 (lanes, positions, P), numbers of 24 bits that choose the symbols that are sampled.
+        known: how many positions of `symbols` are given when the others are sampled.
+        words: uint32, of the stack that symbols are popped from, the last put being the last.
         state: of that stack.
-
-    Attributes:
-        lengths: float64 (lanes,), the ideal length of the encoded symbols in bits.
-        intervals: int32 (2, lanes, positions, P), where measured symbols' numbers begin and their count.
-        damaged: whether the stream met a symbol that it cannot hold, or the stack ran out.
     """
 
+    number: int
     positions: int
-    classes: Array
-    context: Array | None = None
+    labels: Array
+    local: Array | None = None
     payload: bytes = b""
     symbols: Array | None = None
-    draws: Array | None = None
+    points: Array | None = None
     known: int = 0
     words: Array = field(default_factory=lambda: np.zeros(0, np.uint32))
     state: int = 0
-    lengths: Array = field(default_factory=lambda: np.zeros(0), init=False)
-    intervals: Array | None = field(default=None, init=False)
-    damaged: bool = field(default=False, init=False)
 
     @property
     def lanes(self) -> int:
         """Items side by side."""
-        return len(self.classes)
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of a job.
+
+    Attributes:
+        number: the job's.
+        symbols: int32 (lanes, positions, P).
+        payload: the bytes of an encoded stream.
+        bits: float64 (lanes,), the ideal length of the encoded symbols.
+        intervals: int32 (2, lanes, positions, P), where measured symbols' numbers begin, and their counts.
+        height: how many words of the stack are left.
+        state: of the stack.
+        damaged: whether the stream met a symbol that it cannot hold, or the stack ran out.
+    """
+
+    number: int
+    symbols: Array
+    payload: bytes
+    bits: Array
+    intervals: Array
+    height: int
+    state: int
+    damaged: bool
 
 
 def run(
@@ -85,29 +104,27 @@ def run(
     action: Action,
     choice: Choice | None = None,
     *,
-    threads: int | None = None,
-    lanes: int = LANES,
+    threads: int,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[Job]:
-    """Does one thing with the symbols of all jobs, and yields each job when it is done, in any order.
+) -> Iterator[Result]:
+    """Does one thing with the symbols of all jobs, and yields each one's result when it is done, in any order.
 
     Args:
         program: of a grid whose extents, but for the first, are those of every job.
-        jobs: what to do; they are filled in.
+        jobs: what to do.
         action: what.
-        choice: how symbols are drawn.
-        threads: by default one a processor.
-        lanes: how many advance together in a thread, if the jobs have as many.
+        choice: how symbols are sampled.
+        threads: how many may run side by side.
         progress: called on the way with how many symbols were done since the last call.
     """
     if not jobs:
         return
-    threads = max(1, min(threads or _processors(), len(jobs)))
+    threads = max(1, min(threads, len(jobs)))
     share = -(-sum(job.lanes for job in jobs) // threads)
-    slots = max(min(lanes, share), *(job.lanes for job in jobs), 1)
+    slots = max(min(LANES, share), *(job.lanes for job in jobs), 1)
     queue = deque(sorted(jobs, key=lambda job: -job.positions))
     sizes = _Sizes.of(program, jobs, slots, action)
-    done: SimpleQueue[Job | BaseException | int | None] = SimpleQueue()
+    done: SimpleQueue[Result | BaseException | int | None] = SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:
@@ -115,8 +132,8 @@ def run(
             worker = _Worker(program, sizes, action, choice or Choice())
             while not stop.is_set() and (symbols := worker.turn(queue)):
                 done.put(symbols)
-                for job in worker.finished():
-                    done.put(job)
+                for result in worker.finished():
+                    done.put(result)
         except BaseException as error:
             done.put(error)
         done.put(None)
@@ -127,23 +144,19 @@ def run(
             for worker in workers:
                 worker.start()
             while threads:
-                found = done.get()
-                if isinstance(found, BaseException):
-                    raise found
-                if found is None:
+                event = done.get()
+                if isinstance(event, BaseException):
+                    raise event
+                if event is None:
                     threads -= 1
-                elif isinstance(found, Job):
-                    yield found
+                elif isinstance(event, Result):
+                    yield event
                 elif progress is not None:
-                    progress(found)
+                    progress(event)
         finally:
             stop.set()
             for worker in workers:
                 worker.join()
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _running = 0
@@ -177,56 +190,60 @@ def _blas() -> ThreadpoolController:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Room per lane that suffices for every job: positions, words, channels of the context map.
+    """Room per lane that suffices for every job: positions, words, channels, rows and number of the labels.
 
-    `drawn` and `measured` are how many lanes need what these actions do.
+    `sampled` and `measured` are how many lanes need what these actions do.
     """
 
     slots: int
     positions: int
     words: int
     channels: int
-    drawn: int
+    labels: tuple[int, int]
+    sampled: int
     measured: int
 
     @classmethod
     def of(cls, program: Program, jobs: Sequence[Job], slots: int, action: Action) -> _Sizes:
-        symbols = max(job.positions * job.lanes for job in jobs) * len(program.sizes)
+        symbols = max(job.positions * job.lanes for job in jobs) * len(program.alphabets)
         words = {
             Action.DECODE: max(len(job.payload) for job in jobs) // 4,
             Action.ENCODE: symbols * 3 // 4 + 8,  # a symbol takes at most 24 bits
             Action.POP: max(len(job.words) for job in jobs),
         }.get(action, 0)
-        contexts = [job.context for job in jobs if job.context is not None]
-        channels = contexts[0].shape[-1] if contexts else 0
-        drawn, measured = (slots * (action == which) for which in (Action.DRAW, Action.MEASURE))
-        return cls(slots, max(job.positions for job in jobs), words, channels, drawn, measured)
+        positions = max(job.positions for job in jobs)
+        channels = max(0 if job.local is None else job.local.shape[-1] for job in jobs)
+        labels = max(job.labels.shape[1] for job in jobs), len(program.label_starts)
+        sampled, measured = (slots * (action == which) for which in (Action.SAMPLE, Action.MEASURE))
+        return cls(slots, positions, words, channels, labels, sampled, measured)
 
 
 class _Worker:
     """Some lanes and the jobs that they are at; a job's stream is that of its first lane."""
 
     def __init__(self, program: Program, sizes: _Sizes, action: Action, choice: Choice) -> None:
-        slots, members = sizes.slots, len(program.sizes)
+        slots, components = sizes.slots, len(program.alphabets)
         self.program, self.action, self.choice, self.sizes = program, action, choice, sizes
         self.lanes, self.room = make_lanes(program, slots), make_room(program, slots)
         self.inputs = self.room.few if slots < FEW else self.room.many  # one kind of machine code a worker
-        self.symbols = np.zeros((slots, sizes.positions, members), np.int32)
-        self.context = np.zeros((slots, sizes.positions, sizes.channels), np.int8)
-        self.draws = np.zeros((sizes.drawn, sizes.positions, members), np.uint32)
-        self.intervals = np.zeros((2, sizes.measured, sizes.positions, members), np.int32)
+        self.symbols = np.zeros((slots, sizes.positions, components), np.int32)
+        self.local = np.zeros((slots, sizes.positions, sizes.channels), np.int8)
+        self.labels = np.zeros((slots, *sizes.labels), np.int64)
+        self.points = np.zeros((sizes.sampled, sizes.positions, components), np.uint32)
+        self.intervals = np.zeros((2, sizes.measured, sizes.positions, components), np.int32)
         self.words = np.zeros((slots, sizes.words), np.uint32)
         self.streams: Streams = make_streams(self.words)
         self.task = Task(
             symbols=self.symbols.reshape(-1),
-            starts=np.arange(slots) * (sizes.positions * members),
+            starts=np.arange(slots) * (sizes.positions * components),
             streams=np.zeros(slots, np.int64),
-            context=self.context.reshape(-1),
-            draws=self.draws.reshape(-1),
+            local=self.local.reshape(-1),
+            labels=self.labels.reshape(-1),
+            points=self.points.reshape(-1),
             known=np.zeros(slots, np.int64),
-            lengths=np.zeros(slots),
+            bits=np.zeros(slots),
             lows=self.intervals[0].reshape(-1),
-            sizes=self.intervals[1].reshape(-1),
+            counts=self.intervals[1].reshape(-1),
         )
         self.free = list(range(slots))
         self.running: list[tuple[Job, list[int]]] = []
@@ -242,34 +259,37 @@ class _Worker:
         steps = min(_STEPS, int(left))
         how = (int(self.action), self.choice, steps)
         advance(self.program, self.lanes, order, self.task, self.streams, *how, self.inputs, self.room)
-        return steps * len(order) * len(self.program.sizes)
+        return steps * len(order) * len(self.program.alphabets)
 
-    def finished(self) -> list[Job]:
+    def finished(self) -> list[Result]:
         """Takes the jobs that are done, or not worth going on with, off their lanes."""
-        ended = [run for run in self.running if self._over(*run)]
-        self.running = [run for run in self.running if not any(run is other for other in ended)]
-        for job, lanes in ended:
-            self._end(job, lanes)
-            self.free += lanes
-        return [job for job, _ in ended]
-
-    def _over(self, job: Job, lanes: list[int]) -> bool:
-        first = lanes[0]
-        return self.lanes.positions[first] == job.positions or bool(self.streams.damaged[first])
+        running, self.running = self.running, []
+        results = []
+        for job, lanes in running:
+            if self.lanes.positions[lanes[0]] == job.positions or self.streams.damaged[lanes[0]]:
+                results.append(self._result(job, lanes))
+                self.free += lanes
+            else:
+                self.running.append((job, lanes))
+        return results
 
     def _start(self, job: Job) -> None:
         lanes, self.free = self.free[: job.lanes], self.free[job.lanes :]
         stream, positions = lanes[0], job.positions
+        rows, labels = job.labels.shape[1:]
         for row, lane in enumerate(lanes):
-            self.lanes.reset(lane, int(job.classes[row]), lane * self.sizes.positions * self.sizes.channels)
+            local_start = lane * self.sizes.positions * self.sizes.channels
+            label_start = lane * math.prod(self.sizes.labels)
+            self.lanes.reset(lane, local_start, label_start, labels if rows > 1 else 0)
+            self.labels[lane, :rows] = job.labels[row]
             self.task.streams[lane], self.task.known[lane] = stream, job.known
-            self.task.lengths[lane] = 0
+            self.task.bits[lane] = 0
             if job.symbols is not None:
                 self.symbols[lane, : len(job.symbols[row])] = job.symbols[row]
-            if job.context is not None:
-                self.context[lane, :positions] = job.context[row]
-            if job.draws is not None:
-                self.draws[lane, :positions] = job.draws[row]
+            if job.local is not None:
+                self.local[lane, :positions] = job.local[row]
+            if job.points is not None:
+                self.points[lane, :positions] = job.points[row]
         self._start_stream(job, stream)
         self.running.append((job, lanes))
 
@@ -285,22 +305,21 @@ class _Worker:
         else:
             self.streams.reset(stream, start, self.sizes.words)
 
-    def _end(self, job: Job, lanes: list[int]) -> None:
-        stream = lanes[0]
+    def _result(self, job: Job, lanes: list[int]) -> Result:
+        stream, positions = lanes[0], job.positions
         if self.action == Action.ENCODE:
             finish_stream(self.streams, stream)
-            count = self.streams.cursors[stream] - stream * self.sizes.words
-            assert count <= self.sizes.words
-            job.payload = self.words[stream, :count].astype("<u4").tobytes()
-            job.lengths = self.task.lengths[lanes]
-        elif self.action == Action.MEASURE:
-            job.intervals = self.intervals[:, lanes, : job.positions]
-        else:
-            job.symbols = self.symbols[lanes, : job.positions]
-            job.damaged = bool(self.streams.damaged[stream])
-        if self.action == Action.POP:
-            job.words = job.words[: self.streams.cursors[stream] - stream * self.sizes.words]
-            job.state = int(self.streams.lower[stream])
+        words = self.words[stream, : self.streams.cursors[stream] - stream * self.sizes.words]
+        return Result(
+            number=job.number,
+            symbols=self.symbols[lanes, :positions],
+            payload=words.astype("<u4").tobytes() if self.action == Action.ENCODE else b"",
+            bits=self.task.bits[lanes],
+            intervals=self.intervals[:, lanes if self.sizes.measured else [], :positions],
+            height=len(words),
+            state=int(self.streams.lower[stream]),
+            damaged=bool(self.streams.damaged[stream]),
+        )
 
 
 def _take(queue: deque[Job], room: int) -> Job | None:

@@ -43,14 +43,14 @@ def pop_symbol(streams, stream, weights, count, factor):
 
 
 @compiled
-def push_all(words, height, state, lows, sizes):
+def push_all(words, height, state, lows, counts):
     """Pushes symbols, the last first; `words` has room for three words for four of them, and one more.
 
     Returns:
         The new height and state.
     """
     for i in range(len(lows) - 1, -1, -1):
-        size = np.uint64(sizes[i])
+        size = np.uint64(counts[i])
         if state >> _ROOM_BITS >= size:
             words[height] = np.uint32(state & np.uint64(0xFFFFFFFF))
             height += 1

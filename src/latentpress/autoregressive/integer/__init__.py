@@ -1,3 +1,3 @@
-"""The integer form of the causal network, of its conditioner and of the anti-causal encoder."""
+"""The integer forms of the causal network, of its decoder and conditioner, and of the anti-causal encoder."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""From a trained network to integers: rounding after training, calibrated on sample symbols.
+"""From a trained network to integers: rounding after training, calibrated on typical symbols.
 
 Scales are chosen so that no multiplication is needed to rescale: the residual stream has one power
 of two for its unit; each layer reads it at the power of two per channel whose int8 rounding errs
@@ -18,7 +18,6 @@ from latentpress.autoregressive.network import (
     CausalNetwork,
     CausalTrunk,
     Conditioned,
-    Conditioning,
     GatedLayer,
     Head,
 )
@@ -28,12 +27,13 @@ from latentpress.exact.affine import (
     LOGIT_UNIT,
     MAX_SHIFT,
     RESIDUAL_LIMIT,
-    Affine,
     best_exponent,
     gate_offsets,
     round_to_int8,
     rounded_affine,
 )
+from latentpress.exact.distribution import Conditioning
+from latentpress.exact.tensors import affine_tensors
 
 __all__ = ["TrunkConverter", "integers_of", "units_of_hidden"]
 
@@ -42,18 +42,18 @@ _HEADROOM = 2.0  # the residual stream may grow this much beyond the calibration
 
 @torch.no_grad()
 def integers_of(
-    network: CausalNetwork, symbols: Tensor, context: Conditioning | None = None
+    network: CausalNetwork, symbols: Tensor, conditioning: Conditioning | None = None
 ) -> dict[str, Tensor]:
-    """The integer tensors of `network`'s exact form, as `serial` describes them.
+    """The tensors of `network`'s integer form, as `latentpress.autoregressive.integer.tensors` lists them.
 
     Args:
         network: a trained network.
         symbols: (B, *G, P) int64, typical of what will be coded; a few thousand positions suffice.
-        context: what belongs to these symbols.
+        conditioning: that of these symbols.
     """
-    context = context or Conditioning()
-    trace = network.trace(symbols, context)
-    converter = TrunkConverter(network, trace.residual, context.map)
+    conditioning = conditioning or Conditioning()
+    trace = network.trace(symbols, conditioning)
+    converter = TrunkConverter(network, trace.residual, conditioning.local)
     converter.run()
     _convert_heads(converter, network, trace.hidden)
     return {name: value.cpu() for name, value in converter.tensors.items()}
@@ -79,7 +79,7 @@ class TrunkConverter:
     Args:
         network: the trunk, or a whole network.
         residual: its typical residual stream, as `CausalTrunk.residual` gives it.
-        map: what belongs to that.
+        local: the local conditioning of that.
 
     Attributes:
         tensors: the integers so far.
@@ -90,14 +90,14 @@ class TrunkConverter:
     embedding: Tensor
     trunk: Tensor
 
-    def __init__(self, network: CausalTrunk, residual: Sequence[Tensor], map: Tensor | None = None) -> None:
+    def __init__(self, network: CausalTrunk, residual: Sequence[Tensor], local: Tensor | None = None) -> None:
         self.network = network
         self.structure = network.structure
         self.residual = residual
         self.tensors: dict[str, Tensor] = {}
         largest = max(float(h.abs().max()) for h in residual)
         self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / RESIDUAL_LIMIT))
-        self.context_scales = self._context_scales(map)
+        self.local_scales = self._local_scales(local)
 
     def run(self) -> None:
         """Rounds everything up to the heads."""
@@ -107,7 +107,7 @@ class TrunkConverter:
             "input",
             self.network.input.weight,
             self.network.input.bias,
-            self.network.input.context,
+            self.network.input.conditioned,
             self.embedding.repeat(self.structure.window_size),
             self.unit,
         )
@@ -118,7 +118,7 @@ class TrunkConverter:
                 f"layers.{i}.gates",
                 layer.gates.weight,
                 layer.gates.bias,
-                layer.context,
+                layer.conditioned,
                 scales.repeat(len(layer.offsets)),
                 GATE_UNIT,
                 gate_offsets(self.structure.width),
@@ -127,10 +127,10 @@ class TrunkConverter:
             self.linear(f"layers.{i}.residual", layer.residual, gated, self.unit)
         self.trunk = self._residual_scales("scale", self.residual[-1])
 
-    def _context_scales(self, map: Tensor | None) -> Tensor:
-        if map is None:
-            map = next(self.network.parameters()).new_zeros(1, 0, 1)
-        values = map.movedim(1, -1).flatten(0, -2)
+    def _local_scales(self, local: Tensor | None) -> Tensor:
+        if local is None:
+            local = next(self.network.parameters()).new_zeros(1, 0, 1)
+        values = local.movedim(1, -1).flatten(0, -2)
         ones = torch.ones(values.shape[1], dtype=torch.float64, device=values.device)
         exponents = best_exponent(values, ones, range(-16, 17))
         self.tensors["context_exponents"] = exponents.to(torch.int8)
@@ -156,18 +156,18 @@ class TrunkConverter:
         name: str,
         weight: Tensor,
         bias: Tensor,
-        context: Conditioned,
+        conditioned: Conditioned,
         scales: Tensor,
         unit: float,
         offsets: Tensor | None = None,
     ) -> None:
-        if context.map is not None:
-            weight = torch.cat([weight, context.map.weight], dim=1)
-            scales = torch.cat([scales, self.context_scales])
-        rows = bias[None] if context.classes is None else bias + context.classes.weight
+        if conditioned.local is not None:
+            weight = torch.cat([weight, conditioned.local.weight], dim=1)
+            scales = torch.cat([scales, self.local_scales])
         units = torch.full((weight.shape[0],), unit, dtype=torch.float64, device=weight.device)
         offsets = None if offsets is None else offsets.to(weight.device)
-        self._store(name, rounded_affine(weight, rows, scales, units, offsets))
+        affine = rounded_affine(weight, bias, scales, units, offsets, conditioned.tables)
+        self.tensors |= affine_tensors(affine, name)
 
     def linear(
         self,
@@ -179,11 +179,9 @@ class TrunkConverter:
     ) -> None:
         """Rounds a linear layer; see `rounded_affine`."""
         units = torch.as_tensor(units, dtype=torch.float64, device=scales.device).expand(linear.out_features)
-        self._store(name, rounded_affine(linear.weight, linear.bias[None], scales, units, offsets))
-
-    def _store(self, name: str, affine: Affine) -> None:
-        for part in ("weight", "bias", "shift"):
-            self.tensors[f"{name}.{part}"] = getattr(affine, part)
+        self.tensors |= affine_tensors(
+            rounded_affine(linear.weight, linear.bias, scales, units, offsets), name
+        )
 
 
 def _convert_heads(converter: TrunkConverter, network: CausalNetwork, hidden: Sequence[Tensor]) -> None:

@@ -1,77 +1,102 @@
-"""The exact form in motion: its integers carried in float32, from past activations to logits.
+"""Integer networks emulated in float32: from activations at past offsets to logits.
 
-Both executions, all positions at once and one after the other, run this code on (M, channels)
-matrices; they differ only in where a layer's taps come from (`Taps`), so they cannot disagree.
-
-    x  = clip((h + half) >> scale, int8)               the layer's input, from the residual stream
-    i, j = clip(W taps(x) + V context + b)             indices of the two halves of the gates' table
+    x  = clip((h + half) >> scale, int8)               a layer's input, from the residual stream
+    i, j = clip(W taps(x) + V local + b)               indices of the two halves of the gates' table
     g  = (table[i] * table[j] + 2^15) >> 16            -127..127
     h += R g + b, clipped to 16 bits
 
-`EmulatedTrunk` is that much, up to the heads; `EmulatedNetwork` has these too.
+Everything works on M rows of channels: here all positions of all items at once (`all_at_once`). The step
+engine computes the same integers one position after the other. `EmulatedTrunk` is that much, up to the
+heads; `EmulatedNetwork` has these too.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from latentpress.autoregressive.integer.tensors import read_affine
-from latentpress.autoregressive.offsets import Offset, gather, inside
+from latentpress.autoregressive.offsets import Offset, inside, shift_and_concat
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.exact.affine import GATE_ENTRIES, INT8_LIMIT, RESIDUAL_LIMIT, Affine, gate_table
+from latentpress.exact.tensors import read_affine
 
-__all__ = ["EmulatedAffine", "EmulatedNetwork", "EmulatedTrunk", "TapLayer", "Taps", "all_at_once"]
+__all__ = ["EmulatedAffine", "EmulatedNetwork", "EmulatedTrunk", "Taps", "all_at_once", "undisturbed"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Taps = Callable[[int, tuple[Offset, ...], Tensor | None], Tensor]
+"""Layer `number`'s taps (M, len(offsets) * C), given its offsets and its input at the present (M, C).
+
+The input layer is number 0; its input, the symbols, is never given.
+"""
+
+
+def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
+    """Runs without gradients and without autocast, which would round to 16 bits."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*args, **kwargs)
+
+    return run
 
 
 @dataclass(frozen=True)
 class EmulatedAffine:
-    """floor(bias + x weight): weight (in, out) and bias (rows, out), both times 2^-shift."""
+    """floor(bias + x weight), with weight (in, out), bias (1 or M, out) and labels' tables times 2^-shift."""
 
     weight: Tensor
     bias: Tensor
+    labels: tuple[Tensor, ...] = ()
 
     @classmethod
     def of(cls, affine: Affine, device: torch.device) -> EmulatedAffine:
-        """Carries integers to `device`."""
+        """An affine map on `device`."""
         factor = torch.exp2(-affine.shift.float())
         weight = (affine.weight.float() * factor[:, None]).t().contiguous()
-        return cls(weight.to(device), (affine.bias.float() * factor).to(device))
+        bias, *labels = ((part.float() * factor).to(device) for part in (affine.bias[None], *affine.labels))
+        return cls(weight.to(device), bias, tuple(labels))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Applies an affine of one bias row, before the floor."""
+        """Applies the map without labels, before the floor."""
         return torch.addmm(self.bias, x, self.weight)
+
+    def on(self, labels: Tensor) -> EmulatedAffine:
+        """The map whose bias includes the entries of labels (1 or M, L)."""
+        bias = self.bias
+        for table, rows in zip(self.labels, labels.unbind(1), strict=True):
+            bias = bias + table[rows]
+        return EmulatedAffine(self.weight, bias)
 
 
 @dataclass(frozen=True)
 class TapLayer:
-    """An affine over taps, with its context's part apart. `bias`: (1 or M, out)."""
+    """An affine over taps, with the part of the local conditioning apart."""
 
     offsets: tuple[Offset, ...]
     affine: EmulatedAffine
-    context: Tensor | None
+    local: Tensor | None
 
-    def __call__(self, taps: Tensor, map: Tensor | None) -> Tensor:
-        """The affine before the floor, (M, out), from taps (M, in) and the context map (M, Cm)."""
+    def __call__(self, taps: Tensor, local: Tensor | None) -> Tensor:
+        """The affine before the floor, (M, out), from taps (M, in) and the local conditioning (M, Cm)."""
         y = self.affine(taps)
-        return y if self.context is None or map is None else y.addmm_(map, self.context)
+        return y if self.local is None or local is None else y.addmm_(local, self.local)
 
     def on(self, grid: Sequence[int], labels: Tensor) -> TapLayer:
-        """This layer on a grid of that size, without the taps that are outside for every position.
-
-        `labels`: (1 or M,) the bias rows.
-        """
-        live = inside(self.offsets, grid)
-        weight = self.affine.weight
+        """This layer with labels (1 or M, L), without the taps that are outside the grid everywhere."""
+        live, affine = inside(self.offsets, grid), self.affine.on(labels)
         if len(live) < len(self.offsets):
-            weight = weight.unflatten(0, (len(self.offsets), -1))[live].flatten(0, 1)
-        offsets = tuple(self.offsets[tap] for tap in live)
-        return TapLayer(offsets, EmulatedAffine(weight, self.affine.bias[labels]), self.context)
+            taps = affine.weight.unflatten(0, (len(self.offsets), -1))
+            affine = replace(affine, weight=taps[live].flatten(0, 1))
+        return TapLayer(tuple(self.offsets[tap] for tap in live), affine, self.local)
 
 
 @dataclass(frozen=True)
@@ -87,55 +112,41 @@ class _Head:
     logits: EmulatedAffine
 
 
-class Taps(Protocol):
-    """Where activations at past offsets come from."""
-
-    def __call__(self, number: int, offsets: tuple[Offset, ...], x: Tensor | None) -> Tensor:
-        """Layer `number`'s taps, (M, len(offsets) * C), given its input at the present, (M, C).
-
-        The input layer is number 0; its input, the symbols, is never given.
-        """
-        ...
-
-
 def all_at_once(shape: Sequence[int], embedded: Tensor) -> Taps:
     """The taps of every position of a grid: `shape` is (B, *G), `embedded` the symbols' (M, channels)."""
 
     def taps(number: int, offsets: tuple[Offset, ...], x: Tensor | None) -> Tensor:
         present = embedded if x is None else x
-        return gather(present.view(*shape, -1), offsets).flatten(0, -2)
+        return shift_and_concat(present.view(*shape, -1), offsets).flatten(0, -2)
 
     return taps
 
 
 class EmulatedTrunk:
-    """The arithmetic of an exact trunk on one device; every method works on M rows."""
+    """The arithmetic of an integer trunk on one device; every method works on M rows."""
 
-    def __init__(self, structure: NetworkStructure, tensors: dict[str, Tensor], device: torch.device) -> None:
-        def affine(name: str) -> EmulatedAffine:
-            return EmulatedAffine.of(read_affine(tensors, name), device)
+    def __init__(
+        self, structure: NetworkStructure, tensors: Mapping[str, Tensor], device: torch.device
+    ) -> None:
+        self._tensors, self._device = tensors, device
+        channels = structure.context_channels
 
         def taps(name: str, offsets: tuple[Offset, ...]) -> TapLayer:
-            whole = affine(name)
-            split = whole.weight.shape[0] - structure.context_channels
-            weight, context = whole.weight[:split], whole.weight[split:]
-            return TapLayer(offsets, EmulatedAffine(weight, whole.bias), context if len(context) else None)
+            affine = self._affine(name)
+            weight, local = affine.weight.split([len(affine.weight) - channels, channels])
+            return TapLayer(offsets, replace(affine, weight=weight), local if channels else None)
 
-        def scale(name: str) -> Tensor:
-            return torch.exp2(-tensors[name].float()).to(device)
-
-        members = range(len(structure.sizes))
-        self.embeddings = [tensors[f"embeddings.{p}"].float().to(device) for p in members]
+        self.embeddings = self._tables("embeddings", len(structure.alphabets))
         self.input = taps("input", structure.window)
         self.layers = [
             _GatedLayer(
-                scale(f"layers.{i}.scale"),
+                self._scale(f"layers.{i}.scale"),
                 taps(f"layers.{i}.gates", offsets),
-                affine(f"layers.{i}.residual"),
+                self._affine(f"layers.{i}.residual"),
             )
             for i, offsets in enumerate(structure.layers)
         ]
-        self.scale = scale("scale")
+        self.scale = self._scale("scale")
         table = torch.tensor(gate_table(), dtype=torch.float32, device=device)
         table[:GATE_ENTRIES] *= 2.0**-16
         self.table = table
@@ -150,29 +161,38 @@ class EmulatedTrunk:
 
     @property
     def widest(self) -> int:
-        """The largest number of inputs that a layer gathers for a position."""
+        """The largest number of inputs that a layer has for a position."""
         return max(layer.affine.weight.shape[0] for layer in self.tap_layers)
 
     def on(self, grid: Sequence[int], labels: Tensor) -> Self:
-        """The same arithmetic bound to a grid's size and to bias rows (1 or M,)."""
+        """The same arithmetic bound to a grid's size and to rows of the labels' tables, (1 or M, L)."""
         bound = copy.copy(self)
         bound.input = self.input.on(grid, labels)
         bound.layers = [replace(layer, gates=layer.gates.on(grid, labels)) for layer in self.layers]
         return bound
 
-    def embed(self, members: Sequence[Tensor]) -> Tensor:
+    def embed(self, components: Sequence[Tensor]) -> Tensor:
         """What the input layer sees of a position: (M, position_embedding) from P tensors (M,)."""
-        return _embedded(self.embeddings, members)
+        return _embedded(self.embeddings, components)
 
-    def trunk(self, taps: Taps, map: Tensor | None) -> Tensor:
-        """The heads' common input, int8 in float32 (M, width); `map` is the context's (M, Cm)."""
-        h = self.input(taps(0, self.input.offsets, None), map).floor_()
+    def trunk(self, taps: Taps, local: Tensor | None) -> Tensor:
+        """The heads' common input, int8 in float32 (M, width); `local` is the conditioning (M, Cm)."""
+        h = self.input(taps(0, self.input.offsets, None), local).floor_()
         h.clamp_(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         for number, layer in enumerate(self.layers, 1):
             x = self._int8(h, layer.scale)
-            u = layer.gates(taps(number, layer.gates.offsets, x), map)
+            u = layer.gates(taps(number, layer.gates.offsets, x), local)
             h.add_(layer.residual(self._gated(u)).floor_()).clamp_(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         return self._int8(h, self.scale)
+
+    def _affine(self, name: str) -> EmulatedAffine:
+        return EmulatedAffine.of(read_affine(self._tensors, name), self._device)
+
+    def _scale(self, name: str) -> Tensor:
+        return torch.exp2(-self._tensors[name].float()).to(self._device)
+
+    def _tables(self, name: str, count: int) -> list[Tensor]:
+        return [self._tensors[f"{name}.{p}"].float().to(self._device) for p in range(count)]
 
     def _int8(self, h: Tensor, scale: Tensor) -> Tensor:
         return torch.addcmul(self.half, h, scale).floor_().clamp_(-INT8_LIMIT, INT8_LIMIT)
@@ -184,26 +204,27 @@ class EmulatedTrunk:
 
 
 class EmulatedNetwork(EmulatedTrunk):
-    """The arithmetic of a whole exact grid."""
+    """The arithmetic of a whole integer network."""
 
-    def __init__(self, structure: NetworkStructure, tensors: dict[str, Tensor], device: torch.device) -> None:
+    def __init__(
+        self, structure: NetworkStructure, tensors: Mapping[str, Tensor], device: torch.device
+    ) -> None:
         super().__init__(structure, tensors, device)
-
-        def affine(name: str) -> EmulatedAffine:
-            return EmulatedAffine.of(read_affine(tensors, name), device)
-
-        members = range(len(structure.sizes))
-        self.head_embeddings = [tensors[f"head_embeddings.{p}"].float().to(device) for p in members[:-1]]
-        self.heads = [_Head(affine(f"heads.{p}.hidden"), affine(f"heads.{p}.logits")) for p in members]
+        components = len(structure.alphabets)
+        self.head_embeddings = self._tables("head_embeddings", components - 1)
+        self.heads = [
+            _Head(self._affine(f"heads.{p}.hidden"), self._affine(f"heads.{p}.logits"))
+            for p in range(components)
+        ]
 
     def logits(self, trunk: Tensor, before: Sequence[Tensor]) -> Tensor:
-        """int32 (M, K_p) for member p = len(before), given the symbols (M,) of the members before it."""
+        """int32 (M, K_p) of component p = len(before), given the symbols (M,) of the components before it."""
         head = self.heads[len(before)]
         x = torch.cat([trunk, _embedded(self.head_embeddings, before)], dim=1) if before else trunk
         hidden = head.hidden(x).floor_().clamp_(0, INT8_LIMIT)
         return head.logits(hidden).floor_().to(torch.int32)
 
 
-def _embedded(tables: Sequence[Tensor], members: Sequence[Tensor]) -> Tensor:
-    pairs = zip(tables, members, strict=False)  # the heads' later members are not known yet
+def _embedded(tables: Sequence[Tensor], components: Sequence[Tensor]) -> Tensor:
+    pairs = zip(tables, components, strict=False)  # the heads' later components are not known yet
     return torch.cat([table.index_select(0, symbols) for table, symbols in pairs], dim=1)

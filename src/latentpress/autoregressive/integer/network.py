@@ -1,62 +1,45 @@
-"""The exact form of a grid network: integers in, integers out, the same on every machine.
+"""The integer form of a causal network: integers in, integers out, the same on every machine.
 
-`quantise` has the arithmetic and its proof, `serial` the tensors, `carried` the layers; this module
-is what the rest of the package uses. Its executions agree bit for bit:
+`exact.affine` has the arithmetic and its proof, `integer.tensors` the tensors, `integer.forward` the layers;
+this is what the rest of the package uses. Its two executions agree bit for bit:
 
-    logits                          all positions at once, for coding and measuring
-    program                         one position at a time, by the compiled step engine (`grid.engine`)
-    start, member_logits, push      the same one symbol at a time, in PyTorch: slow, on any device, and
-                                    the peer that the engine is checked against
+    logits      all positions at once, in PyTorch: measuring, and encoding on a GPU
+    program     one position at a time, by the compiled step engine (`autoregressive.engine`): everything else
 
 The network's identity is a hash of its integers.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.autoregressive import step
+from latentpress.autoregressive import coding
 from latentpress.autoregressive.integer.convert import integers_of
-from latentpress.autoregressive.integer.forward import EmulatedNetwork, all_at_once
-from latentpress.autoregressive.integer.tensors import checked, digest
-from latentpress.autoregressive.network import CausalNetwork, Conditioning
-from latentpress.autoregressive.step import State
+from latentpress.autoregressive.integer.forward import EmulatedNetwork, all_at_once, undisturbed
+from latentpress.autoregressive.integer.tensors import checked
+from latentpress.autoregressive.network import CausalNetwork
 from latentpress.exact.affine import INT8_LIMIT
+from latentpress.exact.distribution import Conditioning, Sampling, Stream
+from latentpress.exact.tensors import digest
 
 if TYPE_CHECKING:
     from latentpress.autoregressive.engine import Program
 
-__all__ = ["IntegerNetwork", "undisturbed"]
+__all__ = ["IntegerNetwork"]
 
 _CHUNK_FLOATS = 1 << 23  # of a layer's taps that are held at once
 _PROGRAMS = 4  # sizes of grid whose programs are kept
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
-    """Runs without gradients and without autocast, which would round to 16 bits."""
-
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.no_grad():
-            if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
-                return function(*args, **kwargs)
-            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-                return function(*args, **kwargs)
-
-    return run
-
 
 class IntegerNetwork:
-    """A grid network in integers.
+    """A causal network in integers; an `exact.distribution.IntegerDistribution`.
 
     Attributes:
         structure: what it is made of.
@@ -64,36 +47,38 @@ class IntegerNetwork:
         id: 16 bytes, a hash of all its integers.
 
     >>> from latentpress.config import CausalConfig
-    >>> network = CausalNetwork(CausalConfig(width=8, depth=1, radius=2), sizes=(4, 4), dims=1)
+    >>> network = CausalNetwork(CausalConfig(width=8, depth=1, radius=2), alphabets=(4, 4), rank=1)
     >>> symbols = torch.randint(4, (2, 6, 2))
-    >>> exact = IntegerNetwork.convert(network, symbols)
-    >>> state, whole = exact.start(2, (6,)), exact.logits(symbols)
-    >>> for position in range(6):
-    ...     for member in range(2):
-    ...         assert torch.equal(exact.member_logits(state), whole[member][:, position])
-    ...         exact.push(state, symbols[:, position, member])
+    >>> integers = IntegerNetwork.convert(network, symbols)
+    >>> stream = Stream((6,), 2, symbols=symbols.transpose(0, 1).numpy())
+    >>> [(payload, bits)] = integers.encode([stream])
+    >>> bits.tolist(), len(payload)  # untrained: 2 bits a symbol
+    ([24.0, 24.0], 8)
+    >>> [back] = integers.decode([Stream((6,), 2, payload=payload)])
+    >>> np.array_equal(back, stream.symbols)
+    True
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
         self.structure, self._tensors = checked(tensors)
         self.device = torch.device(device)
         self.id = digest(self._tensors)
-        self._carried = EmulatedNetwork(self.structure, self._tensors, self.device)
-        self.program = functools.lru_cache(_PROGRAMS)(self._assemble)
+        self._emulated = EmulatedNetwork(self.structure, self._tensors, self.device)
+        self._programs: dict[tuple[int, ...], Program] = {}
 
     @classmethod
     def convert(
-        cls, network: CausalNetwork, calibration: Tensor, context: Conditioning | None = None
+        cls, network: CausalNetwork, symbols: Tensor, conditioning: Conditioning | None = None
     ) -> IntegerNetwork:
-        """Rounds a trained network; see `integers_of`. The result is on the network's device."""
+        """Rounds a trained network, calibrated on symbols (B, *G, P); see `integers_of`. On its device."""
         device = next(network.parameters()).device
-        return cls(integers_of(network, calibration, context), device)
+        return cls(integers_of(network, symbols, conditioning), device)
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu"
     ) -> IntegerNetwork:
-        """The inverse of `tensors`; raises `CheckpointError` for anything that is not an exact grid."""
+        """The inverse of `tensors`; raises `CheckpointError` for anything that is not an integer network."""
         return cls(tensors, device)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -101,113 +86,129 @@ class IntegerNetwork:
         return {name: value.clone() for name, value in self._tensors.items()}
 
     def to(self, device: torch.device | str) -> IntegerNetwork:
-        """The same grid on another device."""
+        """The same network on another device."""
         return self if torch.device(device) == self.device else IntegerNetwork(self._tensors, device)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """The alphabet of each member."""
-        return self.structure.sizes
+    def alphabets(self) -> tuple[int, ...]:
+        """How many symbols each component of a position's tuple has."""
+        return self.structure.alphabets
 
     @property
-    def dims(self) -> int:
-        """Dimensions of the grid."""
-        return self.structure.dims
+    def rank(self) -> int:
+        """Axes of the grid."""
+        return self.structure.rank
 
-    def quantize_context(self, context: Conditioning) -> Conditioning:
-        """Rounds a float context map to the int8 that the exact form takes, by its stored exponents."""
-        if context.map is None or context.map.dtype == torch.int8:
-            return context
-        exponents = self._tensors["context_exponents"].double().to(context.map.device)
-        steps = context.map.double() * torch.exp2(-exponents).view(-1, *[1] * self.dims)
-        return Conditioning(steps.round_().clamp_(-INT8_LIMIT, INT8_LIMIT).to(torch.int8), context.labels)
+    def encode(self, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+        """See `IntegerDistribution.encode`."""
+        return coding.encode(self, streams)
 
-    def _assemble(self, grid: tuple[int, ...]) -> Program:
+    def decode(self, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
+        """See `IntegerDistribution.decode`."""
+        return coding.decode(self, streams)
+
+    def sample(
+        self,
+        count: int,
+        grid: tuple[int, ...],
+        how: Sampling,
+        *,
+        conditioning: Conditioning | None = None,
+        prefix: Tensor | None = None,
+        numbers: Sequence[int] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """See `IntegerDistribution.sample`."""
+        return coding.sample(
+            self,
+            count,
+            grid,
+            how,
+            conditioning=conditioning,
+            prefix=prefix,
+            numbers=numbers,
+            progress=progress,
+        )
+
+    def program(self, grid: tuple[int, ...]) -> Program:
+        """The step engine's arrays for grids of that size, or of a smaller first extent."""
         from latentpress.autoregressive.engine import assemble  # imports Numba
 
-        return assemble(self.structure, self._tensors, grid)
+        if grid not in self._programs:
+            while len(self._programs) >= _PROGRAMS:
+                del self._programs[next(iter(self._programs))]
+            self._programs[grid] = assemble(self.structure, self._tensors, grid)
+        return self._programs[grid]
 
     def conditions(
-        self, context: Conditioning | None, batch: int, grid: tuple[int, ...]
+        self, conditioning: Conditioning | None, batch: int, grid: tuple[int, ...]
     ) -> tuple[Tensor, Tensor | None]:
-        """What a context means to the integers: bias rows (1 or B,), and the map int8 (B, positions, Cm).
+        """The conditioning of items as the integers take it.
+
+        Returns:
+            Rows of the labels' tables, int64 (B, 1, L), or (B, T, L) where rows along the first axis have
+            labels of their own; and the local conditioning, int8 (B, positions, Cm), or None.
 
         Raises:
-            ValueError: a label out of range, or a map that does not fit the network and the grid.
+            ValueError: a label is out of range, or a shape does not fit the network and the grid.
         """
-        context = context or Conditioning()
-        structure, map = self.structure, context.map
-        labels = torch.tensor([structure.num_classes])  # the last row: unknown
-        if context.labels is not None and structure.num_classes:
-            if context.labels.shape != (batch,) or not bool(
-                ((context.labels >= -1) & (context.labels < structure.num_classes)).all()
-            ):
-                raise ValueError(f"labels: {batch} numbers from -1 to {structure.num_classes - 1} needed")
-            labels = context.labels % (structure.num_classes + 1)
+        conditioning = conditioning or Conditioning()
+        structure, local = self.structure, conditioning.local
+        labels = self._labels(conditioning.labels, batch, grid)
         if structure.context_channels == 0:
             return labels, None
         expected = (batch, structure.context_channels, *grid)
-        if map is None or map.dtype != torch.int8 or tuple(map.shape) != expected:
-            raise ValueError(f"context map: int8 of shape {expected} needed; see quantize_context")
-        return labels, map.clamp(min=-INT8_LIMIT).flatten(2).transpose(1, 2).contiguous()
+        if local is None or local.dtype != torch.int8 or tuple(local.shape) != expected:
+            raise ValueError(f"local conditioning: int8 of shape {expected} is needed")
+        return labels, local.clamp(min=-INT8_LIMIT).flatten(2).transpose(1, 2).contiguous()
+
+    def _labels(self, labels: Tensor | None, batch: int, grid: tuple[int, ...]) -> Tensor:
+        sizes = torch.tensor(self.structure.label_sizes, dtype=torch.int64)
+        if labels is None or not len(sizes):
+            return sizes.expand(batch, 1, -1)  # the last row of each table: unknown
+        labels = labels.cpu().to(torch.int64)
+        if tuple(labels.shape) not in {(batch, len(sizes)), (batch, grid[0], len(sizes))}:
+            raise ValueError(
+                f"labels: {batch} items' {len(sizes)}, or those of {grid[0]} rows each, are needed"
+            )
+        if not bool(((labels >= -1) & (labels < sizes)).all()):
+            raise ValueError(
+                f"labels: numbers from -1 to below {tuple(self.structure.label_sizes)} are needed"
+            )
+        labels = torch.where(labels < 0, sizes, labels)
+        return labels.unsqueeze(1) if labels.ndim == 2 else labels
 
     @undisturbed
-    def logits(self, symbols: Tensor, context: Conditioning | None = None) -> tuple[Tensor, ...]:
+    def logits(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]:
         """Logits of every symbol given those before it, all positions at once.
 
         Args:
             symbols: (B, *G, P) int64.
-            context: map int8 (B, Cm, *G), labels (B,).
+            conditioning: that of the items; `local` is int8.
 
         Returns:
             P tensors (B, *G, K_p) int32, binary logarithms in units of 2^-5.
         """
         batch, grid = symbols.shape[0], tuple(symbols.shape[1:-1])
-        if len(grid) != self.dims or symbols.shape[-1] != len(self.sizes):
-            raise ValueError(f"symbols: {self.dims} grid axes and {len(self.sizes)} members needed")
-        labels, map = self._carried_conditions(context, batch, grid)
+        if len(grid) != self.rank or symbols.shape[-1] != len(self.alphabets):
+            raise ValueError(f"symbols: {self.rank} grid axes and {len(self.alphabets)} components needed")
+        labels, local = self.conditions(conditioning, batch, grid)
         positions = math.prod(grid)
-        items = max(1, _CHUNK_FLOATS // max(1, positions * self._carried.widest))
-        out = [torch.empty(batch, *grid, k, dtype=torch.int32, device=self.device) for k in self.sizes]
+        items = max(1, _CHUNK_FLOATS // max(1, positions * self._emulated.widest))
+        out = [torch.empty(batch, *grid, k, dtype=torch.int32, device=self.device) for k in self.alphabets]
         for first in range(0, batch, items):
             run = slice(first, first + items)
-            rows = labels if len(labels) == 1 else labels[run].repeat_interleave(positions)
-            piece = None if map is None else map[run].flatten(0, 1)
-            carried = self._carried.on(grid, rows)
-            for member, found in zip(
-                out, _parallel(carried, symbols[run].to(self.device), piece), strict=True
-            ):
-                member[run] = found
+            rows = labels[run].repeat_interleave(positions // labels.shape[1], dim=1).flatten(0, 1)
+            piece = None if local is None else local[run].flatten(0, 1).to(self.device, torch.float32)
+            parts = self._parallel(symbols[run].to(self.device), rows.to(self.device), piece)
+            for component, part in zip(out, parts, strict=True):
+                component[run] = part
         return tuple(out)
 
-    @undisturbed
-    def start(self, lanes: int, grid: tuple[int, ...], context: Conditioning | None = None) -> State:
-        """The state before the first symbol of `lanes` items on a grid of that size."""
-        if len(grid) != self.dims or lanes < 0 or min(grid) < 1:
-            raise ValueError(f"start: {self.dims} positive grid sides and a number of lanes needed")
-        labels, map = self._carried_conditions(context, lanes, tuple(grid))
-        return step.start(self._carried.on(grid, labels), tuple(grid), lanes, map)
-
-    @undisturbed
-    def member_logits(self, state: State) -> Tensor:
-        """Logits of the next symbol in (raster position, member) order: int32 (lanes, K_p)."""
-        return step.member_logits(state)
-
-    @undisturbed
-    def push(self, state: State, symbols: Tensor) -> None:
-        """Takes the next symbol of every lane, (lanes,) int64, and moves on."""
-        step.push(state, symbols.to(self.device))
-
-    def _carried_conditions(
-        self, context: Conditioning | None, batch: int, grid: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | None]:
-        labels, map = self.conditions(context, batch, grid)
-        return labels.to(self.device), None if map is None else map.to(self.device, torch.float32)
-
-
-def _parallel(carried: EmulatedNetwork, symbols: Tensor, map: Tensor | None) -> list[Tensor]:
-    """Logits of all positions: `symbols` (B, *G, P), `map` (B * positions, Cm)."""
-    shape = symbols.shape[:-1]
-    members = symbols.flatten(0, -2).unbind(1)
-    trunk = carried.trunk(all_at_once(shape, carried.embed(members)), map)
-    return [carried.logits(trunk, members[:p]).view(*shape, -1) for p in range(len(members))]
+    def _parallel(self, symbols: Tensor, labels: Tensor, local: Tensor | None) -> list[Tensor]:
+        """Logits of symbols (B, *G, P), given labels (B * positions, L) and the local (B * positions, Cm)."""
+        shape = symbols.shape[:-1]
+        components = symbols.flatten(0, -2).unbind(1)
+        emulated = self._emulated.on(shape[1:], labels)
+        trunk = emulated.trunk(all_at_once(shape, emulated.embed(components)), local)
+        return [emulated.logits(trunk, components[:p]).view(*shape, -1) for p in range(len(components))]

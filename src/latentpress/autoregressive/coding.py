@@ -1,0 +1,329 @@
+"""Symbols of grids to bytes, onto stacks, out of random numbers, and back, by the step engine.
+
+A stream holds items of one shape side by side: for every position in raster order, for every component of
+the tuple, the symbol of each item. All streams of a call advance together and all processors are used; what
+comes out does not depend on that.
+
+A stack gives back last what was put first, so bits-back coding pushes symbols in reverse order, when all of
+an item's are known: `measure` finds the numbers of each under the network's tables, `push` puts them onto a
+stack, and `pop` takes symbols off again, in the order of the grid.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentpress.autoregressive.integer.tensors import blank
+from latentpress.autoregressive.structure import NetworkStructure
+from latentpress.coding.ans import Stacks
+from latentpress.coding.coder import RangeEncoder
+from latentpress.coding.random_points import random_points
+from latentpress.coding.tables import TOTAL, TOTAL_BITS, frequencies
+from latentpress.config import CausalConfig
+from latentpress.exact.distribution import Conditioning, Sampling, Stream
+
+if TYPE_CHECKING:
+    from latentpress.autoregressive.engine import Action, Choice, Job, Program, Result
+
+__all__ = ["Intervals", "Network", "decode", "encode", "measure", "pop", "prepare", "push", "sample"]
+
+_COMPILE_SECONDS = 10  # about; for the bar only
+_CHUNK = 1 << 22  # entries of tables that are held at once
+_TOGETHER = 1 << 24  # symbols sampled at once: so much memory their random numbers may take
+_BETA_BITS = 16
+
+Integers = NDArray[Any]
+
+
+class Network(Protocol):
+    """What is needed of an integer network; see `IntegerNetwork`."""
+
+    device: torch.device
+
+    @property
+    def alphabets(self) -> tuple[int, ...]:
+        """How many symbols each component has."""
+        ...
+
+    def program(self, grid: tuple[int, ...]) -> Program:
+        """The engine's arrays."""
+        ...
+
+    def conditions(
+        self, conditioning: Conditioning | None, batch: int, grid: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Labels and local conditioning."""
+        ...
+
+    def logits(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]:
+        """Logits of all positions at once."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """The numbers of symbols, of 2^24: `counts` of them from `lows` on; int32, in the order of decoding."""
+
+    lows: Integers
+    counts: Integers
+
+    @property
+    def bits(self) -> float:
+        """Ideal length of the symbols."""
+        return float(TOTAL_BITS * self.counts.size - np.log2(self.counts).sum())
+
+
+def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
+    """Makes the engine's machine code for so many lanes, or loads it where it was made before.
+
+    That happens by itself with the first symbols; but it takes seconds, once a machine, and a caller
+    can show them: `report("compile", seconds, about how many)`.
+    """
+    from latentpress.autoregressive.engine import FEW  # imports Numba
+
+    share, failed = -(-lanes // torch.get_num_threads()), []
+
+    def work() -> None:
+        try:
+            _warm_up(min(share, FEW))
+        except BaseException as error:
+            failed.append(error)
+
+    worker, start = (
+        threading.Thread(target=work, daemon=True),
+        time.monotonic(),
+    )  # Ctrl-C need not wait for it
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.2)
+        seconds = int(time.monotonic() - start)
+        report("compile", min(seconds, _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
+    if failed:
+        raise failed[0]
+
+
+@functools.cache
+def _warm_up(lanes: int) -> None:
+    """Codes a few symbols."""
+    from latentpress.autoregressive.engine import Action, Job, assemble, run
+
+    structure = NetworkStructure.of(CausalConfig(width=8, depth=1, radius=1), alphabets=(2,), rank=1)
+    symbols = np.zeros((lanes, 2, 1), np.int32)
+    job = Job(0, positions=2, labels=np.zeros((lanes, 1, 0), np.int64), symbols=symbols)
+    for _ in run(assemble(structure, blank(structure), (2,)), [job], Action.ENCODE, threads=1):
+        pass
+
+
+def encode(network: Network, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+    """Codes streams with their symbols; returns each one's bytes and each lane's ideal bits, (lanes,).
+
+    On a GPU it takes the parallel pass, which gives the same bytes.
+    """
+    from latentpress.autoregressive.engine import Action
+
+    if network.device.type != "cpu":
+        return [_encode_parallel(network, stream) for stream in streams]
+    results = _results(network, streams, [{"symbols": _by_lane(stream)} for stream in streams], Action.ENCODE)
+    return [(result.payload, result.bits) for result in results]
+
+
+def _encode_parallel(network: Network, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
+    symbols = torch.from_numpy(_by_lane(stream).astype(np.int64)).view(stream.lanes, *stream.grid, -1)
+    logits = network.logits(symbols, stream.conditioning)
+    logits = [component.flatten(1, -2).transpose(0, 1).cpu().numpy() for component in logits]
+    encoder, bits = RangeEncoder(), np.zeros(stream.lanes)
+    chunk = max(1, _CHUNK // (stream.lanes * sum(network.alphabets)))
+    rows = symbols.flatten(1, -2).permute(1, 2, 0).numpy()  # (positions, P, lanes)
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        tables = [_tables(component[start : start + chunk]) for component in logits]
+        for p, table in enumerate(tables):
+            chosen = np.take_along_axis(table, part[:, p, :, None], axis=-1)[..., 0]
+            bits += (TOTAL_BITS - np.log2(chosen)).sum(axis=0)
+        if len(set(network.alphabets)) == 1:
+            encoder.encode(part.ravel(), np.stack(tables, axis=1).reshape(part.size, -1))
+            continue
+        for position in range(len(part)):
+            for p, table in enumerate(tables):
+                encoder.encode(part[position, p], table[position])
+    return encoder.to_bytes(), bits
+
+
+def _tables(logits: Integers) -> NDArray[np.int32]:
+    """Frequency tables of integer logits, both (positions, lanes, K)."""
+    return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+
+
+def decode(network: Network, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
+    """The symbols (positions, lanes, P) of streams with their payloads; None where one is damaged.
+
+    Most damage cannot be told from other symbols: the archive's checksums are for that.
+    """
+    from latentpress.autoregressive.engine import Action
+
+    words = [stream.payload[: len(stream.payload) // 4 * 4] for stream in streams]
+    results = _results(network, streams, [{"payload": payload} for payload in words], Action.DECODE)
+    pairs = zip(streams, words, results, strict=True)
+    damaged = [result.damaged or len(payload) < len(stream.payload) for stream, payload, result in pairs]
+    return [None if bad else _by_position(result) for bad, result in zip(damaged, results, strict=True)]
+
+
+def sample(
+    network: Network,
+    count: int,
+    grid: tuple[int, ...],
+    how: Sampling,
+    *,
+    conditioning: Conditioning | None = None,
+    prefix: Tensor | None = None,
+    numbers: Sequence[int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Draws items symbol by symbol; see `IntegerDistribution.sample`.
+
+    Every item has its own stream of random bits (`coding.random_points`), so an item does not depend on how
+    many are sampled with it. Each symbol takes one number of 24 bits and is looked up in its cumulative
+    frequency table. The temperature is used as 2^16 / temperature, rounded, and `top_p` in steps of 2^-24; of
+    equally likely symbols the first is kept.
+    """
+    from latentpress.autoregressive.engine import Action, Choice
+
+    choice = Choice(round((1 << _BETA_BITS) / how.temperature), how.top_k, max(1, round(how.top_p * TOTAL)))
+    conditioning, positions = conditioning or Conditioning(), math.prod(grid)
+    shape = positions, len(network.alphabets)
+    items = torch.empty(count, *shape, dtype=torch.int64)
+    together = max(1, _TOGETHER // math.prod(shape))
+    for first in range(0, count, together):
+        run = range(first, min(first + together, count))
+        streams = [Stream(grid, 1, conditioning.rows(slice(item, item + 1))) for item in run]
+        parts: list[dict[str, Any]] = []
+        for item in run:
+            number = item if numbers is None else numbers[item]
+            parts.append({"points": random_points(how.seed, number, (1, *shape))})
+            if prefix is not None:
+                parts[-1] |= {"symbols": prefix[item : item + 1].cpu().numpy(), "known": prefix.shape[1]}
+        for item, result in zip(
+            run, _results(network, streams, parts, Action.SAMPLE, choice, progress), strict=True
+        ):
+            items[item] = torch.from_numpy(result.symbols[0].astype(np.int64))
+    return items.view(count, *grid, shape[1])
+
+
+def measure(network: Network, streams: Sequence[Stream]) -> list[Intervals]:
+    """The numbers of each stream's symbols.
+
+    >>> from latentpress.autoregressive.integer.network import IntegerNetwork
+    >>> network = IntegerNetwork(blank(NetworkStructure.of(CausalConfig(), alphabets=(16,), rank=1)))
+    >>> stacks, symbols = Stacks.fresh(1), np.arange(8).reshape(8, 1, 1)
+    >>> [intervals] = measure(network, [Stream((8,), 1, symbols=symbols)])
+    >>> intervals.bits  # untrained: 4 bits a symbol
+    32.0
+    >>> push(stacks, [0], [intervals])
+    >>> [back] = pop(network, [Stream((8,), 1)], stacks, [0])
+    >>> back.ravel().tolist(), stacks.are_fresh().tolist()
+    ([0, 1, 2, 3, 4, 5, 6, 7], [True])
+    """
+    from latentpress.autoregressive.engine import Action
+
+    parts = [{"symbols": _by_lane(stream)} for stream in streams]
+    found = []
+    for result in _results(network, streams, parts, Action.MEASURE):
+        lows, counts = (np.moveaxis(part, 0, 2).ravel() for part in result.intervals)  # positions, P, lanes
+        found.append(Intervals(lows, counts))
+    return found
+
+
+def push(stacks: Stacks, rows: Sequence[int], intervals: Sequence[Intervals]) -> None:
+    """Puts symbols onto stacks, each stream's onto that of its row, the last symbol first."""
+    from latentpress.autoregressive.engine import push_all
+
+    for row, each in zip(rows, intervals, strict=True):
+        stacks.reserve(_most_words(len(each.counts)), np.array([row]))
+        before = np.int64(stacks.heights[row]), stacks.states[row]
+        height, state = push_all(stacks.words[row], *before, each.lows, each.counts)
+        stacks.settle(row, state, height)
+
+
+def pop(
+    network: Network, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
+) -> list[NDArray[np.int32] | None]:
+    """Takes the symbols (positions, lanes, P) of each stream off the stack of its row, a row for each.
+
+    They are None where the stack is damaged: it ran out. Other stacks are not harmed by that.
+    """
+    from latentpress.autoregressive.engine import Action
+
+    parts, under = [], []
+    for stream, row in zip(streams, rows, strict=True):
+        height = int(stacks.heights[row])
+        most = _most_words(math.prod(stream.grid) * stream.lanes * len(network.alphabets))
+        under.append(max(0, height - most))
+        parts.append({"words": stacks.words[row, under[-1] : height], "state": int(stacks.states[row])})
+    results = _results(network, streams, parts, Action.POP)
+    for row, left, result in zip(rows, under, results, strict=True):
+        stacks.settle(row, result.state, left + result.height, result.damaged)
+    return [None if result.damaged else _by_position(result) for result in results]
+
+
+def _most_words(symbols: int) -> int:
+    """A symbol is 24 bits at most."""
+    return symbols * 3 // 4 + 2
+
+
+def _results(
+    network: Network,
+    streams: Sequence[Stream],
+    parts: Sequence[dict[str, Any]],
+    action: Action,
+    choice: Choice | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Result]:
+    """What the engine makes of each stream, given the rest of its job."""
+    from latentpress.autoregressive.engine import run
+
+    if not streams:
+        return []
+    assert len({stream.grid[1:] for stream in streams}) == 1, "only the first extents may differ"
+    program = network.program(max(stream.grid for stream in streams))
+    jobs = list(_jobs(network, streams, parts))
+    results = run(program, jobs, action, choice, threads=torch.get_num_threads(), progress=progress)
+    return sorted(results, key=lambda result: result.number)
+
+
+def _jobs(network: Network, streams: Sequence[Stream], parts: Sequence[dict[str, Any]]) -> Iterator[Job]:
+    from latentpress.autoregressive.engine import Job
+
+    for number, (stream, part) in enumerate(zip(streams, parts, strict=True)):
+        given = part.get("symbols")
+        if given is not None and given.size and not ((given >= 0) & (given < network.alphabets)).all():
+            raise ValueError(f"symbols: each component has an alphabet, {network.alphabets}; one is outside")
+        labels, local = network.conditions(stream.conditioning, stream.lanes, stream.grid)
+        yield Job(
+            number,
+            positions=math.prod(stream.grid),
+            labels=labels.numpy(),
+            local=None if local is None else local.cpu().numpy(),
+            **part,
+        )
+
+
+def _by_lane(stream: Stream) -> Integers:
+    """A stream's symbols as the engine has them, int32 (lanes, positions, P)."""
+    assert stream.symbols is not None
+    return np.ascontiguousarray(stream.symbols.swapaxes(0, 1), np.int32)
+
+
+def _by_position(result: Result) -> NDArray[np.int32]:
+    """The engine's symbols as streams have them, (positions, lanes, P)."""
+    return result.symbols.swapaxes(0, 1)

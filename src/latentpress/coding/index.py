@@ -1,0 +1,239 @@
+"""The two maps of an archive's metadata: `HEAD`, of the archive as a whole, and `INDX`, of items and blocks.
+
+What is read here may be hostile: whatever is out of range raises `ArchiveError`.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.coding import metadata
+from latentpress.coding.metadata import get
+from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord, shape_fits
+from latentpress.errors import ArchiveError
+from latentpress.names import NameColumns, pack_names, unpack_names
+
+__all__ = ["BlockColumns", "pack_head", "pack_index", "read_fallback", "read_head", "read_items"]
+
+_IDS = ("codes", "decoder", "encoder", "prior")
+_NEEDED = {"codes": {"codes"}, "samples": {"decoder"}, "chains": {"decoder", "encoder", "prior"}}
+_CODE_COMPONENTS = {"codes": (1, 64), "samples": (0, 64), "chains": (0, 0)}
+_KIND = re.compile(r"[a-z0-9_-]{1,32}")
+_ATTRIBUTE = re.compile(r"[a-z_]{1,64}")
+
+Integers = NDArray[Any]
+Tree = dict[str, Any]
+Shapes = Sequence[tuple[int, ...]]
+
+
+def pack_head(header: Header) -> bytes:
+    """Returns a header as CBOR; `ArchiveError` for one that `read_head` would refuse."""
+    _check(header)
+    fields = ("kind", "channels", "hop", "code_alphabets", "sample_alphabets", "segment", "content", "labels")
+    tree = {name: getattr(header, name) for name in (*fields, "model")}
+    tree |= {"residual": int(header.residual), **{f"{name}_id": id for name, id in header.ids.items()}}
+    return metadata.dump(tree if header.seed is None else tree | {"seed": header.seed})
+
+
+def read_head(data: bytes) -> Header:
+    """Inverse of `pack_head`."""
+    tree = metadata.load(data)
+    content: Any = get(tree, "content", str)
+    if content not in _NEEDED or get(tree, "residual", int) > 1:
+        raise ArchiveError("archive with a content that this release does not know")
+    header = Header(
+        kind=get(tree, "kind", str),
+        channels=get(tree, "channels", int),
+        hop=tuple(get(tree, "hop", list)),
+        code_alphabets=tuple(get(tree, "code_alphabets", list)),
+        sample_alphabets=tuple(get(tree, "sample_alphabets", list)),
+        segment=get(tree, "segment", int),
+        content=content,
+        residual=bool(tree["residual"]),
+        labels=get(tree, "labels", int),
+        model=get(tree, "model", str),
+        ids={name: get(tree, f"{name}_id", bytes) for name in _IDS if f"{name}_id" in tree},
+        seed=get(tree, "seed", int) if "seed" in tree else None,
+    )
+    _check(header)
+    return header
+
+
+def _check(header: Header) -> None:
+    fits = {
+        "kind": _KIND.fullmatch(header.kind),
+        "number of channels": 1 <= header.channels <= 64,
+        "hop": _in_range(header.hop, (1, 3), least=1),
+        "alphabet of codes": _in_range(header.code_alphabets, _CODE_COMPONENTS[header.content], least=2),
+        "alphabet of samples": _in_range(header.sample_alphabets, (1, 64), least=2),
+        "segment": 1 << 6 <= header.segment <= 1 << 20,
+        "residual": not header.residual or header.lossless,
+        "number of labels": 0 <= header.labels <= 64,
+        "model's name": header.model.isprintable(),
+        "set of ids": _NEEDED[header.content] <= set(header.ids) <= set(_IDS),
+        "length of an id": all(len(id) == 16 for id in header.ids.values()),
+        "seed": header.seed is None or (not header.lossless and 0 <= header.seed < 1 << 64),
+    }
+    for what, fit in fits.items():
+        if not fit:
+            raise ArchiveError(f"damaged archive: its header has a {what} that it cannot have")
+
+
+def _in_range(values: Sequence[Any], number: tuple[int, int], least: int) -> bool:
+    few, many = number
+    return few <= len(values) <= many and all(type(v) is int and least <= v <= 1 << 16 for v in values)
+
+
+class BlockColumns(NamedTuple):
+    """The index of the blocks: each one's mode, length, and CRC-32 of its bytes and of its symbols."""
+
+    modes: bytearray
+    lengths: list[int]
+    payload_crcs: list[int]
+    symbols_crcs: list[int]
+
+    def add(self, block: Block) -> None:
+        """Appends a block."""
+        self.modes.append(block.mode)
+        self.lengths.append(len(block.payload))
+        self.payload_crcs.append(zlib.crc32(block.payload))
+        self.symbols_crcs.append(block.symbols_crc)
+
+    def pack(self) -> Tree:
+        """Their entries of the index."""
+        return {
+            "modes": bytes(self.modes),
+            "lengths": metadata.pack(self.lengths, 8),
+            "payload_crcs": metadata.pack(self.payload_crcs),
+            "symbols_crcs": metadata.pack(self.symbols_crcs),
+        }
+
+    @classmethod
+    def read(cls, tree: Tree) -> BlockColumns:
+        """Inverse of `pack`."""
+        modes = bytearray(get(tree, "modes", bytes))
+        widths = {"lengths": 8, "payload_crcs": 4, "symbols_crcs": 4}
+        columns = (metadata.unpack(tree.get(key, 0), len(modes), width) for key, width in widths.items())
+        return cls(modes, *(column.tolist() for column in columns))
+
+
+def pack_index(items: Sequence[ItemRecord], blocks: BlockColumns, fallback: Collection[int]) -> bytes:
+    """Returns the index as CBOR."""
+    steps, shared, endings = pack_names(item.name for item in items)
+    extents = zip(*(item.shape for item in items), strict=True)
+    tree: Tree = {
+        **blocks.pack(),
+        **{"steps": metadata.pack(steps), "shared": metadata.pack(shared), "endings": endings},
+        "extents": [metadata.pack(axis, 8) for axis in extents],
+    }
+    if any(item.labels for item in items):
+        columns = zip(*(item.labels for item in items), strict=True)
+        tree["labels"] = [metadata.pack([label + 1 for label in column]) for column in columns]
+    if tracks := [item.tracks for item in items if item.tracks is not None]:
+        tree["tracked"] = bytes(item.tracks is not None for item in items)
+        tree["tracks"] = [metadata.pack(column + 1) for column in np.concatenate(tracks).T]
+    if names := sorted({name for item in items for name in item.attributes}):
+        tree["attributes"] = names
+        tree["attributed"] = [bytes(name in item.attributes for item in items) for name in names]
+        values = ([i.attributes[name] for i in items if name in i.attributes] for name in names)
+        tree["values"] = [metadata.pack(column, 8) for column in values]
+    if any(item.duplicate_of is not None for item in items):
+        originals = [0 if item.duplicate_of is None else item.duplicate_of + 1 for item in items]
+        tree["originals"] = metadata.pack(originals)
+    if fallback:
+        stored = frozenset(fallback)
+        tree["fallback"] = bytes(number in stored for number in range(len(items)))
+    return metadata.dump(tree)
+
+
+def read_items(tree: Tree, header: Header) -> tuple[ItemRecord, ...]:
+    """The items of an index."""
+    steps = metadata.unpack(get(tree, "steps", bytes))
+    count = len(steps)
+    if not 1 <= count <= MAX_ITEMS:
+        raise ArchiveError(f"archive of {count} items; this release reads 1 to {MAX_ITEMS}")
+    shared = metadata.unpack(get(tree, "shared", bytes))
+    if len(shared) > count:
+        raise ArchiveError("damaged archive: there are more names than items")
+    names = unpack_names(NameColumns(steps.tolist(), shared.tolist(), get(tree, "endings", bytes)))
+    shapes = _rows(_columns(tree, "extents", header.rank, count, 8))
+    if not all(map(shape_fits, set(shapes))):
+        raise ArchiveError("archive with an item that is empty or too large for this release")
+    labels = [(-1,) * header.labels] * count
+    if "labels" in tree and header.labels:
+        labels = _rows([column - 1 for column in _columns(tree, "labels", header.labels, count)])
+    tracks, attributes = _read_tracks(tree, header, shapes), _read_attributes(tree, count)
+    originals = _read_originals(tree, shapes)
+    return tuple(
+        ItemRecord(name, shapes[n], labels[n], tracks.get(n), attributes.get(n, {}), originals.get(n))
+        for n, name in enumerate(names)
+    )
+
+
+def _read_tracks(tree: Tree, header: Header, shapes: Shapes) -> dict[int, Integers]:
+    if "tracked" not in tree:
+        return {}
+    if not header.labels:
+        raise ArchiveError("damaged archive: there are tracks of labels that its header does not know")
+    tracked = _flagged(tree["tracked"], len(shapes))
+    ends = np.cumsum([0, *(shapes[n][0] for n in tracked)]).tolist()  # 2^20 items of 2^40 rows, at most
+    rows = np.stack(_columns(tree, "tracks", header.labels, ends[-1]), axis=1) - 1
+    return {n: rows[start:stop] for n, start, stop in zip(tracked, ends, ends[1:], strict=False)}
+
+
+def _read_attributes(tree: Tree, count: int) -> dict[int, dict[str, int]]:
+    if "attributes" not in tree:
+        return {}
+    names, flags, values = (get(tree, key, list) for key in ("attributes", "attributed", "values"))
+    sound = all(isinstance(name, str) and _ATTRIBUTE.fullmatch(name) for name in names)
+    if not sound or not len(set(names)) == len(names) == len(flags) == len(values):
+        raise ArchiveError("damaged archive: its index has attributes that it cannot have")
+    attributes: dict[int, dict[str, int]] = {}
+    for name, flag, column in zip(names, flags, values, strict=True):
+        items = _flagged(flag, count)
+        for item, value in zip(items, metadata.unpack(column, len(items), 8).tolist(), strict=True):
+            attributes.setdefault(item, {})[name] = value
+    return attributes
+
+
+def _read_originals(tree: Tree, shapes: Shapes) -> dict[int, int]:
+    if "originals" not in tree:
+        return {}
+    column = metadata.unpack(tree["originals"], len(shapes)) - 1
+    originals = {n: original for n, original in enumerate(column.tolist()) if original >= 0}
+    for number, original in originals.items():
+        if original >= number or original in originals or shapes[original] != shapes[number]:
+            raise ArchiveError("damaged archive: an item is a duplicate of one that it cannot be")
+    return originals
+
+
+def read_fallback(tree: Tree, items: Sequence[ItemRecord]) -> frozenset[int]:
+    """The numbers of the items that the fallback codec stores."""
+    stored = _flagged(tree["fallback"], len(items)) if "fallback" in tree else []
+    if any(not items[n].positions or items[n].duplicate_of is not None for n in stored):
+        raise ArchiveError("damaged archive: the fallback codec stores an item that has nothing to store")
+    return frozenset(stored)
+
+
+def _flagged(flags: Any, count: int) -> list[int]:
+    """The numbers of the items whose flag is 1."""
+    if not isinstance(flags, bytes) or len(flags) != count or flags.count(0) + flags.count(1) != count:
+        raise ArchiveError("damaged archive: a column of flags has the wrong length, or other numbers")
+    return np.flatnonzero(np.frombuffer(flags, np.uint8)).tolist()
+
+
+def _columns(tree: Tree, key: str, number: int, count: int, width: int = 4) -> list[Integers]:
+    columns = get(tree, key, list)
+    if len(columns) != number:
+        raise ArchiveError(f"damaged archive: its index has not {number} columns of {key}")
+    return [metadata.unpack(column, count, width) for column in columns]
+
+
+def _rows(columns: Sequence[Integers]) -> list[tuple[int, ...]]:
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -1,0 +1,229 @@
+"""Networks that models of either kind are made of, and the labels that condition them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from latentpress.strict import Strict, require
+
+__all__ = [
+    "AutoregressiveDecoderConfig",
+    "CausalConfig",
+    "ConvConfig",
+    "DiscretizedLogisticConfig",
+    "GaussianConfig",
+    "HalfName",
+    "LabelConfig",
+    "LaplaceConfig",
+    "LikelihoodConfig",
+    "ParallelDecoderConfig",
+    "check_parts",
+    "label_sizes",
+]
+
+HalfName = Literal["encoder", "decoder"]
+"""The sides of a model that `latentpress split` parts."""
+
+_MAX_HOP = 4096  # samples along an axis for each latent position
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig(Strict):
+    """A label that items have, such as "class" or "speaker", and its `values`.
+
+    With `along` every row of an item (along the first axis) has a value of its own, such as an action.
+    """
+
+    name: str = "class"
+    values: tuple[str, ...] = ()
+    along: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.name.isidentifier(), f"labels.name: a plain word, got {self.name!r}")
+        require(len(self.values) <= 65536, f"labels.values: at most 65536, got {len(self.values)}")
+        require(len(set(self.values)) == len(self.values), "labels.values: each may stand there once")
+
+
+def label_sizes(labels: Sequence[LabelConfig], names: Sequence[str]) -> tuple[int, ...]:
+    """How many values each of the labels called `names` has.
+
+    >>> label_sizes([LabelConfig(values=("cat", "dog"))], ["class"])
+    (2,)
+    """
+    known = {label.name: len(label.values) for label in labels}
+    return tuple(known[name] for name in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvConfig(Strict):
+    """A convolutional encoder or decoder.
+
+    `strides` are the factors of the strided convolutions, outermost (finest) first: one number for all
+    axes, or one an axis; their product is the hop. After the i-th one come `depths[i]` residual blocks.
+    `width` is the number of channels at the coarsest level; each finer level has half of the next one's,
+    at least 32. The default is the shape of the VQ-VAE paper (arXiv 1711.00937, section 4.1).
+
+    >>> ConvConfig(strides=((1, 2), 5), depths=(0, 1)).hop(2)
+    (5, 10)
+    """
+
+    kind: Literal["conv"] = "conv"
+    strides: tuple[int | tuple[int, ...], ...] = (2, 2)
+    depths: tuple[int, ...] = (0, 2)
+    width: int = 256
+    norm: Literal["none", "channel"] = "none"
+
+    def __post_init__(self) -> None:
+        require(1 <= len(self.strides) <= 12, f"strides: one to twelve, got {len(self.strides)}")
+        factors = [f for s in self.strides for f in (s if isinstance(s, tuple) else (s,))]
+        require(all(1 <= f <= 16 for f in factors), f"strides: each is 1 to 16, got {self.strides}")
+        ranks = {len(s) for s in self.strides if isinstance(s, tuple)}
+        require(len(ranks) <= 1 and ranks <= {1, 2, 3}, f"strides: one number an axis, got {self.strides}")
+        require(
+            len(self.depths) == len(self.strides) and all(0 <= d <= 64 for d in self.depths),
+            f"depths: one number of residual blocks (0 to 64) a stride, got {self.depths} for {self.strides}",
+        )
+        hop = max(self.hop(next(iter(ranks), 1)))
+        require(hop <= _MAX_HOP, f"strides: their product is at most {_MAX_HOP}, got {hop}")
+        require(1 <= self.width <= 8192, f"width: 1 to 8192, got {self.width}")
+
+    def strides_of(self, rank: int) -> tuple[tuple[int, ...], ...]:
+        """Every stride as one number an axis; raises `ConfigError` where these are not `rank` numbers."""
+        strides = tuple(s if isinstance(s, tuple) else (s,) * rank for s in self.strides)
+        fits = all(len(s) == rank for s in strides)
+        require(fits, f"strides: items have {rank} axes, and {self.strides} are for another number")
+        return strides
+
+    def hop(self, rank: int) -> tuple[int, ...]:
+        """Samples along each axis for each latent position."""
+        return tuple(math.prod(axis) for axis in zip(*self.strides_of(rank), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalConfig(Strict):
+    """An autoregressive network over a grid of symbol tuples (see `latentpress.autoregressive`).
+
+    `radius` is the half width of the window of past positions that the first layer sees, `width` the
+    channels of the residual stream, `depth` the gated layers, whose dilations follow one another in
+    turn, `embedding` the channels that describe a position, `head_width` the hidden units of each head.
+    """
+
+    kind: Literal["causal"] = "causal"
+    width: int = 96
+    depth: int = 6
+    radius: int = 4
+    dilations: tuple[int, ...] = (1, 2)
+    embedding: int = 32
+    head_width: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("width", "embedding", "head_width"):
+            require(1 <= getattr(self, name) <= 4096, f"{name}: 1 to 4096, got {getattr(self, name)}")
+        require(0 <= self.depth <= 64, f"depth: 0 to 64, got {self.depth}")
+        require(1 <= self.radius <= 64, f"radius: 1 to 64, got {self.radius}")
+        fits = 1 <= len(self.dilations) <= 64 and all(1 <= d <= 4096 for d in self.dilations)
+        require(fits, f"dilations: one to 64 of them, each 1 to 4096, got {self.dilations}")
+
+
+class _Scaled(Strict):
+    scale: float | None
+
+    def __post_init__(self) -> None:
+        require(self.scale is None or self.scale > 0, f"scale: positive or null, got {self.scale}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianConfig(_Scaled):
+    """Independent Gaussians; `scale` on the networks' scale -1..1, `None` to learn it."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    scale: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaplaceConfig(_Scaled):
+    """Independent Laplace distributions; `scale` as for `GaussianConfig`."""
+
+    kind: Literal["laplace"] = "laplace"
+    scale: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscretizedLogisticConfig(Strict):
+    """Logistic distributions integrated over each value of a sample, the scale predicted per sample."""
+
+    kind: Literal["discretized_logistic"] = "discretized_logistic"
+
+
+LikelihoodConfig = GaussianConfig | LaplaceConfig | DiscretizedLogisticConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelDecoderConfig(Strict):
+    """A decoder that gives all samples at once: a convolutional network and a likelihood.
+
+    `labels` are the names of those that condition it. `training` says whether it is fitted with the
+    encoder, in the stage codec, or later to a finished codec, in the stage decoder.
+    """
+
+    kind: Literal["parallel"] = "parallel"
+    network: ConvConfig = field(default_factory=ConvConfig)
+    likelihood: LikelihoodConfig = field(default_factory=GaussianConfig)
+    labels: tuple[str, ...] = ()
+    training: Literal["joint", "after"] = "joint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoregressiveDecoderConfig(Strict):
+    """A decoder that gives one symbol after another: a causal network over the symbols, given the latents.
+
+    It makes lossless archives possible. The latents reach the network as a map of `map_channels`
+    channels a position, made through `map_width` hidden units: of a codebook's codes in a window of 3 a
+    side, each as its vector and an embedding of `code_embedding` channels for all codes of a position
+    together; of Gaussian latents, of the `map_past` steps that are released by then. Without
+    `use_latents` it models the items alone. With `residual` its symbols are prediction residuals: right
+    for photographs, wrong for digits on flat ground; `latentpress train` looks at the data to choose.
+    `labels` and `training` as for `ParallelDecoderConfig`.
+    """
+
+    kind: Literal["autoregressive"] = "autoregressive"
+    network: CausalConfig = field(
+        default_factory=lambda: CausalConfig(width=64, depth=5, radius=3, head_width=96)
+    )
+    use_latents: bool = True
+    residual: bool = False
+    code_embedding: int = 32
+    map_past: int = 4
+    map_width: int = 64
+    map_channels: int = 16
+    labels: tuple[str, ...] = ()
+    training: Literal["joint", "after"] = "joint"
+
+    def __post_init__(self) -> None:
+        for name in ("code_embedding", "map_width", "map_channels"):
+            require(1 <= getattr(self, name) <= 1024, f"{name}: 1 to 1024, got {getattr(self, name)}")
+        require(1 <= self.map_past <= 64, f"map_past: 1 to 64, got {self.map_past}")
+
+
+def check_parts(
+    labels: Sequence[LabelConfig],
+    parallel: ParallelDecoderConfig | None,
+    autoregressive: AutoregressiveDecoderConfig | None,
+    prior: Sequence[str] = (),
+) -> None:
+    """Raises `ConfigError` unless a decoder is trained jointly, and all parts' labels are among `labels`."""
+    decoders = {"parallel": parallel, "autoregressive": autoregressive}
+    parts = {name: decoder for name, decoder in decoders.items() if decoder is not None}
+    require(bool(parts), "a model has a decoder: parallel, autoregressive, or both")
+    joint = any(decoder.training == "joint" for decoder in parts.values())
+    require(joint, "training: one decoder at least is trained jointly with the encoder")
+    names = [label.name for label in labels]
+    require(len(set(names)) == len(names), "labels: each name may stand there once")
+    known = {label.name for label in labels if label.values}
+    for part, wanted in {**{name: d.labels for name, d in parts.items()}, "prior": prior}.items():
+        for name in wanted:
+            hint = "give the items one, such as a folder for each value"
+            require(name in known, f"{part}.labels: no label {name!r} with values; {hint}")

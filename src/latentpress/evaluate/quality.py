@@ -1,0 +1,245 @@
+r"""Distortion of restored items: squared error and PSNR, SSIM and MS-SSIM, SI-SNR.
+
+    PSNR = 10 log10((levels - 1)^2 / MSE) dB
+
+A set of items has two PSNRs, and papers mix them up, so both are named: `psnr_db` is the PSNR of the
+*pooled* mean squared error (over all samples of all items), `mean_psnr_db` the mean of the items'
+PSNRs. The second is never lower for items of one size (Jensen's inequality). What else is measured
+follows from the axes, per item and averaged over items: SSIM (Wang et al. 2004) and MS-SSIM (Wang et al.
+2003, five scales) where two axes are rows and columns, SI-SNR (Le Roux et al., arXiv 1811.02508) where
+there is one axis. They are torchmetrics'.
+
+All functions take arrays (B, *size, C) of one item's kind and work through bounded batches of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.audio import scale_invariant_signal_noise_ratio
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
+
+from latentpress.items.base import Item, Samples
+
+__all__ = [
+    "MEASURES",
+    "MS_SSIM_MIN_SIDE",
+    "SSIM_MIN_SIDE",
+    "Distortion",
+    "Quality",
+    "distortion",
+    "distortion_each",
+    "interpolate",
+    "is_spatial",
+    "join",
+    "mean_squared_error",
+    "psnr",
+]
+
+Floats = NDArray[np.float64]
+
+MEASURES: Mapping[str, str] = {"ssim": "SSIM", "ms_ssim": "MS-SSIM", "si_snr_db": "SI-SNR dB"}
+"""How the measures beside PSNR are written."""
+
+SSIM_MIN_SIDE = 11  # the Gaussian window of 11 x 11
+MS_SSIM_MIN_SIDE = 176  # the same window at the coarsest of five scales, a sixteenth of the side
+_BATCH_SAMPLES = 1 << 20
+_LEAST_MSE = 1e-6  # of identical items where an MSE's logarithm is taken, 108 dB of 8-bit samples
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality of a set of restored items.
+
+    Attributes:
+        psnr_db: PSNR of the mean squared error pooled over all samples; infinite for identical items.
+        mean_psnr_db: mean of the items' own PSNRs.
+        measures: the means of the other measures by name (see `MEASURES`): of the items that they fit,
+            and left out where they fit none.
+    """
+
+    psnr_db: float
+    mean_psnr_db: float
+    measures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Per item: `samples`, `mse` and other `measures` by name, (B,) each, NaN where one does not apply.
+
+    `peak` is the largest difference that two samples can have.
+    """
+
+    peak: float
+    samples: NDArray[np.int64]
+    mse: Floats
+    measures: Mapping[str, Floats]
+
+    @property
+    def psnr_db(self) -> Floats:
+        """PSNR of each item (B,)."""
+        return psnr(self.mse, self.peak)
+
+    def take(self, places: NDArray[np.int64]) -> Distortion:
+        """Returns the items at `places`, in that order."""
+        measures = {name: values[places] for name, values in self.measures.items()}
+        return Distortion(self.peak, self.samples[places], self.mse[places], measures)
+
+    def summary(self) -> Quality:
+        """Pools the items into one `Quality`."""
+        known = {name: values[~np.isnan(values)] for name, values in self.measures.items()}
+        return Quality(
+            psnr_db=float(psnr(np.average(self.mse, weights=self.samples), self.peak)),
+            mean_psnr_db=float(np.mean(self.psnr_db)),
+            measures={name: float(values.mean()) for name, values in known.items() if len(values)},
+        )
+
+
+def psnr(mse: Floats | float, peak: float) -> Floats:
+    """Peak signal-to-noise ratio in dB of mean squared errors.
+
+    >>> float(psnr(255.0**2 / 1000, 255))
+    30.0
+    """
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(float(peak) ** 2 / np.asarray(mse, np.float64))
+
+
+def mean_squared_error(originals: Samples, restored: Samples) -> Floats:
+    """Mean squared error of each item, (B,), exact in integers up to the division.
+
+    >>> mean_squared_error(np.full((1, 4, 4, 3), 7, np.uint8), np.full((1, 4, 4, 3), 5, np.uint8))
+    array([4.])
+    """
+    _check(originals, restored)
+    axes = tuple(range(1, originals.ndim))
+    pairs = _batches(originals, restored)
+    errors = [np.square(a.astype(np.int64) - b).sum(axis=axes) for a, b in pairs]
+    return np.concatenate(errors) / np.prod(originals.shape[1:])
+
+
+def distortion(item: Item, originals: Samples, restored: Samples) -> Distortion:
+    """Measures all of it for a batch of items (B, *size, C).
+
+    >>> from latentpress.items import Image
+    >>> images = np.zeros((2, 32, 32, 3), np.uint8)
+    >>> quality = distortion(Image(), images, images + 5).summary()
+    >>> round(quality.psnr_db, 2), round(quality.mean_psnr_db, 2), list(quality.measures)
+    (34.15, 34.15, ['ssim'])
+    """
+    return Distortion(
+        peak=item.levels - 1,
+        samples=np.full(len(originals), np.prod(originals.shape[1:])),
+        mse=mean_squared_error(originals, restored),
+        measures={name: measure(originals, restored) for name, measure in _measures(item).items()},
+    )
+
+
+def distortion_each(item: Item, originals: Sequence[Samples], restored: Sequence[Samples]) -> Distortion:
+    """Measures pairs of items (*size, C) of any sizes; neighbours of one size go through together."""
+    parts = []
+    pairs = list(zip(originals, restored, strict=True))
+    for _, run in groupby(pairs, key=lambda pair: pair[0].shape):
+        first, second = zip(*run, strict=True)
+        parts.append(distortion(item, np.stack(first), np.stack(second)))
+    return join(parts)
+
+
+def join(parts: Sequence[Distortion]) -> Distortion:
+    """Puts the items of several distortions one after another."""
+    return Distortion(
+        peak=parts[0].peak,
+        samples=np.concatenate([part.samples for part in parts]),
+        mse=np.concatenate([part.mse for part in parts]),
+        measures={
+            name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures
+        },
+    )
+
+
+def interpolate(first: Distortion, second: Distortion, share: float) -> Distortion:
+    """Distortion `share` of the way from `first` to `second`: linear in every item's PSNR and measures."""
+
+    def between(a: Floats, b: Floats) -> Floats:
+        return (1 - share) * a + share * b
+
+    logs = (np.log(np.maximum(part.mse, _LEAST_MSE)) for part in (first, second))
+    measures = {name: between(values, second.measures[name]) for name, values in first.measures.items()}
+    return Distortion(first.peak, first.samples, np.exp(between(*logs)), measures)
+
+
+def is_spatial(item: Item) -> bool:
+    """Whether two of an item's axes are the rows and columns of pictures."""
+    return {"row", "column"} <= set(item.axes)
+
+
+def _measures(item: Item) -> Mapping[str, Callable[[Samples, Samples], Floats]]:
+    if is_spatial(item):
+        ssim, ms_ssim = structural_similarity_index_measure, multiscale_structural_similarity_index_measure
+        return {
+            "ssim": partial(_similarity, ssim, SSIM_MIN_SIDE, item),
+            "ms_ssim": partial(_similarity, ms_ssim, MS_SSIM_MIN_SIDE, item),
+        }
+    return {"si_snr_db": _si_snr_db} if len(item.axes) == 1 and item.ordinal else {}
+
+
+@torch.inference_mode()
+def _similarity(
+    function: Callable[..., Any], min_side: int, item: Item, originals: Samples, restored: Samples
+) -> Floats:
+    """The mean over an item's pictures; NaN where a side is shorter than `min_side`."""
+    _check(originals, restored)
+    axes = [1 + item.axes.index(name) for name in ("row", "column")]
+    if min(originals.shape[axis] for axis in axes) < min_side:
+        return np.full(len(originals), np.nan)
+
+    def pictures(samples: Samples) -> Tensor:
+        scaled = (samples.astype(np.int64) - item.low) / np.float32(item.levels - 1)
+        moved = np.moveaxis(scaled.astype(np.float32), [*axes, -1], [-2, -1, -3])
+        return torch.from_numpy(moved.reshape(-1, *moved.shape[-3:]))
+
+    # torchmetrics would batch the items' statistics into one tensor of 5 x B pictures: bounded here
+    scores = [
+        function(pictures(a), pictures(b), data_range=1.0, reduction="none")
+        .double()
+        .reshape(len(a), -1)
+        .mean(1)
+        for a, b in _batches(originals, restored)
+    ]
+    return torch.cat(scores).numpy()
+
+
+@torch.inference_mode()
+def _si_snr_db(originals: Samples, restored: Samples) -> Floats:
+    """The mean over the channels; NaN where one of them is constant."""
+    _check(originals, restored)
+    first, second = (torch.from_numpy(x.astype(np.float64)).movedim(-1, 1) for x in (originals, restored))
+    scores = scale_invariant_signal_noise_ratio(second, first)
+    constant = (first == first[..., :1]).all(-1)
+    return scores.masked_fill(constant, torch.nan).mean(1).numpy()
+
+
+def _batches(originals: Samples, restored: Samples) -> Iterator[tuple[Samples, Samples]]:
+    step = max(1, _BATCH_SAMPLES // max(1, int(np.prod(originals.shape[1:]))))
+    for start in range(0, len(originals), step):
+        yield originals[start : start + step], restored[start : start + step]
+
+
+def _check(originals: Samples, restored: Samples) -> None:
+    if originals.ndim < 3 or originals.shape != restored.shape or 0 in originals.shape:
+        raise ValueError(
+            f"two arrays of one shape (B, *size, C) are compared, got {originals.shape} and {restored.shape}"
+        )
+    if originals.dtype != restored.dtype or originals.dtype.kind not in "ui":
+        raise ValueError(f"samples are integers of one type, got {originals.dtype} and {restored.dtype}")

@@ -1,0 +1,154 @@
+"""New items from a model: latents drawn from its prior, then decoded.
+
+    z ~ p(z),   x ~ p(x | z),  or what the parallel decoder gives for z
+
+Both are drawn in integers, so one seed gives the same codes on every machine, and the same items where the
+decoder is autoregressive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from latentpress.autoregressive.coding import prepare
+from latentpress.errors import ConfigError, LatentpressError
+from latentpress.exact.distribution import Sampling
+from latentpress.items.base import Samples, Shape
+from latentpress.model import Model, PriorName
+from latentpress.model.labels import labels_of
+
+__all__ = ["Progress", "generate"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage ("compile", "draw" or "decode"), how many symbols are done, and of how many."""
+
+_MAX_POSITIONS = 1 << 24  # of an item: one is drawn after the other
+_DECODED_POSITIONS = 1 << 22  # of the items that are decoded together
+
+
+def generate(
+    model: Model,
+    count: int,
+    *,
+    how: Sampling | None = None,
+    size: Shape | None = None,
+    labels: Mapping[str, str] | None = None,
+    given: Samples | None = None,
+    prior: PriorName | None = None,
+    progress: Progress | None = None,
+) -> Samples:
+    """Draws new items, or continuations of one whose beginning is given.
+
+    Args:
+        model: a trained model; half a model lacks what it takes.
+        count: how many.
+        how: seed, temperature and the like, for codes and samples alike.
+        size: extents of each item; by default those of the model's `item.size`, or of its kind.
+        labels: values of labels by name, such as `{"class": "cat"}`; the others are unknown.
+        given: (rows, *size[1:], C), the beginning of every item along the first axis. Its whole rows of codes
+            are kept and continued, and its samples are those of the result.
+        prior: where the latents of a model with two priors come from.
+        progress: called as things go on.
+
+    Returns:
+        (count, *size, C), of the item's type.
+
+    Raises:
+        LatentpressError: the model has no prior to draw from, no integer form yet, or a label does not
+            condition it.
+        ConfigError: the size is out of range or not the model's, or what is given does not fit it.
+    """
+    how, report = how or Sampling(), progress or _silent
+    size = tuple(size or model.item.size or model.item.default_size)
+    _check(model, count, size, given)
+    numbers = _label_numbers(model, labels or {}, size[0])
+    told = None if numbers is None else numbers.expand(count, *numbers.shape[1:])
+    codes_total = count * math.prod(model.grid(size)) * len(model.alphabets)
+    symbols = math.prod(size) * len(model.item.alphabets)
+    prepare(count, report)
+    codes = model.sample_codes(
+        count,
+        size,
+        how,
+        labels=told,
+        given=given,
+        prior=prior,
+        progress=_counted("draw", codes_total, report),
+    )
+    run, items = max(1, _DECODED_POSITIONS // math.prod(size)), []
+    drawn = _counted("decode", count * symbols, report)
+    for start in range(0, count, run):
+        part = slice(start, min(start + run, count))
+        items.append(
+            model.decode(
+                codes[part],
+                size,
+                seed=how.seed,
+                numbers=range(part.start, part.stop),
+                labels=None if told is None else told[part],
+                sampled=True,
+                temperature=how.temperature,
+                given=given,
+                progress=drawn if model.stochastic else None,
+            )
+        )
+        if not model.stochastic:
+            drawn((part.stop - part.start) * symbols)
+    result = np.concatenate(items)
+    if given is not None:
+        result[:, : len(given)] = given
+    return result
+
+
+def _check(model: Model, count: int, size: Shape, given: Samples | None) -> None:
+    words, extents = model.item.words, " x ".join(map(str, size))
+    if count < 1:
+        raise ConfigError(f"at least one of the new {words.items} is needed, got {count}")
+    if min(size) < 1 or math.prod(size) > _MAX_POSITIONS:
+        raise ConfigError(
+            f"cannot draw {words.items} of {extents}: each has 1 to {_MAX_POSITIONS:,} {words.position}s; "
+            "give another size (--size)"
+        )
+    if not model.takes((*size, model.item.channels)):
+        raise ConfigError(f"cannot draw {words.items} of {extents}: the model is one of {model.wanted()}")
+    if given is None:
+        return
+    rest = (*size[1:], model.item.channels)
+    if tuple(given.shape[1:]) != rest or not 1 <= len(given) <= size[0]:
+        wanted = " x ".join(["1"] * len(rest) if not rest else [f"1 to {size[0]}", *map(str, rest)])
+        raise ConfigError(f"what {words.items} of {extents} begin with is {wanted}, got {given.shape}")
+
+
+def _label_numbers(model: Model, labels: Mapping[str, str], rows: int):
+    """The labels as the model takes them, (1, L) or (1, T, L); None where there are none."""
+    known = {label.name: label.values for label in model.config.labels}
+    parts = (getattr(model.config, part, None) for part in ("prior", "parallel", "autoregressive"))
+    used = {name for part in parts for name in getattr(part, "labels", ())}
+    for name, value in labels.items():
+        if name not in used:
+            raise LatentpressError(
+                f"nothing in the model is conditioned by a label {name!r}; train with "
+                f"--set 'model.prior.labels=[\"{name}\"]'"
+            )
+        if value not in known[name]:
+            raise LatentpressError(f"no {name} {value!r}; the model has: {', '.join(known[name])}")
+    return labels_of([model.label_numbers(labels, rows)])
+
+
+def _counted(stage: str, total: int, report: Progress) -> Callable[[int], None]:
+    """Reports how much of a stage is done, from how much was done since the last call."""
+    done = 0
+
+    def add(more: int) -> None:
+        nonlocal done
+        done += more
+        report(stage, done, total)
+
+    return add
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Reports nothing."""

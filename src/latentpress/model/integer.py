@@ -1,0 +1,86 @@
+"""The integer forms of a model's networks: what archives are coded with, and what names the model in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from latentpress.autoregressive.integer.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
+from latentpress.autoregressive.integer.network import IntegerNetwork
+from latentpress.latents import IntegerLSTM
+
+__all__ = ["IntegerForms", "IntegerPrior", "split_tensors"]
+
+IntegerPrior = IntegerNetwork | IntegerLSTM
+_PREFIX = "integer."
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerForms:
+    """The integer forms that a model has; `dataclasses.replace` exchanges one of them.
+
+    Attributes:
+        prior: of the codes.
+        decoder: of the samples' symbols, given latents in their finest steps.
+        encoder: of the posterior; what bits back needs.
+        archive_decoder: `decoder` for the codes that archives hold, whose steps are the prior's.
+    """
+
+    prior: IntegerPrior | None = None
+    decoder: IntegerDecoder | None = None
+    encoder: IntegerEncoder | None = None
+    archive_decoder: IntegerDecoder | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        coarse = self.decoder
+        if coarse is not None and isinstance(self.prior, IntegerLSTM):
+            coarse = coarse.coarsened(self.prior.step)
+        object.__setattr__(self, "archive_decoder", coarse)
+
+    @property
+    def ids(self) -> dict[str, bytes]:
+        """Hashes, 16 bytes, of "prior", "decoder" (that of archives) and "encoder", as far as there are."""
+        forms = {"prior": self.prior, "decoder": self.archive_decoder, "encoder": self.encoder}
+        return {name: form.id for name, form in forms.items() if form is not None}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All integers, by names that begin with `integer.` and the form's name; see `split_tensors`."""
+        forms = {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
+        return {
+            f"{_PREFIX}{name}.{key}": value
+            for name, form in forms.items()
+            if form is not None
+            for key, value in form.tensors().items()
+        }
+
+    def to(self, device: torch.device | str) -> IntegerForms:
+        """The same forms on another device; those of sequences stay on the CPU."""
+        prior = self.prior.to(device) if isinstance(self.prior, IntegerNetwork) else self.prior
+        return IntegerForms(
+            prior,
+            None if self.decoder is None else self.decoder.to(device),
+            None if self.encoder is None else self.encoder.to(device),
+        )
+
+
+def split_tensors(
+    tensors: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Parts the tensors of a model file into weights and the integers of each form.
+
+    >>> split_tensors({"a.weight": torch.zeros(1), "integer.prior.structure": torch.ones(1)})
+    ({'a.weight': tensor([0.])}, {'prior': {'structure': tensor([1.])}})
+    """
+    weights: dict[str, Tensor] = {}
+    forms: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(_PREFIX):
+            form, _, key = name.removeprefix(_PREFIX).partition(".")
+            forms.setdefault(form, {})[key] = value
+        else:
+            weights[name] = value
+    return weights, forms

@@ -1,0 +1,213 @@
+"""The objectives of a delta-VAE.
+
+    codec   encoder and joint decoders by -log p(x | z) + KL(q || p), z drawn by reparameterisation, and
+            apart from them the auxiliary prior by -log p_aux(z) on the same draws, through which no
+            gradient goes
+    prior   the auxiliary prior alone, refitted to the latents of the finished encoder
+    decoder decoders, by -log p(x | z), given draws of the finished encoder
+    encoder another encoder, by the codec's loss; latents and decoders stay as they are
+
+The KL is exact and stands in the loss as it is: no weight, no schedule, no free bits. Those are other
+objectives (`DeltaVAEConfig.objective`), there to be compared with. With both decoders the loss is the
+negative ELBO of two observations of x, independent given z: one by each decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from latentpress.autoregressive.anticausal import AnticausalEncoder
+from latentpress.autoregressive.integer.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
+from latentpress.coding.gaussians import LATENT_UNIT
+from latentpress.config import AR1Config, ObjectiveConfig
+from latentpress.data.batches import Batch
+from latentpress.latents import IntegerLSTM, Posterior
+from latentpress.latents.information import mutual_information_nats
+from latentpress.latents.sequences import as_sequences, from_sequences
+from latentpress.model import DeltaVAE, IntegerForms, Latents
+from latentpress.model.decoding import symbols_of
+from latentpress.train.fits import Fit, Terms, calibration, decoder_terms, hidden, summed
+from latentpress.train.loop import StageLoss
+from latentpress.train.plan import sees_latents
+
+__all__ = ["DeltaVAEObjective"]
+
+_TOLERANCE = 1e-3  # nats, and in proportion: the KL is a sum in float32
+_MOST_STEP = 63  # of an archive's codes, in the finest steps
+_COMMITS_NOTHING = (
+    "items have one latent step, over which an AR(1) prior commits nothing; take a smaller "
+    "model.encoder.hop, or longer pieces (codec.crop)"
+)
+
+
+class DeltaVAEObjective:
+    """What the stages of a delta-VAE minimise, and the integer forms that they leave."""
+
+    def __init__(self, fit: Fit) -> None:
+        assert isinstance(fit.model, DeltaVAE)
+        self.fit, self.model = fit, fit.model
+
+    def infer(self, batch: Batch, generator: torch.Generator | None = None) -> Latents:
+        """See `Objective.infer`; gradients flow through the draw to the encoder."""
+        return self.model.infer(batch.samples, mask=batch.mask, generator=generator)
+
+    def codec_loss(self, batch: Batch, progress: float) -> StageLoss:
+        """Of the stages codec and encoder."""
+        model, latents, dims = self.model, self.infer(batch), batch.dims
+        batch = batch.to(model.device)
+        terms = decoder_terms(model, self.fit.decoders, batch, latents, hidden(batch.labels))
+        if latents.posterior is None:
+            return summed(terms)
+        kl, floor = model.kl_nats(latents), self._committed_nats(latents)
+        others = [_weighed(model.config.objective, kl, progress).sum() / dims]
+        figures = {
+            "kl_nats": kl.mean(),
+            "committed_nats": floor.mean(),
+            "information_nats": _information_nats(latents),
+        }
+        if "auxiliary" in self.fit.parts:
+            draws = replace(latents, vectors=latents.vectors.detach())
+            nats = model.auxiliary_nats(draws)
+            others.append(nats.sum() / draws.vectors.numel())
+            figures["auxiliary_kl_nats"] = (nats - model.posterior_nats(draws)).mean()
+        _check_floor(kl.detach(), floor)
+        elbo = {"elbo_bits_per_dim": (self._nats(terms) + kl.sum()) / dims / math.log(2)}
+        figures = {name: value.detach() for name, value in {**elbo, **figures}.items()}
+        return summed(terms, *others, figures=figures)
+
+    def prior_loss(self, batch: Batch, progress: float) -> StageLoss:
+        """Of the stage prior."""
+        with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
+            latents = self.infer(batch)
+            posterior_nats = self.model.posterior_nats(latents).mean()
+        nats = self.model.auxiliary_nats(latents)
+        figures = {"auxiliary_kl_nats": nats.detach().mean() - posterior_nats}
+        return StageLoss(nats.sum() / latents.vectors.numel(), figures)
+
+    def prior_stream(self, expected: int | None) -> Callable[[int], Iterator[Batch]]:
+        """The batches of the stage prior, of which so many are `expected` (None: many)."""
+        return self.fit.source.stream
+
+    def measures(self, batch: Batch, latents: Latents, terms: Terms) -> Terms:
+        """The negative ELBO, and that with the auxiliary prior."""
+        if latents.posterior is None:
+            return {}
+        nats, model = self._nats(terms), self.model
+        elbos: Terms = {"elbo_bits_per_dim": (nats + model.kl_nats(latents).sum(), batch.dims)}
+        if model.auxiliary is None:
+            return elbos
+        auxiliary = (model.auxiliary_nats(latents) - model.posterior_nats(latents)).sum()
+        return {**elbos, "auxiliary_elbo_bits_per_dim": (nats + auxiliary, batch.dims)}
+
+    def status(self) -> tuple[Mapping[str, float], str | None]:
+        """A warning where an AR(1) prior has one step to work on."""
+        one = (
+            isinstance(self.model.config.latents, AR1Config) and self.fit.source.size[0] <= self.model.hop[0]
+        )
+        return {}, _COMMITS_NOTHING if one and self.fit.name == "codec" else None
+
+    def stepped(self) -> None:
+        """Nothing but the optimiser moves the model."""
+
+    def forms(self) -> IntegerForms:
+        """The model's integer forms, those of the fitted parts made anew.
+
+        Codes of archives are the posterior's means in steps of sqrt(12) of its mean standard deviation:
+        rounding then errs by as much as a draw from the posterior would, which the decoder is used to. The
+        step is of the stage codec; after it, codes keep their meaning.
+        """
+        model, parts, forms = self.model, self.fit.parts, self.model.integer
+        batch = calibration(self.fit.source)
+        latents = self.infer(batch, torch.Generator().manual_seed(0))
+        batch = batch.to(model.device)
+        if "autoregressive" in parts:
+            forms = replace(forms, decoder=self._integer_decoder(batch, latents))
+        if model.latents is None or latents.posterior is None:
+            return forms
+        if "encoder" in parts and isinstance(model.encoder, AnticausalEncoder):
+            symbols = symbols_of(model.item, batch.samples, False).to(model.device)
+            forms = replace(
+                forms, encoder=IntegerEncoder.convert(model.encoder, model.latents.posterior, symbols)
+            )
+        if self.fit.name not in ("codec", "prior"):
+            return forms
+        if isinstance(forms.prior, IntegerLSTM) and self.fit.name == "prior":
+            step = forms.prior.step
+        else:
+            spread = float(torch.exp(latents.posterior.log_variance / 2).mean())
+            step = min(_MOST_STEP, max(1, round(math.sqrt(12) * spread / LATENT_UNIT)))
+        if model.auxiliary is not None:
+            return replace(forms, prior=IntegerLSTM.convert(model.auxiliary, step))
+        return replace(forms, prior=IntegerLSTM.ar1(self._alphas, step))
+
+    def _integer_decoder(self, batch: Batch, latents: Latents) -> IntegerDecoder:
+        """Calibrated on draws from the prior too, so that new items do not clip what the latents say."""
+        model, symbols = self.model, batch.symbols
+        assert model.autoregressive is not None and symbols is not None
+        labels, codes = model.labels_for("autoregressive", batch.labels), None
+        if model.latents is not None and sees_latents(model.config, "autoregressive"):
+            assert latents.posterior is not None
+            sequences, steps = latents.posterior.mean.shape[:2]
+            drawn = model.latents.sample(sequences, steps, torch.Generator().manual_seed(1)).to(
+                latents.vectors
+            )
+            new = from_sequences(drawn, latents.vectors.shape[3:])
+            z = torch.cat([latents.vectors, new]).movedim(1, -1)
+            codes = IntegerLSTM.ar1(self._alphas, 1).quantise(z.cpu()).to(model.device)
+            symbols, labels = torch.cat([symbols] * 2), None if labels is None else torch.cat([labels] * 2)
+        return IntegerDecoder.convert(model.autoregressive, symbols, codes, labels=labels)
+
+    @property
+    def _alphas(self) -> tuple[float, ...]:
+        assert self.model.config.latents is not None
+        return self.model.config.latents.alphas
+
+    def _nats(self, terms: Terms) -> Tensor:
+        """Of the decoder whose ELBO is shown: the autoregressive one if it sees the latents."""
+        decoder = "autoregressive" if sees_latents(self.model.config, "autoregressive") else "parallel"
+        return terms.get(f"{decoder}_bits_per_dim", next(iter(terms.values())))[0]
+
+    def _committed_nats(self, latents: Latents) -> Tensor:
+        """The committed rate of each item in nats, (B,)."""
+        assert self.model.latents is not None and latents.posterior is not None
+        sequences, steps = latents.posterior.mean.shape[:2]
+        counts = [steps] * sequences if latents.step_mask is None else latents.step_mask.sum(1).tolist()
+        rates = torch.tensor([self.model.latents.committed_rate_nats(count) for count in counts])
+        return rates.view(len(latents), -1).sum(1).to(latents.vectors.device)
+
+
+def _check_floor(kl: Tensor, floor: Tensor) -> None:
+    """Asserts that every item's KL reaches the committed rate, which is the family's minimum."""
+    reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
+    if kl.is_cuda:
+        # does not wait for the device
+        torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        assert bool(reached), "an item's KL is below the committed rate"
+
+
+def _information_nats(latents: Latents) -> Tensor:
+    """I(x; z) estimated over the batch, all cells of a step taken as channels."""
+    count, posterior = len(latents), latents.posterior
+    assert posterior is not None
+    z, mean, log_variance = (
+        part.unflatten(0, (count, -1)).movedim(1, 2).flatten(2)
+        for part in (as_sequences(latents.vectors), posterior.mean, posterior.log_variance)
+    )
+    mask = None if latents.step_mask is None else latents.step_mask.unflatten(0, (count, -1))[:, 0]
+    return mutual_information_nats(Posterior(mean, log_variance), z, mask)
+
+
+def _weighed(objective: ObjectiveConfig, kl: Tensor, progress: float) -> Tensor:
+    """What stands in the loss for each item's KL, (B,)."""
+    if objective.kind == "free_bits":
+        return kl.mean().clamp(min=objective.nats).expand_as(kl)
+    if objective.kind == "annealed":
+        return kl * min(1.0, progress / objective.share)
+    return kl * objective.beta if objective.kind == "beta" else kl

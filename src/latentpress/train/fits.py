@@ -1,0 +1,188 @@
+"""What the stages of both models share: which parts move, batches, labels, and what decoders cost.
+
+A stage's loss is a sum of terms, each in nats and a mean over what it is of: samples for decoders, codes
+for priors. `vqvae` and `deltavae` say what a model's terms are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from latentpress.config import DeltaVAEConfig, RunConfig, StageConfig
+from latentpress.data import Dataset
+from latentpress.data.batches import Batch, Batches
+from latentpress.model import Latents, Model
+from latentpress.nn import to_signal
+from latentpress.train.loop import StageLoss
+from latentpress.train.plan import (
+    DECODERS,
+    STAGES,
+    StageName,
+    codec_decoders,
+    fitted_parts,
+    sees_latents,
+    stage_config,
+)
+from latentpress.train.replicas import Replicas
+
+__all__ = ["Fit", "RunContext", "Terms", "calibration", "decoder_terms", "hidden", "summed"]
+
+_UNKNOWN_SHARE = 0.1  # of the items, whose label is hidden in training
+_CALIBRATION_BATCHES = 4
+_CALIBRATION_POSITIONS = 1 << 14
+
+Terms = Mapping[str, tuple[Tensor, float | Tensor]]
+"""By the names of figures: what a batch costs in nats, a scalar, and the number that it is divided by."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """What the stages of a run work with.
+
+    Attributes:
+        config: the run's.
+        dataset: the items to train on.
+        held_out: others to validate on, or None.
+        whole: whether the run has a stage codec.
+        seed: of the batches.
+        replicas: this process among those of the run.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    held_out: Dataset | None
+    whole: bool
+    seed: int
+    replicas: Replicas
+
+
+class Fit:
+    """What one stage fits, and on what.
+
+    Attributes:
+        name: of the stage.
+        model: the model; it is frozen but for `parts`, which are in training mode.
+        config: how the stage is trained.
+        parts: names of the model's parts that it fits.
+        decoders: names of those through which its loss sees the samples.
+        groups: the parameters, in groups whose gradients are clipped together; a prior's are apart.
+        source: the batches.
+    """
+
+    def __init__(self, name: StageName, model: Model, context: RunContext) -> None:
+        self.name, self.model, self.context = name, model, context
+        self.config: StageConfig = stage_config(context.config, name)
+        self.parts = fitted_parts(model.config, name, whole=context.whole)
+        fitted = tuple(part for part in self.parts if part in DECODERS)
+        self.decoders = codec_decoders(model.config) if name == "encoder" else fitted
+        self.groups = self._groups()
+        self.source = self.batches()
+
+    def _groups(self) -> list[list[Parameter]]:
+        apart = self.parts if self.name == "decoder" else ("prior", "auxiliary")
+        groups = [
+            [part for part in self.parts if part not in apart],
+            *([part] for part in self.parts if part in apart),
+        ]
+        self.model.eval().requires_grad_(False)
+        modules = [[getattr(self.model, part) for part in group] for group in groups]
+        for module in (module for group in modules for module in group):
+            module.train().requires_grad_(True)
+        parameters = [[p for module in group for p in module.parameters()] for group in modules]
+        return [group for group in parameters if group]
+
+    def batches(self, held_out: Dataset | None = None) -> Batches:
+        """The batches to train on, or those of items that are `held_out`.
+
+        Where a decoder learns the distribution of samples given latents that are there already, pieces
+        begin where a latent position does, as items do.
+        """
+        model, context = self.model, self.context
+        dataset, ones, extents = (
+            held_out or context.dataset,
+            (1,) * model.rank,
+            self.config.extents(model.rank),
+        )
+        if isinstance(model.config, DeltaVAEConfig) and model.config.latents is not None:
+            given = len(model.config.encoder.hop)  # latents span the other axes whole
+            extents = (*extents[:given], *model.hop[given:])
+        aligned = self.name == "decoder" and any(sees_latents(model.config, part) for part in self.parts)
+        batches = partial(
+            Batches,
+            dataset,
+            extents=extents,
+            multiple_of=model.hop if dataset.item.epoch == "sample" else ones,  # what is more is masked there
+            corner_step=model.hop if aligned else ones,
+            flip=self.config.flip and held_out is None,
+            residual=None if model.autoregressive is None else model.residual,
+        )
+        if held_out is not None:
+            most = batches(batch_size=1, seed=context.seed).windows_per_epoch
+            return batches(batch_size=min(self.config.batch_size, most), seed=context.seed)
+        seed, replicas = len(STAGES) * context.seed + STAGES.index(self.name), context.replicas
+        return batches(batch_size=self.config.batch_size, seed=seed, rank=replicas.rank, world=replicas.world)
+
+
+def hidden(labels: Tensor) -> Tensor:
+    """Hides each label of a tenth of the items, by torch's generator: networks learn to do without.
+
+    >>> hidden(torch.zeros(2, 0)).shape
+    torch.Size([2, 0])
+    """
+    if not labels.shape[-1]:
+        return labels
+    shape = (len(labels), *(1,) * (labels.ndim - 2), labels.shape[-1])
+    return labels.masked_fill(torch.rand(shape, device=labels.device) < _UNKNOWN_SHARE, -1)
+
+
+def decoder_terms(
+    model: Model, names: Sequence[str], batch: Batch, latents: Latents, labels: Tensor
+) -> dict[str, tuple[Tensor, float | Tensor]]:
+    """What a batch on the model's device costs under the decoders called `names`, given its latents."""
+    terms: dict[str, tuple[Tensor, float | Tensor]] = {}
+    for name in names:
+        if name == "parallel":
+            assert model.parallel is not None
+            signal = to_signal(batch.samples, model.item.low, model.item.levels)
+            chosen = model.labels_for("parallel", labels)
+            nats = model.parallel.nats(signal, latents.vectors, chosen, batch.mask)
+        else:
+            assert model.autoregressive is not None and batch.symbols is not None
+            seen = latents.input if sees_latents(model.config, name) else None
+            chosen = model.labels_for("autoregressive", labels)
+            nats = model.autoregressive.nats(batch.symbols, seen, chosen, batch.mask)
+        terms[f"{name}_bits_per_dim"] = nats.sum(), batch.dims
+    return terms
+
+
+def summed(terms: Terms, *others: Tensor, figures: Mapping[str, Tensor] | None = None) -> StageLoss:
+    """The loss of terms and of other losses that are means already; the terms are shown in bits."""
+    means = {name: total / count for name, (total, count) in terms.items()}
+    bits = {name: mean.detach() / math.log(2) for name, mean in means.items()}
+    return StageLoss(torch.stack([*means.values(), *others]).sum(), {**bits, **(figures or {})})
+
+
+def calibration(source: Batches) -> Batch:
+    """Some whole items of the first batches, with whose symbols integer forms are calibrated."""
+    batches = [source.batch(step) for step in range(_CALIBRATION_BATCHES)]
+    masks = [None if batch.mask is None else batch.mask.flatten(1).all(1) for batch in batches]
+    if all(mask is not None and not mask.any() for mask in masks):
+        masks = [None] * len(batches)  # all are shorter than a window: padding, then, is what there is
+    most = max(1, _CALIBRATION_POSITIONS // math.prod(source.size))
+
+    def joined(name: str) -> Any:
+        parts = [getattr(batch, name) for batch in batches]
+        kept = [part if mask is None else part[mask] for part, mask in zip(parts, masks, strict=True)]
+        return torch.cat(kept)[:most]
+
+    return Batch(
+        joined("samples"), None, joined("labels"), joined("symbols") if source.residual is not None else None
+    )
