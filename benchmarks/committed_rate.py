@@ -4,8 +4,8 @@
 
 For every family and so many random settings of it (coefficients, ratios, rates, 1 to 4 channels, 2 to 32
 steps) a quasi-Newton method looks for the smallest KL over the numbers that an encoder may give, from a
-random start, in float64 with exact gradients. Beside the largest relative difference between that and
-the rate in closed form stands the setting where it was found. For the plain VAE, whose rate is 0, the
+random start, in float64 with exact gradients. The table has the largest relative difference between that
+and the rate in closed form, and the setting where it occurred. For the plain VAE, whose rate is 0, the
 difference is absolute, in nats.
 """
 
@@ -51,8 +51,8 @@ class Figure:
 
 
 def _alphas(rng: np.random.Generator, channels: int) -> GaussianLatentsConfig:
-    found = rng.choice([-1, 1], channels) * (1 - np.exp(rng.uniform(np.log(1e-3), np.log(0.95), channels)))
-    return AR1Config(channels=channels, alpha=tuple(found.tolist()))
+    alphas = rng.choice([-1, 1], channels) * (1 - np.exp(rng.uniform(np.log(1e-3), np.log(0.95), channels)))
+    return AR1Config(channels=channels, alpha=tuple(alphas.tolist()))
 
 
 def _rate(rng: np.random.Generator) -> float:
@@ -87,14 +87,14 @@ def smallest_kl(latents: GaussianLatents, steps: int, rng: np.random.Generator) 
 def measured(family: str, settings: int, seed: int) -> Figure:
     """The worst of so many settings."""
     rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
-    found: list[tuple[float, int, int, float, float]] = []
+    results: list[tuple[float, int, int, float, float]] = []
     for _ in range(settings):
         channels, steps = int(rng.integers(1, 5)), int(rng.integers(2, 33))
         latents = build_gaussian(FAMILIES[family](rng, channels))
         rate, least = latents.committed_rate_nats(steps), smallest_kl(latents, steps, rng)
-        found.append(((least - rate) / (rate or 1.0), steps, channels, rate, least))
-    worst = max(found, key=lambda one: abs(one[0]))
-    return Figure(family, settings, abs(worst[0]), min(one[0] for one in found), *worst[1:])
+        results.append(((least - rate) / (rate or 1.0), steps, channels, rate, least))
+    worst = max(results, key=lambda one: abs(one[0]))
+    return Figure(family, settings, abs(worst[0]), min(one[0] for one in results), *worst[1:])
 
 
 def main() -> None:

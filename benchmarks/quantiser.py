@@ -2,7 +2,7 @@
 
     python benchmarks/quantiser.py [--json] [--repeats 5]
 
-A step is forward, backward and the memory's update by moving averages, on encoder outputs of shape
+A step is forward, backward and the update of the code vectors by moving averages, on encoder outputs of shape
 (128, 64, 8, 8): 8192 vectors of dimension 64, after two steps to warm up. Every figure comes from a
 process of its own. Time is the processor time of a step, the median over the repeats. Extra memory is
 the growth of the resident size's peak over what it was before the step, inputs and their gradient

@@ -1,6 +1,7 @@
 """The command line as a whole: exit codes, what goes where, and what it costs to ask for help."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import latentpress
 from latentpress.cli import VERBS, cli, main
 from latentpress.cli.options import Duration
 from latentpress.errors import ConfigError
+from workplace import Workplace
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -73,6 +75,8 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
         ["generate", ".", "-n", "2", "-o", "-"],
         ["generate", ".", "-n", "0", "-o", "x"],
         ["generate", ".", "-o", "x", "--size", "64x"],
+        ["generate", ".", "-o", "x", "--keep", "0.5"],
+        ["train", ".", "-o", "m", "--preset", "tiny", "--config", __file__],
         ["evaluate", ".", ".", "--report", "-"],
     ],
 )
@@ -130,12 +134,53 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr == ""
 
 
-def test_a_look_into_an_archive_needs_neither_torch_nor_the_model() -> None:
-    archive = str(ROOT / "tests" / "golden" / "prior.lpz")
+@pytest.fixture(scope="module")
+def archive(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path, model = str(tmp_path_factory.mktemp("archive") / "x.lpz"), str(workplace.folder / "model")
+    assert main(["compress", str(workplace.folder / "photos"), "-m", model, "-o", path]) == 0
+    return path
+
+
+def test_a_look_into_an_archive_needs_neither_torch_nor_the_model(archive: str) -> None:
     code = "import sys\nfrom latentpress.cli import main\nmain(['inspect', sys.argv[1]])\nprint(*sys.modules)"
     done = run("-c", code, archive)
-    assert "set/000.jpg" in done.stdout and done.stderr == ""
+    assert "town/square.png" in done.stdout and done.stderr == ""
     assert not {"torch", "matplotlib", "PIL"} & set(done.stdout.splitlines()[-1].split())
+
+
+EXTRAS = ("jinja2", "matplotlib", "sklearn", "tabulate", "torchmetrics", "tqdm")
+WITHOUT = f"""
+import sys
+sys.modules |= dict.fromkeys({EXTRAS})  # importing them raises ImportError
+from latentpress.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_archives_are_made_and_restored_without_the_extras(
+    archive: str, workplace: Workplace, tmp_path: Path
+) -> None:
+    model = str(workplace.folder / "model")
+    for args in (
+        ["--help"],
+        ["inspect", archive],
+        ["verify", archive, "-m", model],
+        ["decompress", archive, "-m", model, "-o", str(tmp_path / "back")],
+        ["compress", str(tmp_path / "back"), "-m", model, "-o", str(tmp_path / "again.lpz")],
+        ["generate", model, "-n1", "-o", str(tmp_path / "new")],
+    ):
+        done = run("-c", WITHOUT, *args)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back" / "lake.png").is_file()
+    done = run("-c", WITHOUT, "evaluate", model, str(tmp_path / "back"))
+    assert done.returncode == 1 and "pip install 'latentpress[evaluate]'" in done.stderr
+
+
+def test_the_extras_are_in_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split("[>=<]", each)[0] for each in project["optional-dependencies"]["evaluate"]}
+    assert names == {"jinja2", "matplotlib", "scikit-learn", "tabulate", "torchmetrics"}
+    assert not names & {re.split("[>=<]", each)[0] for each in project["dependencies"]}
 
 
 def test_module_runs_as_a_program() -> None:

@@ -1,4 +1,4 @@
-"""Each verb on a small model: train, press, look, prove, restore, measure, draw."""
+"""Each verb on a small model: train, compress, look, prove, restore, measure, draw."""
 
 import io
 import json
@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from latentpress.cli import main
-from latentpress.config import LearnedConfig
-from latentpress.items.image import read_image
-from latentpress.model import VQVAE
+from latentpress.config import LabelConfig, LearnedConfig, VQVAEConfig
+from latentpress.items import Image
+from latentpress.model import load
 from latentpress.train import Progress, TrainResult
-from workplace import QUICK, Workplace
+from workplace import QUICK, Workplace, read_png
 
 
 @pytest.fixture
@@ -31,7 +31,11 @@ def archive(place: Workplace, tmp_path: Path) -> str:
 
 
 def restored(folder: Path) -> dict[str, np.ndarray]:
-    return {p.relative_to(folder).as_posix(): read_image(p.read_bytes()) for p in folder.rglob("*.png")}
+    return {p.relative_to(folder).as_posix(): read_png(p) for p in folder.rglob("*.png")}
+
+
+def pixels_of(data: bytes) -> np.ndarray:
+    return Image().open(io.BytesIO(data)).samples
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -45,13 +49,13 @@ def test_round_trip(
     assert main(["decompress", archive, "-m", "model", "-o", str(tmp_path / "back")]) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    for part in ("pressed 3 images", "restored 3 images", "bits/dim", "bits by the model", "images/s"):
+    for part in ("compressed 3 images", "restored 3 images", "bits/dim", "bits by the model", "images/s"):
         assert part in err
-    model = VQVAE.from_pretrained("model", "cpu")
+    model = load("model", "cpu")
     back = restored(tmp_path / "back")
     assert sorted(back) == sorted(place.names)
     for name, pixels in back.items():
-        original = read_image(Path("photos", name).read_bytes())
+        original = read_png(Path("photos", name))
         expected = model.decode(model.encode(original[None]), original.shape[:2])[0]
         assert np.array_equal(pixels, expected)
 
@@ -78,7 +82,7 @@ def test_pipes(
     piped = capfdbinary.readouterr().out
     assert main(["decompress", archive, "-m", "model", "-o", "-", "--only", "lake.png"]) == 0
     assert piped == capfdbinary.readouterr().out
-    assert read_image(piped).shape == read_image(Path("photos/lake.png").read_bytes()).shape
+    assert pixels_of(piped).shape == read_png(Path("photos/lake.png")).shape
 
 
 def test_nothing_is_overwritten_without_force(archive: str, tmp_path: Path) -> None:
@@ -108,11 +112,11 @@ def test_inspect(place: Workplace, archive: str, capsys: pytest.CaptureFixture[s
     assert told["bytes"] == Path(archive).stat().st_size
     assert main(["inspect", "model", "--json"]) == 0
     model = json.loads(capsys.readouterr().out)
-    assert model["codebook_id"] == told["codebook_id"]
+    assert model["ids"]["codes"] == told["ids"]["codes"]
     assert model["config"]["item"]["size"] == [16, 16]
     for path in (archive, "model"):
         assert main(["inspect", path]) == 0
-        assert told["codebook_id"] in capsys.readouterr().out
+        assert told["ids"]["codes"] in capsys.readouterr().out
 
 
 def test_generate(place: Workplace, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -123,7 +127,7 @@ def test_generate(place: Workplace, tmp_path: Path, capfdbinary: pytest.CaptureF
     assert main([*draw, "-n", "2", "-o", str(tmp_path / "new")]) == 1
     capfdbinary.readouterr()
     assert main([*draw, "-n", "1", "-o", "-"]) == 0
-    assert np.array_equal(read_image(capfdbinary.readouterr().out), new[min(new)])
+    assert np.array_equal(pixels_of(capfdbinary.readouterr().out), new[min(new)])
     assert main([*draw, "-n", "1", "-o", str(tmp_path / "big"), "--size", "8x40"]) == 0
     (big,) = restored(tmp_path / "big").values()
     assert big.shape == (8, 40, 3)
@@ -136,8 +140,8 @@ def test_generate_shows_how_far_it_is(
     shown: list[tuple[object, ...]] = []
     monkeypatch.setattr("latentpress.cli.progress.StageBar.show", lambda _, *call: shown.append(call))
     assert main(["generate", "model", "-n", "2", "-o", str(tmp_path)]) == 0
-    codes = 2 * 2 * 2 * 2  # images, rows, columns, partitions
-    assert ("draw", codes, codes) in shown and shown[-1] == ("decode", codes, codes)
+    codes, symbols = 2 * 2 * 2 * 2, 2 * 16 * 16 * 3  # images, rows, columns, codebooks or channels
+    assert ("draw", codes, codes) in shown and shown[-1] == ("decode", symbols, symbols)
 
 
 def test_evaluate(place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,17 +159,14 @@ def test_evaluate(place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_train_takes_settings_and_labels(place: Workplace, tmp_path: Path) -> None:
     more = [
-        "--set=model.latents.memory.weight=0.5",
-        "--set=model.latents.memory.kind=gradient",
-        "--set=model.prior.class_conditional=true",
+        "--set=model.latents.vectors.weight=0.5",
+        "--set=model.latents.vectors.kind=learned",
     ]
     train = ["train", "photos", "-o", str(tmp_path / "model"), *QUICK, *more]
     assert main(train) == 0
-    model = VQVAE.from_pretrained(tmp_path / "model", "cpu")
-    assert model.config.latents.memory == LearnedConfig(weight=0.5)
-    assert model.config.labels == ("photos", "town")
-    label = ["--label", "town", "-n", "1", "-o", str(tmp_path / "new")]
-    assert main(["generate", str(tmp_path / "model"), *label]) == 0
+    config = load(tmp_path / "model", "cpu").config
+    assert isinstance(config, VQVAEConfig) and config.latents.vectors == LearnedConfig(weight=0.5)
+    assert config.labels == (LabelConfig(values=("photos", "town")),)
     assert main([*train, "--seed", "1"]) == 1  # another run
 
 
@@ -184,7 +185,7 @@ def test_train_warns_once_and_fails_where_it_was_stopped(
     def stopped(*_: object, progress: Callable[[Progress], None], **__: object) -> TrainResult:
         for step in range(3):
             progress(Progress("codec", step, 0.1, 1.0, warning="few codes in use"))
-        model = VQVAE.from_pretrained("model", "cpu")
+        model = load("model", "cpu")
         return TrainResult(model, tmp_path, 3, 1.0, finished=False, figures={})
 
     monkeypatch.setattr("latentpress.train.run", stopped)
@@ -223,9 +224,9 @@ def test_generate_completes_an_image(place: Workplace, tmp_path: Path) -> None:
     assert (
         main(["generate", model, "-n", "2", "-o", str(out), "--complete", str(photo), "--keep", "0.5"]) == 0
     )
-    whole = read_image(photo.read_bytes())
+    whole = read_png(photo)
     kept = round(len(whole) / 2)
     for file in out.iterdir():
-        drawn = read_image(file.read_bytes())
+        drawn = read_png(file)
         assert drawn.shape == whole.shape and np.array_equal(drawn[:kept], whole[:kept])
     assert main(["generate", model, "-o", str(tmp_path / "x"), "--keep", "0.5"]) == 2

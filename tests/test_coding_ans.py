@@ -1,19 +1,16 @@
-"""Stacks: popping undoes pushing, pushing undoes popping, and bytes that lie are found out."""
+"""Stacks: popping undoes pushing, pushing undoes popping, and bytes that are no stack are found out."""
 
 import math
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lpz_reader
 from latentpress.coding import TOTAL, TOTAL_BITS, frequencies
 from latentpress.coding.ans import Stacks, supply
 from latentpress.errors import ArchiveError
-
-READER = runpy.run_path(str(Path(__file__).with_name("lpz_reader.py")))
 
 
 @st.composite
@@ -34,10 +31,10 @@ def test_popping_undoes_pushing(message):
         stacks.push(*np.array(symbols).T)
     stacks = Stacks.from_payloads(stacks.payloads())
     for symbols in reversed(message):
-        lows, sizes = np.array(symbols).T
+        lows, counts = np.array(symbols).T
         points = stacks.points()
-        assert ((lows <= points) & (points < lows + sizes)).all()
-        stacks.drop(lows, sizes)
+        assert ((lows <= points) & (points < lows + counts)).all()
+        stacks.drop(lows, counts)
     assert stacks.are_fresh().all()
 
 
@@ -54,18 +51,18 @@ def test_any_mixture_of_pops_and_pushes_is_undone(actions, count):
             symbols = (stacks.points(rows)[:, None] >= ends).sum(axis=1)
         else:
             symbols = rng.integers(0, 5, len(rows))
-        sizes = np.take_along_axis(tables, symbols[:, None], 1)[:, 0]
-        lows = np.take_along_axis(ends, symbols[:, None], 1)[:, 0] - sizes
-        (stacks.drop if popping else stacks.push)(lows, sizes, rows)
-        done.append((popping, lows, sizes, rows))
+        counts = np.take_along_axis(tables, symbols[:, None], 1)[:, 0]
+        lows = np.take_along_axis(ends, symbols[:, None], 1)[:, 0] - counts
+        (stacks.drop if popping else stacks.push)(lows, counts, rows)
+        done.append((popping, lows, counts, rows))
     payloads = stacks.payloads()
     stacks = Stacks.from_payloads(payloads)
     assert stacks.payloads() == payloads
-    for popping, lows, sizes, rows in reversed(done):
+    for popping, lows, counts, rows in reversed(done):
         if not popping:
             points = stacks.points(rows)
-            assert ((lows <= points) & (points < lows + sizes)).all()
-        (stacks.push if popping else stacks.drop)(lows, sizes, rows)
+            assert ((lows <= points) & (points < lows + counts)).all()
+        (stacks.push if popping else stacks.drop)(lows, counts, rows)
     assert stacks.are_fresh().all() and not stacks.damaged.any()
 
 
@@ -74,9 +71,9 @@ def test_the_length_is_the_ideal_one():
     stacks, bits = Stacks.fresh(4), np.zeros(4)
     before = [len(payload) for payload in stacks.payloads()]
     for _ in range(4000):
-        sizes = np.exp2(rng.uniform(0, 24, 4)).astype(np.int64)
-        stacks.push(rng.integers(0, TOTAL - sizes + 1), sizes)
-        bits += TOTAL_BITS - np.log2(sizes)
+        counts = np.exp2(rng.uniform(0, 24, 4)).astype(np.int64)
+        stacks.push(rng.integers(0, TOTAL - counts + 1), counts)
+        bits += TOTAL_BITS - np.log2(counts)
     grown = 8 * (np.array([len(payload) for payload in stacks.payloads()]) - before)
     states = np.log2(stacks.states.astype(np.float64)) - math.log2(2**32 + int(supply(0, 1)[0]))
     assert np.allclose(grown + states, bits, rtol=2e-4)
@@ -104,12 +101,12 @@ def test_the_stream_is_the_documented_one():
         stacks.push(np.array([low]), np.array([size]))
         message.append((low, size))
     [payload] = stacks.payloads()
-    reader = READER["Stack"](payload)
+    reader = lpz_reader.Stack(payload)
     for low, size in reversed(message):
         assert low <= reader.point() < low + size
         reader.drop(low, size)
     assert reader.is_fresh()
-    reader = READER["Stack"](Stacks.fresh(1).payloads()[0])
+    reader = lpz_reader.Stack(Stacks.fresh(1).payloads()[0])
     assert reader.is_fresh()
 
 
@@ -127,7 +124,7 @@ GOLDEN = "5609007b5a04004d2b2b00507229003381010000"
 
 
 def test_the_supply_is_the_documented_one():
-    assert supply(0, 4).tolist() == [READER["supply"](i) for i in range(4)]
+    assert supply(0, 4).tolist() == [lpz_reader.supply(i) for i in range(4)]
     assert np.array_equal(supply(5, 90), supply(0, 90)[5:])
 
 

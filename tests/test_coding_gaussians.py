@@ -1,5 +1,4 @@
-"""Discretised Gaussians: tables that are whole, monotone and symmetric, near the true ones, and one another's
-inverses."""
+"""Discretised Gaussians: tables that sum to the total, are monotone and symmetric, and near the true ones."""
 
 import hashlib
 
@@ -54,7 +53,7 @@ def test_the_integers_are_part_of_the_format():
         (normal_distribution(), norm.cdf, 2.0**-16, 2.0**-20),
     ],
 )
-def test_curves_are_near_what_they_stand_for_and_symmetric(curve, ideal, step, tolerance):
+def test_curves_are_near_the_functions_and_symmetric(curve, ideal, step, tolerance):
     x = np.arange(-round(20 / step), round(20 / step), 7)
     found = curve(x)
     assert (np.diff(found) >= 0).all() and found[0] == 0 and found[-1] == curve.one

@@ -4,11 +4,11 @@ import itertools
 import math
 import time
 
-import lpz_reader
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lpz_reader
 from latentpress.coding import Header, ItemRecord, Part, Plan, lay_out
 from latentpress.coding.layout import CODE_BLOCK, CODE_SEGMENT, FALLBACK_SEGMENT, segments
 from latentpress.errors import ArchiveError
@@ -71,9 +71,7 @@ def test_every_row_is_in_exactly_one_lane(archive):
     blocks = head.layout(items, stored)
     grids = {n: item.shape for n, item in enumerate(items) if item.duplicate_of is None}
     coded = [(n, row) for n, shape in grids.items() if n not in stored for row in range(shape[0])]
-    codes = [
-        (n, row) for n, shape in grids.items() if n not in stored for row in range(head.grid(shape)[0])
-    ]
+    codes = [(n, row) for n, shape in grids.items() if n not in stored for row in range(head.grid(shape)[0])]
     assert rows_of(blocks, Part.CODES) == (codes if head.code_alphabets else [])
     assert rows_of(blocks, Part.SAMPLES) == (coded if head.content == "samples" else [])
     assert rows_of(blocks, Part.CHAIN) == (coded if head.content == "chains" else [])
@@ -171,7 +169,9 @@ def test_as_many_blocks_as_there_are_suffice(archive):
 @pytest.mark.parametrize("content", ["samples", "chains"])
 def test_a_block_of_a_cut_item_has_few_lanes(content, segment):
     for row in (1, 3, segment // 2 + 1, segment):
-        blocks = header(content, codes=(), segment=segment).layout([ItemRecord("x", (300_000 // row, row))])
+        blocks = header(content, codes=(), segment=segment).layout(
+            [ItemRecord("x", (40 * segment // row, row))]
+        )
         assert max(len(block.lanes) for block in blocks) <= (9 if content == "samples" else 33)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.coding import TOTAL, code_length_bits, frequencies, normalize
+from latentpress.coding import TOTAL, frequencies, normalize
 from latentpress.coding.tables import weights
 
 
@@ -55,8 +55,3 @@ def test_tables_cost_no_more_than_the_softmax(size):
 def test_rows_do_not_depend_on_those_beside_them():
     logits = np.random.default_rng(0).integers(-500, 500, (5000, 40), np.int32)
     assert np.array_equal(frequencies(logits)[4321:4323], frequencies(logits[4321:4323]))
-
-
-def test_code_length_of_even_tables():
-    tables = np.full((3, 4, 2), TOTAL // 2)
-    assert code_length_bits(tables, np.zeros((3, 4), np.int64)) == 12.0

@@ -321,12 +321,11 @@ def test_override_of_the_kind_of_model_and_of_item() -> None:
     assert override(DeltaVAEConfig(), {"item.kind": "image", "item.channels": "1"}).item == Image(channels=1)
 
 
-def test_override_removes_a_part_and_brings_it_back() -> None:
+@pytest.mark.parametrize("more", [{}, {"prior.network.kind": "causal"}])
+def test_override_removes_a_part_and_brings_it_back(more: dict[str, str]) -> None:
     without = override(VQVAEConfig(), {"prior": "null"})
     assert without.prior is None
-    back = override(
-        without, {"prior.network.width": "32", "prior.network.kind": "causal", "prior.kind": "causal"}
-    )
+    back = override(without, {"prior.network.width": "32", "prior.kind": "causal", **more})
     assert back.prior == PriorConfig(network=CausalConfig(width=32))
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small.configs import ITEMS
-from small.sources import bytes_of, file_of, random_items, sizes_of, write, zip_of
-from small.toy import Toy
 
 from latentpress.data import Skipped, array_source, evenly_spaced, open_sources, readers, sources
 from latentpress.errors import ItemError
 from latentpress.items import Content, Image, Text
+from small.configs import ITEMS
+from small.sources import bytes_of, file_of, random_items, sizes_of, write, zip_of
+from small.toy import Toy
 
 FOREIGN = b"\x7fELF\0\1"
 
@@ -28,7 +28,12 @@ def item(request):
 def tree(item):
     """Files of a kind in folders, with one that is not, and hidden ones; and the names of the items."""
     suffix = item.new_suffix
-    names = [f"a/1{suffix}", f"b/10{suffix.upper() if item.kind == 'image' else suffix}", f"b/2{suffix}", f"top{suffix}"]
+    names = [
+        f"a/1{suffix}",
+        f"b/10{suffix.upper() if item.kind == 'image' else suffix}",
+        f"b/2{suffix}",
+        f"top{suffix}",
+    ]
     files = [file_of(item, samples) for samples in random_items(item, sizes_of(item, 4))]
     hidden = {f".hidden{suffix}": files[0], f".cache/x{suffix}": files[0]}
     return {**dict(zip(names, files, strict=True)), "a/blob.bin": FOREIGN, **hidden}, names
@@ -45,7 +50,9 @@ def folders(source):
 def test_folder_and_zip_list_the_same(item, tmp_path):
     files, wanted = tree(item)
     folder = open_sources([write(tmp_path / "data", files)], item)
-    archive = open_sources([zip_of(tmp_path / "data.zip", {**files, f"__MACOSX/a/1{item.new_suffix}": b""})], item)
+    archive = open_sources(
+        [zip_of(tmp_path / "data.zip", {**files, f"__MACOSX/a/1{item.new_suffix}": b""})], item
+    )
     for source in (folder, archive):
         assert names(source) == sorted(wanted)
         assert [bytes_of(ref, item) for ref in source.items] == [files[name] for name in sorted(wanted)]
@@ -81,7 +88,12 @@ def test_files_named_one_by_one_are_taken_whatever_they_are_called(item, tmp_pat
 
 
 def test_what_a_text_may_be_is_not_opened_as_a_container(tmp_path):
-    files = {"x.npz": b"PK\3\4 no zip", "report.docx": b"PK\3\4 more", "x.gz": b"\x1f\x8b", "blob.bin": FOREIGN}
+    files = {
+        "x.npz": b"PK\3\4 no zip",
+        "report.docx": b"PK\3\4 more",
+        "x.gz": b"\x1f\x8b",
+        "blob.bin": FOREIGN,
+    }
     write(tmp_path, files)
     source = open_sources([tmp_path / name for name in files], Text())
     assert {ref.name: bytes_of(ref, Text()) for ref in source.items} == files
@@ -157,7 +169,7 @@ def test_files_close_with_their_content(item, tmp_path, monkeypatch):
     assert len(os.listdir("/proc/self/fd")) == before
     monkeypatch.setattr(readers, "_SMALL_BYTES", 1 << 20)
     contents = [ref.open() for ref in refs]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert contents and len(os.listdir("/proc/self/fd")) == before
 
 
 def test_errors_of_damaged_files_begin_with_the_name(tmp_path):

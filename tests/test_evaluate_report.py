@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latentpress.evaluate import CodeStatistics, Comparison, Evaluation, ItemResult, Quality, RatePoint
-from latentpress.evaluate.report import Report, Sample, TrainingCurve, read_training_curve
+from latentpress.data import array_source
+from latentpress.evaluate import Comparison, Quality, evaluate
+from latentpress.evaluate.report import (
+    Report,
+    Sample,
+    TrainingCurve,
+    collect_samples,
+    picture_of,
+    read_training_curve,
+)
+from latentpress.items import Text
+from latentpress.model.details import CodebookDetails
+from small.evaluations import an_evaluation, with_lossy
+from small.items import samples_of
+from small.models import small_model
+from small.toy import Toy
 
 VOID = {"meta", "img"}
 
@@ -41,30 +56,9 @@ class Page(HTMLParser):
         self.text += data
 
 
-def an_evaluation(size: int = 32) -> Evaluation:
-    ours = Quality(psnr_db=27.5, mean_psnr_db=28.25, ssim=0.9123, ms_ssim=None)
-    theirs = Quality(psnr_db=25.25, mean_psnr_db=26.0, ssim=0.8765, ms_ssim=None)
-    curve = (RatePoint(400, 22.0), RatePoint(800, 25.25), RatePoint(1600, 29.0))
-    return Evaluation(
-        num_items=10,
-        num_pixels=10 * size * size,
-        num_dims=30 * size * size,
-        archive_bytes=800,
-        prior_bytes=790.0,
-        model_bits_per_dim=4.5,
-        quality=ours,
-        codes=CodeStatistics(4, 1, usage=0.75, perplexity=2.5, counts=((5, 3, 0, 1),)),
-        items=tuple(ItemResult(f"{n}.png", size, size, 80.0, 27.5, 0.9, None) for n in range(10)),
-        comparisons=(
-            Comparison("webp", "mosaic", 800, 800, 790, 820, theirs, curve),
-            Comparison("jpeg", "files", 800, 4321, 4321, 4321, theirs),
-        ),
-    )
-
-
 def a_sample(side: int = 32, name: str = "<b>&.png") -> Sample:
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    return Sample(name, pixels, 255 - pixels, 81.5, 12.25)
+    return Sample(name, pixels, 255 - pixels, (side, side), 81.5, 12.25)
 
 
 def test_page_needs_nothing_from_elsewhere() -> None:
@@ -87,16 +81,39 @@ def test_page_needs_nothing_from_elsewhere() -> None:
 
 def test_page_says_the_figures() -> None:
     text = Page(Report(an_evaluation(), command="latentpress evaluate m d").to_html()).text
-    for words in ("800 bytes", "80.0", "27.50 dB", "2.25 dB lower", "75.0%", "0.9123", "1.013"):
-        assert words in text
-    assert "WebP (one mosaic)" in text and "at least 4,321" in text and "+2.25" in text
-    assert "latentpress evaluate m d" in text
+    for words in (
+        "800 bytes",
+        "80.0",
+        "27.50 dB",
+        "2.25 dB lower",
+        "75.0%",
+        "0.9123",
+        "4,000 bytes",
+        "5.00 times",
+    ):
+        assert words in text, words
+    assert "WebP, mosaic" in text and "4,321" in text and "+2.25" in text
+    assert "bits a pixel" in text and "latentpress evaluate m d" in text and "In grey" in text
+
+
+def test_a_lossless_evaluation_has_sizes_alone() -> None:
+    others = (Comparison(codec="xz -9e", layout="tar", size_bytes=1234),)
+    exact = replace(an_evaluation(), lossy=None, comparisons=others, words=Text.words)
+    text = Page(Report(exact).to_html()).text
+    assert "Every byte comes back as it was" in text and "xz -9e, tar" in text and "1,234" in text
+    assert "PSNR" not in text and "texts" in text
+
+
+def test_draws_are_said_to_be_draws() -> None:
+    said = "draws what the latents do not say"
+    assert said in Page(Report(with_lossy(an_evaluation(), stochastic=True)).to_html()).text
+    assert said not in Page(Report(an_evaluation()).to_html()).text
 
 
 def test_names_are_text_not_markup() -> None:
-    text = Report(an_evaluation(), title="<i>", samples=[a_sample()]).to_html()
-    assert "<i>" not in text and "<b>&.png" not in text
-    assert "<b>&.png" in Page(text).text
+    text = Report(an_evaluation(), title="<i>", samples=[a_sample()], command="a <u> b").to_html()
+    assert "<i>" not in text and "<b>&.png" not in text and "<u>" not in text
+    assert "<b>&.png" in Page(text).text and "a <u> b" in Page(text).text
 
 
 def test_large_images_are_cropped_and_the_page_says_so() -> None:
@@ -106,15 +123,22 @@ def test_large_images_are_cropped_and_the_page_says_so() -> None:
 
 
 def test_optional_parts_are_left_out() -> None:
-    bare = replace(an_evaluation(), comparisons=())
+    bare = replace(an_evaluation(), comparisons=(), file_bytes=None)
     text = Page(Report(bare).to_html()).text
-    for heading in ("Beside other codecs", "Generated", "Original, restored", "How to get this again"):
+    for heading in ("Other codecs", "Generated", "Original, restored", "How to get this again", "files"):
         assert heading not in text
 
 
 def test_a_collapsed_codebook_is_said_at_the_top() -> None:
-    codes = replace(an_evaluation().codes, warning="the codebook has collapsed: do this")
-    text = Page(Report(replace(an_evaluation(), codes=codes)).to_html()).text
+    collapsed = CodebookDetails(
+        codebook_size=64,
+        num_codebooks=1,
+        num_codes=6400,
+        used=1,
+        perplexity=1.0,
+        counts=((6400,) + (0,) * 63,),
+    )
+    text = Page(Report(with_lossy(an_evaluation(), details=collapsed)).to_html()).text
     assert text.index("The codebook has collapsed") < text.index("Rates in full")
 
 
@@ -122,7 +146,7 @@ def test_the_same_report_is_the_same_bytes() -> None:
     assert Report(an_evaluation()).to_html() == Report(an_evaluation()).to_html()
 
 
-def test_report_is_written_with_json_beside_it(tmp_path: Path) -> None:
+def test_report_is_written_with_json_of_its_name(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "report.html"
     Report(an_evaluation()).write(path)
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -145,6 +169,33 @@ def test_training_curve_is_that_of_the_codec(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("psnr_db", [float("inf"), 27.5])
 def test_perfect_images_do_not_break_the_page(psnr_db: float) -> None:
-    evaluation = an_evaluation()
-    perfect = replace(evaluation, quality=replace(evaluation.quality, psnr_db=psnr_db))
+    perfect = with_lossy(an_evaluation(), quality=Quality(psnr_db, psnr_db, {}))
     assert Page(Report(perfect).to_html()).sources
+
+
+def test_films_are_shown_by_their_middle_picture() -> None:
+    film = samples_of(Toy(), (5, 4, 6))
+    picture = picture_of(Toy(), film)
+    assert picture.shape == (4, 6, 1) and picture.dtype == np.uint8
+    np.testing.assert_allclose(picture[..., 0], film[2, ..., 0] / 257, atol=1)
+
+
+@pytest.mark.parametrize("kind", ["colour", "toy"])
+def test_samples_are_what_comes_back(kind: str) -> None:
+    model = small_model("vq-both", kind)
+    arrays = [samples_of(model.item, seed=seed) for seed in range(5)]
+    source = array_source(arrays, model.item)
+    found = evaluate(model, source, against=[])
+    samples = collect_samples(model, source, found, count=3)
+    assert [sample.name for sample in samples] == [source.items[n].name for n in (0, 1, 3)]
+    assert samples[1].extents == model.item.size
+    np.testing.assert_array_equal(samples[1].original, picture_of(model.item, arrays[1]))
+    restored = model.decode(model.encode(arrays[1][None]), model.item.size or ())[0]
+    np.testing.assert_array_equal(samples[1].restored, picture_of(model.item, restored))
+    assert Page(Report(found, samples=samples).to_html()).sources
+    assert not collect_samples(model, source, evaluate(model, source, lossless=True, against=[]))
+
+
+def test_the_page_is_packaged() -> None:
+    folder = files("latentpress.evaluate")
+    assert all(folder.joinpath(name).is_file() for name in ("report.html.jinja", "report.css"))

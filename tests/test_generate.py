@@ -1,111 +1,150 @@
-"""New images: their size, their progress, and what is refused."""
+"""New items: laws for every model and kind, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from latentpress.autoregressive import IntegerNetwork
-from latentpress.cli.train import fit_to_data
-from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, ImageConfig, VQVAEConfig, override
-from latentpress.config.presets import tiny
-from latentpress.data.loading import Pool, load_pool
-from latentpress.data.sources import array_source
+from latentpress import generate as generating
+from latentpress.config import LabelConfig
 from latentpress.errors import ConfigError, LatentpressError
+from latentpress.exact.distribution import Sampling
 from latentpress.generate import generate
-from latentpress.model import VQVAE, build
+from latentpress.items import Image, Text
+from latentpress.model import Model, build
+from small.configs import delta_vae, vq_vae
+from small.items import samples_of
+from small.models import MODELS, finished, jolted, small_model
+
+KINDS = ("colour", "text", "toy")
 
 
-@pytest.fixture(scope="module")
-def model() -> VQVAE:
-    torch.manual_seed(0)
-    conv = ConvConfig(width=32, depths=(0, 1))
-    config = VQVAEConfig(
-        item=ImageConfig(size=(12, 9)),
-        encoder=conv,
-        decoder=conv,
-        latents=CodebookConfig(codebook_size=16, code_dim=4, num_codebooks=2),
-        prior=CausalConfig(width=8, depth=1, radius=2, dilations=(1,)),
-    )
-    built = build(config).eval()
-    assert built.prior is not None
-    built.exact_prior = IntegerNetwork.convert(built.prior, torch.randint(16, (2, 3, 3, 2)))
-    return built
+@pytest.fixture(scope="module", params=[(case, kind) for case in MODELS for kind in KINDS], ids="-".join)
+def model(request: pytest.FixtureRequest) -> Model:
+    return small_model(*request.param)
 
 
-def pool_of(height: int, width: int) -> Pool:
-    return load_pool(array_source(np.zeros((3, height, width, 3), np.uint8)))
+def test_one_seed_gives_the_same_items_and_others_others(model: Model) -> None:
+    size = (*(model.item.size or ()), model.item.channels)
+    first, again, other = (generate(model, 3, how=Sampling(seed=seed)) for seed in (5, 5, 6))
+    assert first.shape == (3, *size) and first.dtype == model.item.dtype
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert len({item.tobytes() for item in first}) > 1
 
 
-def test_progress_counts_codes_to_the_end_and_changes_nothing(model: VQVAE) -> None:
+def test_an_item_does_not_depend_on_how_many_are_drawn(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    five = generate(model, 5)
+    assert np.array_equal(generate(model, 2), five[:2])
+    monkeypatch.setattr(generating, "_DECODED_POSITIONS", 2 * int(np.prod(model.item.size)))
+    assert np.array_equal(generate(model, 5), five)
+
+
+def test_progress_counts_symbols_to_the_end_and_changes_nothing(model: Model) -> None:
     calls: list[tuple[str, int, int]] = []
-    told = generate(model, 5, seed=3, progress=lambda *call: calls.append(call))
-    assert told.shape == (5, 12, 9, 3) and np.array_equal(told, generate(model, 5, seed=3))
-    codes = 5 * 3 * 3 * 2
-    drawn = [done for stage, done, _ in calls if stage == "draw"]
-    totals = {total for stage, _, total in calls if stage != "compile"}
-    assert drawn == sorted(drawn) and drawn[-1] == codes and totals == {codes}
-    assert calls[-1] == ("decode", codes, codes)
+    items = generate(model, 4, progress=lambda *call: calls.append(call))
+    assert np.array_equal(items, generate(model, 4))
+    symbols = 4 * int(np.prod(model.item.size)) * len(model.item.alphabets)
+    decoded = [call[1] for call in calls if call[0] == "decode"]
+    assert decoded == sorted(decoded) and calls[-1] == ("decode", symbols, symbols)
+    drawn = [call for call in calls if call[0] == "draw"]
+    assert all(call[1] <= call[2] for call in drawn) and (not drawn or drawn[-1][1] == drawn[-1][2])
 
 
-def test_many_images_are_decoded_in_order(model: VQVAE, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = generate(model, 5, seed=3)
-    monkeypatch.setattr("latentpress.generate.codebook._DECODED_PIXELS", 2 * 12 * 9)
-    assert np.array_equal(together, generate(model, 5, seed=3))
+def test_a_continuation_keeps_what_is_given_and_draws_the_rest(model: Model) -> None:
+    given = samples_of(model.item, seed=9)[:3]
+    items = generate(model, 4, given=given)
+    assert all(np.array_equal(item[:3], given) for item in items)
+    assert len({item[3:].tobytes() for item in items}) > 1
+    assert np.array_equal(items, generate(model, 4, given=given))
 
 
-@pytest.mark.parametrize("size", [(8192, 8192), (0, 5)])
-def test_a_size_out_of_range_is_one_line_of_advice(model: VQVAE, size: tuple[int, int]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"cannot draw an image of \d+ x \d+: .*; give another size \(--size"
-    ):
-        generate(model, 1, size=size)
-    with pytest.raises(ConfigError, match="n at least 1"):
-        generate(model, 0)
-    with pytest.raises(LatentpressError, match="knows no classes"):
-        generate(model, 1, label="cat")
-
-
-@pytest.mark.parametrize(
-    ("pictures", "changes", "size"),
-    [
-        ((3000, 2000), {}, (192, 192)),
-        ((100, 2000), {"prior.crop": "256"}, (100, 256)),
-        ((3000, 2000), {"model.prior.training": "joint"}, (64, 64)),
-        ((3000, 2000), {"model.item.size": "[1024, 512]"}, (1024, 512)),
-    ],
-)
-def test_the_usual_size_is_one_that_the_prior_was_trained_on(
-    pictures: tuple[int, int], changes: dict[str, str], size: tuple[int, int]
-) -> None:
-    assert fit_to_data(tiny(), pool_of(*pictures), changes).model.item.size == size
-
-
-def test_a_size_in_the_configuration_stays() -> None:
-    base = override(tiny(), {"model.item.size": [40, 50]})
-    assert fit_to_data(base, pool_of(30, 30), {}).model.item.size == (40, 50)
-
-
-def test_a_completion_keeps_what_is_given_and_draws_the_rest(model: VQVAE) -> None:
-    given = generate(model, 1, seed=9)[0, :9]  # two whole rows of positions and a row of pixels
-    images = generate(model, 4, seed=1, given=given)
-    assert images.shape == (4, 12, 9, 3)
-    assert all(np.array_equal(image[:9], given) for image in images)
-    assert len({image[9:].tobytes() for image in images}) > 1
-    assert np.array_equal(images, generate(model, 4, seed=1, given=given))
-
-
-def test_a_completion_of_everything_is_what_was_given(model: VQVAE) -> None:
-    whole = generate(model, 1, seed=9)[0]
+def test_a_continuation_of_everything_is_what_was_given(model: Model) -> None:
+    whole = samples_of(model.item)
     assert np.array_equal(generate(model, 2, given=whole), np.stack([whole, whole]))
 
 
-@pytest.mark.parametrize("shape", [(5, 8, 3), (13, 9, 3), (0, 9, 3), (5, 9, 1)])
-def test_what_is_given_has_to_fit(model: VQVAE, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="cannot begin with pixels of shape"):
-        generate(model, 1, given=np.zeros(shape, np.uint8))
+def test_the_codes_of_what_is_given_are_kept() -> None:
+    model = small_model("vq-parallel", "colour")
+    given = samples_of(model.item, (5, 4), seed=2)
+    codes = model.encode(given[None])[:, :2]  # two whole rows of positions of two rows of pixels
+    drawn = model.sample_codes(3, (6, 4), Sampling(seed=1), given=given)
+    assert torch.equal(drawn[:, :2], codes.expand(3, -1, -1, -1))
+    items = generate(model, 3, how=Sampling(seed=1), given=given)
+    assert np.array_equal(items[:, 5:], model.decode(drawn, (6, 4))[:, 5:])
 
 
-@pytest.mark.parametrize("wrong", [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}])
-def test_drawing_from_nothing_is_refused(model: VQVAE, wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="top_k not negative and top_p up to 1"):
-        generate(model, 1, **wrong)  # type: ignore[arg-type]
+def test_the_size_is_the_models_the_kinds_or_the_callers() -> None:
+    config = vq_vae(Image(channels=1))
+    model = finished(replace(config, item=Image(channels=1, size=(6, 4))))
+    assert generate(model, 1).shape == (1, 6, 4, 1)
+    assert generate(model, 1, size=(3, 9)).shape == (1, 3, 9, 1)
+    model.config = config
+    assert generate(model, 1).shape == (1, *Image.default_size, 1)
+
+
+def test_temperature_makes_likelier_items() -> None:
+    for case, kind in (("vq-parallel", "text"), ("delta-autoregressive", "text")):
+        model = small_model(case, kind)
+        cold, hot = (generate(model, 8, how=Sampling(temperature=t)) for t in (0.01, 100.0))
+        assert len(np.unique(cold)) < len(np.unique(hot))
+
+
+def test_a_delta_vae_draws_from_either_prior() -> None:
+    model = small_model("delta-both", "text")
+    assert np.array_equal(generate(model, 2), generate(model, 2, prior="auxiliary"))
+    assert not np.array_equal(generate(model, 2), generate(model, 2, prior="ar1"))
+    with pytest.raises(LatentpressError, match="no choice between two"):
+        generate(small_model("vq-both"), 1, prior="ar1")
+
+
+def test_a_decoder_alone_draws_items() -> None:
+    config = delta_vae(Text(size=(9,)), "autoregressive")
+    alone = finished(replace(config, latents=None, auxiliary=None))
+    assert generate(alone, 2).shape == (2, 9, 1)
+    with pytest.raises(LatentpressError, match="decoder alone"):
+        generate(alone, 1, prior="ar1")
+
+
+def test_labels_condition_what_is_drawn() -> None:
+    config = vq_vae(Image(channels=1, size=(6, 4)))
+    labels = (LabelConfig(values=("cat", "dog")), LabelConfig(name="tone", values=("a", "b")))
+    model = finished(replace(config, labels=labels, prior=replace(config.prior, labels=("class",))))
+    jolted(model.prior, 0.5)
+    codes = torch.randint(16, (8, 3, 2, 2), generator=torch.Generator().manual_seed(0))
+    prior = type(model.integer.prior).convert(model.prior, codes)  # type: ignore[union-attr]
+    model.integer = replace(model.integer, prior=prior)
+    cat, dog = (generate(model, 4, labels={"class": name}) for name in ("cat", "dog"))
+    assert not np.array_equal(cat, dog)
+    with pytest.raises(LatentpressError, match="no class 'cow'; the model has: cat, dog"):
+        generate(model, 1, labels={"class": "cow"})
+    for name in ("tone", "speaker"):
+        with pytest.raises(
+            LatentpressError, match=rf"conditioned by a label '{name}'.*--set 'model.prior.labels="
+        ):
+            generate(model, 1, labels={name: "a"})
+
+
+@pytest.mark.parametrize("size", [(8192, 8192), (0, 5)])
+def test_a_size_out_of_range_is_one_line_of_advice(size: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=r"cannot draw images of \d+ x \d+: .*; give another size \(--size"):
+        generate(small_model("vq-both"), 1, size=size)
+
+
+def test_what_the_model_cannot_draw_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        generate(small_model("vq-both"), 0)
+    with pytest.raises(ConfigError, match=r"cannot draw images of 6 x 5: the model takes .*4 columns"):
+        generate(small_model("delta-both"), 1, size=(6, 5))
+    with pytest.raises(ConfigError, match="cannot draw texts of 3 x 3"):
+        generate(small_model("vq-both", "text"), 1, size=(3, 3))
+    with pytest.raises(LatentpressError, match=r"no prior to draw from|no integer form"):
+        generate(build(vq_vae(Image(size=(6, 4)), prior=None)).eval(), 1)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3), (7, 4, 3), (0, 4, 3), (5, 4, 1)])
+def test_what_is_given_has_to_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="images of 6 x 4 begin with 1 to 6 x 4 x 3, got"):
+        generate(small_model("vq-both", "colour"), 1, given=np.zeros(shape, np.uint8))

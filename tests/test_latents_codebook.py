@@ -91,9 +91,9 @@ def test_the_first_batch_starts_the_codebook_and_a_second_does_not() -> None:
     z = torch.randn(8, 4, 10) * 3 + 50
     before = codebook(z).commitment_loss
     assert codebook.initialised and before < 3  # from the data, not from noise around zero
-    before = codebook.codebook.clone()
+    vectors = codebook.codebook.clone()
     codebook(z - 100)
-    assert torch.equal(codebook.codebook, before)
+    assert torch.equal(codebook.codebook, vectors)
     assert len(codebook.codebook[0].unique(dim=0)) == 16
 
 

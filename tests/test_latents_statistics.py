@@ -29,7 +29,7 @@ def batch(step: int) -> torch.Tensor:
 
 
 def train(codebook: Codebook, rank: int, world: int) -> None:
-    # Only the first replica sees the first batch, which starts the memory; to the others it is padding.
+    # Only the first replica sees the first batch, which starts the codebook; to the others it is padding.
     codebook(batch(0), torch.full((8, 6), rank == 0))
     codebook.update()
     for step in range(1, STEPS):

@@ -1,4 +1,4 @@
-"""Encoder and decoder of every rank and stride: exact sizes, exact margins, the paper's shape, and learning."""
+"""Encoder and decoder of every rank and stride: exact sizes and margins, the paper's shape, and learning."""
 
 import pytest
 import torch

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, distributions
 
 from latentpress.config import DiscretizedLogisticConfig, GaussianConfig, LaplaceConfig, LikelihoodConfig
-from latentpress.nn import DiscretizedLogistic, Gaussian, Laplace, build_likelihood
+from latentpress.nn.likelihoods import DiscretizedLogistic, Gaussian, Laplace, build_likelihood
 
 LEVELS = (2, 17, 256, 65536)
 CONFIGS: list[LikelihoodConfig] = [

@@ -77,13 +77,13 @@ def test_a_new_decoder_ignores_its_labels() -> None:
 def test_each_label_matters_and_unknown_is_the_default(rank: int) -> None:
     decoder = with_labels(rank)
     _, z = case(decoder, rank, batch=1)
-    results = [
-        decoder.mean(z, torch.tensor([[a, b]])) for a in (-1, 0, 1, 2) for b in (-1, 0, 1)
-    ]
+    results = [decoder.mean(z, torch.tensor([[a, b]])) for a in (-1, 0, 1, 2) for b in (-1, 0, 1)]
     assert all(not torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
     assert torch.equal(decoder.mean(z), results[0])
     shifted = z + (decoder.embeddings[0][2] + decoder.embeddings[1][0]).view(1, 4, *(1,) * rank)
-    torch.testing.assert_close(decoder.mean(z, torch.tensor([[2, 0]])), decoder.mean(shifted - _unknown(decoder)))
+    torch.testing.assert_close(
+        decoder.mean(z, torch.tensor([[2, 0]])), decoder.mean(shifted - _unknown(decoder))
+    )
 
 
 def _unknown(decoder: ParallelDecoder) -> Tensor:

@@ -34,9 +34,7 @@ def channels_last(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 @given(
-    axes=st.lists(
-        st.tuples(st.integers(1, 9), st.integers(1, 10), st.integers(0, 5)), min_size=1, max_size=3
-    )
+    axes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 10), st.integers(0, 5)), min_size=1, max_size=3)
 )
 def test_tiles_cover_the_grid_once_with_all_the_context_there_is(axes: list[tuple[int, int, int]]) -> None:
     grid, tile, margin = zip(*axes, strict=True)

@@ -1,55 +1,81 @@
+"""Batches of codes for a prior: looked up or encoded as they come, they are the same."""
+
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
-from latentpress.config import CodebookConfig, ConvConfig, VQVAEConfig
+from latentpress.data import Dataset
 from latentpress.data.batches import Batches
-from latentpress.data.loading import Pool, load_pool
-from latentpress.data.sources import array_source
-from latentpress.model import VQVAE, build
-from latentpress.train.codes import EncodedBatches, LookedUpCodes, code_source
+from latentpress.model import VQVAE
+from latentpress.train.codes import EncodedBatches, LookedUpCodes, cell_mask, code_source
+from small.configs import ITEMS
+from small.models import small_model
+from small.sources import dataset_of, random_items
+
+KINDS = ["image", "colour", "toy"]
 
 
-@pytest.fixture(scope="module")
-def model() -> VQVAE:
-    torch.manual_seed(0)
-    conv = ConvConfig(width=32, depths=(0, 1))
-    latents = CodebookConfig(codebook_size=16, code_dim=4)
-    model = build(VQVAEConfig(encoder=conv, decoder=conv, latents=latents, prior=None))
-    model.latents(model.encoder(torch.rand(8, 3, 16, 16) * 2 - 1))
-    return model.eval()
+def parts_for(kind: str) -> tuple[VQVAE, Dataset]:
+    model, item = small_model("vq-parallel", kind), ITEMS[kind]
+    assert isinstance(model, VQVAE)
+    size = (7, 5, 4)[: len(item.axes)]
+    labels = {"class": [str(i % 3) for i in range(30)], "action": [("a", "b", "c", "a", "a", "b", "c")] * 30}
+    return model, dataset_of(item, random_items(item, [size] * 30), labels)
 
 
-@pytest.fixture(scope="module")
-def pool() -> Pool:
-    images = np.random.default_rng(0).integers(0, 256, (30, 10, 14, 3), np.uint8)
-    return load_pool(array_source(images, labels=np.arange(30) % 3))
+def batches_of(dataset: Dataset, *, crop: int = 16, flip: bool = True) -> Batches:
+    ones = (1,) * len(dataset.item.axes)
+    return Batches(
+        dataset, batch_size=6, extents=tuple(crop * n for n in ones), flip=flip, seed=0, multiple_of=ones
+    )
 
 
-def batches_of(pool: Pool, *, crop: int = 16, flip: bool = True) -> Batches:
-    return Batches(pool, batch_size=6, crop=crop, flip=flip, seed=0, multiple_of=4)
-
-
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("flip", [True, False])
-def test_looking_codes_up_gives_what_encoding_gives(model: VQVAE, pool: Pool, flip: bool):
-    batches = batches_of(pool, flip=flip)
+def test_looking_codes_up_gives_what_encoding_gives(kind: str, flip: bool):
+    model, dataset = parts_for(kind)
+    batches = batches_of(dataset, flip=flip)
     streams = LookedUpCodes(model, batches).stream(3), EncodedBatches(model, batches).stream(3)
     for looked_up, encoded in islice(zip(*streams, strict=True), 6):
-        assert torch.equal(looked_up.labels, encoded.labels)
+        assert torch.equal(looked_up.labels, encoded.labels) and looked_up.labels.shape == (6, 7, 2)
+        assert looked_up.mask is encoded.mask is None
         assert (looked_up.codes == encoded.codes).float().mean() > 0.999  # ties may fall otherwise
 
 
-def test_codes_of_a_batch_depend_on_its_number_alone(model: VQVAE, pool: Pool):
-    whole = list(islice(LookedUpCodes(model, batches_of(pool)).stream(0), 5))
-    later = next(iter(LookedUpCodes(model, batches_of(pool)).stream(4)))
+def test_codes_of_a_batch_depend_on_its_number_alone():
+    model, dataset = parts_for("image")
+    whole = list(islice(LookedUpCodes(model, batches_of(dataset)).stream(0), 5))
+    later = next(iter(LookedUpCodes(model, batches_of(dataset)).stream(4)))
     assert torch.equal(later.codes, whole[4].codes) and torch.equal(later.labels, whole[4].labels)
 
 
 @pytest.mark.parametrize(
     ("crop", "expected", "kind"),
-    [(16, None, LookedUpCodes), (16, 10, LookedUpCodes), (16, 9, EncodedBatches), (8, None, EncodedBatches)],
+    [(16, None, LookedUpCodes), (16, 10, LookedUpCodes), (16, 9, EncodedBatches), (6, None, EncodedBatches)],
 )
-def test_all_is_encoded_first_where_that_is_less_work(model, pool, crop: int, expected, kind: type):
-    assert type(code_source(model, batches_of(pool, crop=crop), expected)) is kind
+def test_all_is_encoded_first_where_that_is_less_work(crop: int, expected: int | None, kind: type):
+    model, dataset = parts_for("image")
+    assert type(code_source(model, batches_of(dataset, crop=crop), expected)) is kind
+
+
+def test_windows_of_texts_are_encoded_as_they_come_and_masked():
+    model, item = small_model("vq-parallel", "text"), ITEMS["text"]
+    assert isinstance(model, VQVAE)
+    dataset = dataset_of(item, random_items(item, [(5,), (24,)]))
+    batches = Batches(dataset, batch_size=4, extents=(24,), seed=0, multiple_of=(2,))
+    source = code_source(model, batches, None)
+    assert isinstance(source, EncodedBatches)
+    batch = next(iter(source.stream(0)))
+    assert batch.mask is not None and batch.codes.shape == (4, 12, 2)
+    assert set(batch.mask.sum(1).tolist()) == {3, 12}
+    whole = batch.whole()
+    assert whole.mask is None and 0 < len(whole.codes) == int(batch.mask.all(1).sum()) < 4
+
+
+def test_a_cell_is_there_if_one_of_its_samples_is():
+    mask = torch.zeros(1, 5, 4, dtype=torch.bool)
+    mask[0, 4, 0] = mask[0, 1, 3] = True
+    assert cell_mask(mask, (2, 2)).int().tolist() == [[[0, 1], [0, 0], [1, 0]]]  # type: ignore[union-attr]
+    assert cell_mask(None, (2, 2)) is None and np.prod(cell_mask(mask, (5, 4)).shape) == 1  # type: ignore[union-attr]

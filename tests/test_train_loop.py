@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,15 +13,13 @@ from torch import Tensor, nn
 
 from latentpress.config import StageConfig
 from latentpress.errors import CheckpointError, TrainingError
-from latentpress.train.loop import Limit, StageLoss, StopSignals, Training, fit
+from latentpress.train.loop import Limit, Stage, StageLoss, StopSignals, Training, fit
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Checkpoint, Position
 
 
 class Line:
-    """y = 2x + 1, with random noise drawn in the loss, to see whether random numbers are resumed."""
-
-    name = "codec"
+    """y = 2x + 1, with random noise in the loss, to see whether random numbers are resumed."""
 
     def __init__(self, config: StageConfig) -> None:
         self.config = config
@@ -28,8 +27,15 @@ class Line:
         self.model = nn.Linear(1, 1)
         self.steps = 0
 
-    def groups(self):
-        return [list(self.model.parameters())]
+    def stage(self) -> Stage[Tensor]:
+        return Stage(
+            name="codec",
+            config=self.config,
+            groups=[list(self.model.parameters())],
+            stream=self.batches,
+            loss=self.loss,
+            stepped=self.stepped,
+        )
 
     def batches(self, start: int) -> Iterator[Tensor]:
         size = self.config.batch_size
@@ -44,18 +50,14 @@ class Line:
     def stepped(self) -> None:
         self.steps += 1
 
-    def finish(self) -> None:
-        pass
-
 
 CONFIG = StageConfig(batch_size=8, warmup=3, learning_rate=0.1)
 
 
-def training_of(config: StageConfig = CONFIG) -> Training:
+def training_of(config: StageConfig = CONFIG, loss=None) -> Training:
     line = Line(config)
-    return Training(
-        line, line.model, Position("codec"), device=torch.device("cpu"), replicas=Replicas(), seed=0
-    )
+    stage = line.stage() if loss is None else replace(line.stage(), loss=partial(loss, line.model))
+    return Training(stage, line.model, Position("codec"), Replicas(), seed=0)
 
 
 def run(training: Training, limit: Limit, *, report=None, save=None, save_seconds: float = 1e9) -> bool:
@@ -70,8 +72,9 @@ def run(training: Training, limit: Limit, *, report=None, save=None, save_second
 
 
 def steps_seen(training: Training) -> int:
-    assert isinstance(training.stage, Line)
-    return training.stage.steps
+    line = training.stage.stepped.__self__  # type: ignore[attr-defined]
+    assert isinstance(line, Line)
+    return line.steps
 
 
 def weights(training: Training) -> list[Tensor]:
@@ -112,13 +115,11 @@ def test_resuming_from_any_checkpoint_ends_with_the_same_bits(optimizer: str, ac
 
 
 def test_micro_batches_make_the_step_of_their_union():
-    joint, split = (
-        training_of(replace(CONFIG, accumulate=1)),
-        training_of(replace(CONFIG, batch_size=4, accumulate=2)),
-    )
-    joint.stage.loss = lambda batch, progress: StageLoss(
-        (joint.model(batch) - 2 * batch - 1).square().mean(), {}
-    )
+    def exact(model: nn.Module, batch: Tensor, progress: float) -> StageLoss:
+        return StageLoss((model(batch) - 2 * batch - 1).square().mean(), {})
+
+    joint = training_of(replace(CONFIG, accumulate=1), exact)
+    split = training_of(replace(CONFIG, batch_size=4, accumulate=2))
     run(joint, Limit(steps=20))
     run(split, Limit(steps=20))
     for a, b in zip(weights(joint), weights(split), strict=True):
@@ -194,8 +195,10 @@ def test_a_limit_in_seconds_ends_at_the_run_clock():
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice_before_it_is_saved():
-    training, saved = training_of(), []
-    training.stage.loss = lambda batch, progress: StageLoss(training.model(batch).sum() * float("nan"), {})
+    def bad(model: nn.Module, batch: Tensor, progress: float) -> StageLoss:
+        return StageLoss(model(batch).sum() * float("nan"), {})
+
+    training, saved = training_of(loss=bad), []
     with pytest.raises(TrainingError, match=r"lower codec\.learning_rate"):
         run(training, Limit(steps=100), save=lambda: saved.append(1))
     assert not saved

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn import Parameter
 
@@ -12,22 +13,18 @@ from latentpress.train.replicas import Replicas
 
 REPLICA = """
 import hashlib, os, sys
+from dataclasses import replace
 from pathlib import Path
-import numpy as np
-from latentpress.config import CodebookConfig, ConvConfig, CausalConfig, VQVAEConfig, RunConfig, StageConfig
-from latentpress.data.loading import load_pool
-from latentpress.data.sources import array_source
 from latentpress.train import run
+from small.training import Case, dataset_for
 
-conv = ConvConfig(width=32, depths=(0, 1))
-prior = CausalConfig(width=8, depth=1, radius=2, dilations=(1,), embedding=4, head_width=8)
-latents = CodebookConfig(codebook_size=16, code_dim=4, dead_code_threshold=0.5)
-model = VQVAEConfig(encoder=conv, decoder=conv, latents=latents, prior=prior)
-stage = StageConfig(batch_size=4, warmup=2, learning_rate=1e-2)
-pool = load_pool(array_source(np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3), np.uint8)))
+case = Case(*sys.argv[2].split("-"))
+config = case.config()
+latents = config.model.latents
+if case.model == "vq":
+    config = case.config(latents=replace(latents, dead_code_threshold=0.5))
 folder, rank = Path(sys.argv[1]), os.environ["RANK"]
-result = run(RunConfig(model=model, codec=stage, prior=stage), pool, folder, device="cpu",
-             **{sys.argv[2]: float(sys.argv[3])})
+result = run(config, dataset_for(case.kind), folder, device="cpu", **{sys.argv[3]: float(sys.argv[4])})
 digest = hashlib.sha256()
 for value in result.model.state_dict().values():
     digest.update(value.numpy().tobytes())
@@ -46,7 +43,7 @@ def run_replicas(folder: Path, *limit: str) -> list[str]:
         "WORLD_SIZE": "2",
         "TORCHELASTIC_RUN_ID": "test",
     }
-    environment = {**os.environ, **shared, "OMP_NUM_THREADS": "1", "PYTHONPATH": "src"}
+    environment = {**os.environ, **shared, "OMP_NUM_THREADS": "1", "PYTHONPATH": "src:tests"}
     command = [sys.executable, "-W", "ignore", "-c", REPLICA, str(folder), *limit]
     processes = [
         subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT)
@@ -59,8 +56,9 @@ def run_replicas(folder: Path, *limit: str) -> list[str]:
 ROOT = Path(__file__).parents[1]
 
 
-def test_two_replicas_end_bit_identical_and_one_writes(tmp_path: Path):
-    first, second = run_replicas(tmp_path, "seconds", "2")  # a limit in seconds: clocks must agree too
+@pytest.mark.parametrize("case", ["image-vq-both", pytest.param("text-delta-both", marks=pytest.mark.slow)])
+def test_two_replicas_end_bit_identical_and_one_writes(case: str, tmp_path: Path):
+    first, second = run_replicas(tmp_path, case, "seconds", "2")  # a limit in seconds: clocks must agree too
     assert first == second and int(first.split()[0]) > 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines if "held_out" not in line]

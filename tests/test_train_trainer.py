@@ -1,236 +1,322 @@
-"""Whole runs, in little."""
+"""Whole runs: folders, limits, signals, and what is refused."""
 
+import io
 import json
+import math
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from latentpress.config import CausalConfig, CodebookConfig, ConvConfig, RunConfig, StageConfig, VQVAEConfig
-from latentpress.data.loading import Pool, load_pool
-from latentpress.data.sources import array_source
-from latentpress.errors import ConfigError, TrainingError
-from latentpress.items.image import read_image
-from latentpress.model import VQVAE
-from latentpress.train import Progress, TrainResult, run
-
-CONV = ConvConfig(width=32, depths=(0, 1))
-PRIOR = CausalConfig(width=8, depth=1, radius=2, dilations=(1,), embedding=4, head_width=8)
-MODEL = VQVAEConfig(
-    encoder=CONV, decoder=CONV, latents=CodebookConfig(codebook_size=16, code_dim=4), prior=PRIOR
+from latentpress.config import (
+    AuxiliaryConfig,
+    CodebookConfig,
+    ConvConfig,
+    FreeBitsObjectiveConfig,
+    PlainGaussianConfig,
 )
-STAGE = StageConfig(batch_size=8, warmup=2, learning_rate=1e-2, average_decay=0.9)
-CONFIG = RunConfig(model=MODEL, codec=STAGE, prior=STAGE)
+from latentpress.data.batches import Batch
+from latentpress.errors import CheckpointError, ConfigError, TrainingError
+from latentpress.items import Image, Text
+from latentpress.model import VQVAE, load
+from latentpress.press import decode_archive, encode_archive
+from latentpress.train import Progress, TrainResult, run
+from latentpress.train.validation import sample_sheet
+from small.configs import NETWORK
+from small.sources import dataset_of
+from small.training import STAGE, Case, dataset_for, dying_at, parts_of, same, train, weights
+
+CASE = Case("colour", "vq", "both")  # its autoregressive decoder is fitted to the finished codec
+DELTA = Case("image", "delta", "autoregressive")
 
 
 @pytest.fixture(scope="module")
-def pool() -> Pool:
-    """Smooth pictures, each of one colour that fades in one direction."""
-    rng = np.random.default_rng(0)
-    slopes, colours = rng.uniform(-1, 1, (120, 2)), rng.uniform(0, 255, (120, 1, 1, 3))
-    y, x = np.mgrid[-1:1:12j, -1:1:8j]
-    images = colours + 60 * (slopes[:, :1, None] * y + slopes[:, 1:, None] * x)[..., None]
-    return load_pool(array_source(images.clip(0, 255).astype(np.uint8), labels=np.arange(120) % 2))
-
-
-@pytest.fixture(scope="module")
-def trained(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[Progress]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[Progress]]:
+    """A run that is long enough to learn something."""
     seen: list[Progress] = []
-    result = run(
-        CONFIG, pool, tmp_path_factory.mktemp("trained"), steps=60, device="cpu", progress=seen.append
+    stage = replace(STAGE, batch_size=8, learning_rate=2e-2)
+    config = replace(
+        CASE.config(), codec=stage, prior=stage, decoder=stage, codec_share=0.6, decoder_share=0.4
     )
-    return result, seen
+    folder = tmp_path_factory.mktemp("trained")
+    return train(CASE, folder, config, steps=100, progress=seen.append), seen
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
-
-
-def test_reconstructions_and_the_prior_improve(trained: tuple[TrainResult, list[Progress]]):
+def test_reconstructions_and_distributions_improve(trained: tuple[TrainResult, list[Progress]]):
     result, seen = trained
-    codec = [p.figures["psnr_db"] for p in seen if p.stage == "codec" and "psnr_db" in p.figures]
-    prior = [p.figures["bits_per_code"] for p in seen if p.stage == "prior" and "bits_per_code" in p.figures]
-    assert codec[-1] > codec[0] + 1
-    assert prior[-1] < prior[0] < 4.1
-    assert result.finished and result.steps == 60
-    assert {"psnr_db", "bits_per_dim", "bits_per_code"} <= result.figures.keys()
+    assert result.finished and result.steps == 100
+
+    def values(stage: str, name: str) -> list[float]:
+        return [p.figures[name] for p in seen if p.stage == stage and name in p.figures]
+
+    for stage, name in (
+        ("codec", "parallel_bits_per_dim"),
+        ("prior", "bits_per_code"),
+        ("decoder", "autoregressive_bits_per_dim"),
+    ):
+        steps = values(stage, name)
+        assert len(steps) >= 2 and steps[-1] < steps[0] - 0.1, (stage, steps)
+    assert values("codec", "held_out_psnr_db")[-1] > 14
+    assert all(p.figures["perplexity"] > 1 for p in seen if p.stage == "codec" and "perplexity" in p.figures)
 
 
-def test_the_folder_holds_a_model_and_the_run(trained: tuple[TrainResult, list[Progress]], pool: Pool):
-    folder = trained[0].folder
-    model = VQVAE.from_pretrained(folder, "cpu")
-    assert model.exact_prior is not None
-    pixels = np.stack([pool[i] for i in range(4)])
-    assert torch.equal(model.encode(pixels), trained[0].model.encode(pixels))
-    assert f"{trained[0].figures['psnr_db']:.4g}" in (folder / "README.md").read_text()
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
-    assert {path.name for path in (folder / "run").glob("step-*")} == {"step-36", "step-60"}
-    assert read_image((folder / "run" / "samples" / "step-36.png").read_bytes()).shape == (24, 8 * 2, 3)
+def test_the_folder_holds_checkpoints_and_sheets(trained: tuple[TrainResult, list[Progress]]):
+    folder = trained[0].folder / "run"
+    assert {path.name for path in folder.glob("step-*")} == {"step-60", "step-100"}
+    with (folder / "samples" / "step-36.png").open("rb") as file:
+        assert Image().open(file).shape == (12, 2 * 4, 3)
+    assert json.loads((folder / "config.json").read_text())["stages"] == ["codec", "prior", "decoder"]
 
 
-def test_the_same_command_after_the_end_changes_nothing(
-    trained: tuple[TrainResult, list[Progress]], pool: Pool
-):
-    before = weights(trained[0].folder)
-    again = run(CONFIG, pool, trained[0].folder, steps=60, device="cpu")
-    assert again.steps == 60 and weights(trained[0].folder) == before
+def test_a_trained_model_makes_lossless_archives(trained: tuple[TrainResult, list[Progress]]):
+    model = load(trained[0].folder, "cpu")
+    items = {f"{i}.png": dataset_for("colour")[i] for i in range(3)}
+    restored = dict(decode_archive(encode_archive(model, items, lossless=True), model))
+    assert all(np.array_equal(restored[name], item) for name, item in items.items())
 
 
-@pytest.mark.parametrize("at", [20, 36, 56])
-def test_an_interrupted_run_ends_bit_identical(
-    at: int, trained: tuple[TrainResult, list[Progress]], pool: Pool, tmp_path: Path
-):
-    def die(progress: Progress) -> None:
-        if progress.step == at:
-            raise SystemExit
-
-    with pytest.raises(SystemExit):
-        run(CONFIG, pool, tmp_path, steps=60, device="cpu", progress=die, checkpoint_seconds=0.2)
-    torch.manual_seed(at)
-    resumed = run(CONFIG, pool, tmp_path, steps=60, device="cpu")
-    assert weights(tmp_path) == weights(trained[0].folder)
-    assert resumed.figures == trained[0].figures
+def test_sheets_are_of_what_has_rows_and_columns(trained: tuple[TrainResult, list[Progress]]):
+    model = trained[0].model
+    items = torch.from_numpy(np.stack([dataset_for("colour")[i] for i in range(11)]))
+    png = sample_sheet(model, Batch(items, None, torch.zeros(11, 0, dtype=torch.int64)), model.infer(items))
+    assert png is not None
+    sheet = Image().open(io.BytesIO(png)).samples
+    assert np.array_equal(sheet[:6], np.concatenate(list(items[:8].numpy()), axis=1))
+    restored = model.decode(model.encode(items[:8]), (6, 4))
+    assert np.array_equal(sheet[6:], np.concatenate(list(restored), axis=1))
 
 
-def test_sigterm_saves_and_sigint_interrupts(
-    trained: tuple[TrainResult, list[Progress]], pool: Pool, tmp_path: Path
-):
+def test_sigterm_saves_and_sigint_interrupts(tmp_path: Path):
     def stop(progress: Progress) -> None:
         if progress.step in stops:
             os.kill(os.getpid(), stops.pop(progress.step))
 
     stops = {20: signal.SIGTERM, 56: signal.SIGINT}
-    result = run(CONFIG, pool, tmp_path, steps=60, device="cpu", progress=stop)
-    assert not result.finished and (tmp_path / "run" / f"step-{result.steps}").is_dir()
+    whole, folder, steps = tmp_path / "whole", tmp_path / "stopped", 60
+    train(Case("image", "vq", "parallel"), whole, steps=steps)
+    result = train(Case("image", "vq", "parallel"), folder, steps=steps, progress=stop)
+    assert not result.finished and (folder / "run" / f"step-{result.steps}").is_dir()
     with pytest.raises(KeyboardInterrupt):
-        run(CONFIG, pool, tmp_path, steps=60, device="cpu", progress=stop)
-    assert run(CONFIG, pool, tmp_path, steps=60, device="cpu").finished
-    assert weights(tmp_path) == weights(trained[0].folder)
+        train(Case("image", "vq", "parallel"), folder, steps=steps, progress=stop)
+    assert train(Case("image", "vq", "parallel"), folder, steps=steps).finished
+    assert weights(folder) == weights(whole)
 
 
-def test_training_leaves_the_callers_random_numbers_alone(pool: Pool, tmp_path: Path):
+def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("codec",))
+    train(CASE, tmp_path, steps=2, stages=("codec",))
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_prior_alone_keeps_the_codec(
-    trained: tuple[TrainResult, list[Progress]], pool: Pool, tmp_path: Path
-):
-    run(CONFIG, pool, tmp_path, steps=4, device="cpu", stages=("codec",))
-    codec = VQVAE.from_pretrained(tmp_path, "cpu")
-    assert codec.exact_prior is None
-    item = replace(MODEL.item, size=(8, 12))  # in which new images are made: no matter of the codec
-    wider = replace(CONFIG, model=replace(MODEL, item=item, prior=replace(PRIOR, width=12)))
-    model = run(wider, pool, tmp_path, steps=4, device="cpu", stages=("prior",)).model
-    assert model.exact_prior is not None and model.codebook_id == codec.codebook_id
-    assert model.config.item.size == (8, 12)
-    other = replace(CONFIG, model=replace(MODEL, latents=CodebookConfig(codebook_size=32, code_dim=4)))
-    with pytest.raises(TrainingError, match="run-prior holds another run"):
-        run(other, pool, tmp_path, steps=4, device="cpu", stages=("prior",))
-
-
-def test_a_codec_with_other_settings_is_refused(pool: Pool, tmp_path: Path):
-    run(CONFIG, pool, tmp_path, steps=1, device="cpu", stages=("codec",))
-    other = replace(CONFIG, model=replace(MODEL, latents=CodebookConfig(codebook_size=32, code_dim=4)))
-    with pytest.raises(TrainingError, match="other settings: latents"):
-        run(other, pool, tmp_path, steps=1, device="cpu", stages=("prior",))
-
-
-def test_a_joint_prior_is_trained_with_the_codec_and_made_exact(pool: Pool, tmp_path: Path):
-    joint = replace(PRIOR, training="joint", class_conditional=True)
-    model = replace(MODEL, prior=joint, labels=pool.label_names)
-    seen: list[Progress] = []
-    result = run(replace(CONFIG, model=model), pool, tmp_path, steps=30, device="cpu", progress=seen.append)
-    assert {p.stage for p in seen} == {"codec"} and result.model.exact_prior is not None
-    bits = [p.figures["bits_per_code"] for p in seen if "bits_per_code" in p.figures]
-    assert bits[-1] < bits[0] and "bits_per_code" in result.figures
-
-
-def test_a_limit_in_seconds_is_shared_by_the_stages(pool: Pool, tmp_path: Path):
-    result = run(CONFIG, pool, tmp_path, seconds=1.0, device="cpu")
+def test_a_limit_in_seconds_is_shared_by_the_stages(tmp_path: Path):
+    result = train(Case("image", "vq", "parallel"), tmp_path, seconds=1.0)
     state = json.loads((tmp_path / "run" / f"step-{result.steps}" / "state.json").read_text())
     assert result.finished and state["stage"] == "prior" and state["stage_step"] > 0
     assert state["stage_start"] >= 0.6 and state["elapsed"] >= 1.0
 
 
-def test_another_seed_in_the_same_folder_is_refused(trained: tuple[TrainResult, list[Progress]], pool: Pool):
-    with pytest.raises(TrainingError, match="seed differ"):
-        run(CONFIG, pool, trained[0].folder, steps=60, seed=1, device="cpu")
+@pytest.mark.parametrize("case", [CASE, DELTA], ids=str)
+def test_a_prior_of_other_settings_is_fitted_to_the_codec_in_the_folder(case: Case, tmp_path: Path):
+    codec = train(case, tmp_path, stages=("codec",)).model
+    item = replace(
+        codec.config.item, size=(6, 4) if case is DELTA else (8, 12)
+    )  # of new items: the prior's affair
+    wider: dict[str, Any] = (
+        {"prior": replace(case.config().model.prior, network=replace(NETWORK, width=12))}  # type: ignore[union-attr]
+        if case is CASE
+        else {"auxiliary": AuxiliaryConfig(width=9)}
+    )
+    model = train(case, tmp_path, case.config(item=item, **wider), stages=("prior",)).model
+    assert same(parts_of(codec, "encoder", "latents"), parts_of(model, "encoder", "latents"))
+    assert model.integer.prior is not None and model.config.item.size == item.size
+    assert load(tmp_path, "cpu").integer.ids == model.integer.ids
+    assert case is DELTA or model.codes_id == codec.codes_id
+    with pytest.raises(TrainingError, match="run-prior holds another run"):
+        train(case, tmp_path, stages=("prior",))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"steps": 3, "seconds": 3.0}, "not both"),
-        ({"steps": 0}, "positive"),
-        ({"stages": ("decoder",)}, "no pixels section"),
-        ({"stages": ("encoder",)}, "stages"),
-        ({"stages": ()}, "stages"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_refused(arguments, message: str, pool: Pool, tmp_path: Path):
-    with pytest.raises(ConfigError, match=message):
-        run(CONFIG, pool, tmp_path, device="cpu", **arguments)
+OTHERS: list[tuple[Case, str, str, dict[str, Any]]] = [
+    (CASE, "prior", "latents", {"latents": CodebookConfig(codebook_size=32, code_dim=4, num_codebooks=2)}),
+    (CASE, "prior", "encoder", {"encoder": ConvConfig(strides=(2,), depths=(1,), width=32)}),
+    (CASE, "prior", "autoregressive", {"autoregressive": None}),
+    (CASE, "decoder", "prior", {"prior": None}),
+    (CASE, "encoder", "latents", {"latents": CodebookConfig(codebook_size=16, code_dim=8, num_codebooks=2)}),
+    (DELTA, "prior", "latents", {"latents": PlainGaussianConfig(channels=2)}),
+    (DELTA, "prior", "encoder", {"encoder": replace(DELTA.config().model.encoder, hidden=9)}),
+    (DELTA, "prior", "item", {"item": Image(channels=1, size=(6, 5))}),
+]
+
+
+@pytest.mark.parametrize(("case", "stage", "part", "changes"), OTHERS)
+def test_what_stays_has_the_settings_of_the_folder(
+    case: Case, stage: str, part: str, changes: dict[str, Any], tmp_path: Path
+):
+    train(case, tmp_path, steps=1, stages=("codec",))
+    dataset = dataset_for(case.kind)
+    if part == "item":
+        dataset = dataset_of(Image(channels=1), [np.zeros((6, 5, 1), np.uint8)] * 3)
+    with pytest.raises(TrainingError, match=f"other settings: {part}"):
+        run(case.config(**changes), dataset, tmp_path, steps=1, device="cpu", stages=(stage,))  # type: ignore[arg-type]
+
+
+def test_a_model_of_the_other_invention_is_refused(tmp_path: Path):
+    train(DELTA, tmp_path, steps=1, stages=("codec",))
+    with pytest.raises(TrainingError, match="another kind"):
+        train(Case("image", "vq", "parallel"), tmp_path, steps=1, stages=("prior",))
+
+
+def test_a_more_powerful_encoder_is_fitted_to_a_finished_codec(tmp_path: Path):
+    """Longer training of the encoder alone brings a codec that had little of it further."""
+    stage = replace(STAGE, batch_size=8, learning_rate=2e-2)
+    case = Case("image", "vq", "parallel")
+    config = replace(case.config(), codec=stage, encoder=stage)
+    before = train(case, tmp_path, config, steps=30, stages=("codec",))
+    deeper = replace(
+        config, model=replace(config.model, encoder=ConvConfig(strides=(2,), depths=(2,), width=64))
+    )
+    after = train(case, tmp_path, deeper, steps=60, stages=("encoder",))
+    assert after.model.codes_id == before.model.codes_id
+    assert same(parts_of(before.model, "parallel", "latents"), parts_of(after.model, "parallel", "latents"))
+    assert after.figures["psnr_db"] > before.figures["psnr_db"] - 1
+    codes = after.model.encode(np.stack([dataset_for("image")[i] for i in range(3)]))
+    restored = [model.decode(codes, (6, 4)) for model in (before.model, after.model)]
+    assert np.array_equal(*restored), "codes keep their meaning"
+
+
+@pytest.mark.parametrize("case", [CASE, Case("text", "vq", "autoregressive")], ids=str)
+def test_a_joint_prior_is_trained_with_the_codec(case: Case, tmp_path: Path):
+    joint = replace(case.config().model.prior, training="joint")  # type: ignore[union-attr]
+    seen: list[Progress] = []
+    config, stages = case.config(prior=joint), ("codec", "prior")
+    result = train(case, tmp_path, config, steps=30, stages=stages, progress=seen.append)
+    assert {p.stage for p in seen} == {"codec"} and result.model.integer.prior is not None
+    bits = [p.figures["bits_per_code"] for p in seen if "bits_per_code" in p.figures]
+    assert bits[-1] < bits[0] and "bits_per_code" in result.figures
+    plain = train(case, tmp_path / "plain", steps=30, stages=("codec",)).model
+    parts = ("encoder", "latents", "parallel", "autoregressive")
+    assert same(parts_of(plain, *parts), parts_of(result.model, *parts)), "the codec follows its other losses"
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_a_decoder_alone_needs_no_codec(kind: str, tmp_path: Path):
+    case = Case(kind, "delta", "autoregressive")
+    config = case.config(latents=None, auxiliary=None)
+    result = train(case, tmp_path / "codec", config)
+    assert (
+        result.figures.keys() == {"autoregressive_bits_per_dim"} and result.model.integer.decoder is not None
+    )
+    assert "decoder alone" in (tmp_path / "codec" / "README.md").read_text()
+    assert load(tmp_path / "codec", "cpu").integer.ids == result.model.integer.ids
+    alone = train(case, tmp_path / "decoder", config, stages=("decoder",))
+    assert alone.finished and alone.model.integer.decoder is not None
+    blind = replace(CASE.config().model.autoregressive, use_latents=False)  # type: ignore[type-var]
+    model = train(CASE, tmp_path / "blind", CASE.config(autoregressive=blind), stages=("decoder",)).model
+    assert model.integer.decoder is not None
+    before = weights(tmp_path / "blind")
+    train(CASE, tmp_path / "blind", CASE.config(autoregressive=blind), stages=("decoder",))
+    assert weights(tmp_path / "blind") == before
+
+
+@pytest.mark.parametrize("stage", ["prior", "decoder", "encoder"])
+def test_later_stages_need_a_codec_in_the_folder(stage: str, tmp_path: Path):
+    with pytest.raises(CheckpointError, match="no model folder"):
+        train(CASE, tmp_path, stages=(stage,))
+
+
+@pytest.mark.parametrize("arguments", [{"steps": 3, "seconds": 3.0}, {"steps": 0}, {"stages": ()}])
+def test_arguments_that_do_not_fit_are_refused(arguments: dict[str, Any], tmp_path: Path):
+    with pytest.raises(ConfigError):
+        run(CASE.config(), dataset_for("colour"), tmp_path, device="cpu", **arguments)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_replaced_codec_is_not_undone_by_its_old_prior(pool: Pool, tmp_path: Path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    for seed, folder in enumerate((first, second)):
-        run(CONFIG, pool, folder, steps=2, seed=seed, device="cpu", stages=("codec",))
-    run(CONFIG, pool, first, steps=2, device="cpu", stages=("prior",))
-    before = weights(first)
-    assert run(CONFIG, pool, first, steps=2, device="cpu", stages=("prior",)).steps == 2
-    assert weights(first) == before
-    (first / "model.safetensors").write_bytes(weights(second))
-    with pytest.raises(TrainingError, match="codec_weights differ"):
-        run(CONFIG, pool, first, steps=2, device="cpu", stages=("prior",))
+def test_items_that_do_not_fit_are_refused(tmp_path: Path):
+    with pytest.raises(TrainingError, match="the items are texts"):
+        run(CASE.config(), dataset_for("text"), tmp_path, steps=1, device="cpu")
+    assert not any(tmp_path.iterdir())
 
 
-def test_a_finished_codec_run_again_keeps_the_prior(pool: Pool, tmp_path: Path):
-    run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("codec",))
-    run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("prior",))
-    before = weights(tmp_path)
-    again = run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("codec",))
-    assert again.finished and again.model.exact_prior is not None and weights(tmp_path) == before
+def test_another_run_in_the_same_folder_is_refused(tmp_path: Path):
+    train(CASE, tmp_path, steps=2, stages=("codec",))
+    with pytest.raises(TrainingError, match="seed differ"):
+        train(CASE, tmp_path, steps=2, stages=("codec",), seed=1)
+    with pytest.raises(TrainingError, match="data differ"):
+        dataset = dataset_for("colour")
+        options: dict[str, Any] = {"steps": 2, "stages": ("codec",), "device": "cpu"}
+        run(CASE.config(), dataset.subset(range(103)), tmp_path, **options)
 
 
-def test_a_kill_before_the_model_is_written_costs_no_model(
-    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("codec",))
-    with monkeypatch.context() as patch, pytest.raises(TypeError):
-        patch.setattr(VQVAE, "save_pretrained", None)
-        run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("prior",))
-    model = run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("prior",)).model
-    assert VQVAE.from_pretrained(tmp_path, "cpu").prior_id == model.prior_id != bytes(16)
-
-
-def test_a_folder_that_holds_a_model_is_not_trained_over(pool: Pool, tmp_path: Path):
-    run(CONFIG, pool, tmp_path, steps=2, device="cpu", stages=("codec",))
+def test_a_folder_that_holds_a_model_is_not_trained_over(tmp_path: Path):
+    train(CASE, tmp_path, steps=2, stages=("codec",))
     before = weights(tmp_path)
     with pytest.raises(TrainingError, match="holds a model already"):
-        run(CONFIG, pool, tmp_path, steps=2, device="cpu")
+        train(CASE, tmp_path, steps=2)
     assert weights(tmp_path) == before and not (tmp_path / "run").exists()
 
 
-def test_a_conditional_prior_learns_to_do_without_a_label(pool: Pool, tmp_path: Path):
-    labelled = replace(MODEL, prior=replace(PRIOR, class_conditional=True), labels=pool.label_names)
-    config = replace(CONFIG, model=labelled)
-    codec = run(config, pool, tmp_path, steps=1, device="cpu", stages=("codec",)).model
-    after = run(config, pool, tmp_path, steps=10, device="cpu", stages=("prior",)).model
-    assert codec.prior is not None and after.prior is not None
-    rows = [
-        (old[-1], new[-1])
-        for old, new in zip(codec.prior.parameters(), after.prior.parameters(), strict=True)
-        if old.ndim == 2 and len(old) == len(pool.label_names) + 1
-    ]
-    assert rows and any(not torch.equal(old, new) for old, new in rows)
+def test_a_replaced_codec_is_not_undone_by_its_old_prior(tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for seed, folder in enumerate((first, second)):
+        train(CASE, folder, steps=2, seed=seed, stages=("codec",))
+    train(CASE, first, steps=2, stages=("prior",))
+    before = weights(first)
+    assert train(CASE, first, steps=2, stages=("prior",)).steps == 2
+    assert weights(first) == before
+    (first / "model.safetensors").write_bytes(weights(second))
+    with pytest.raises(TrainingError, match="codec_weights differ"):
+        train(CASE, first, steps=2, stages=("prior",))
+
+
+def test_a_finished_codec_run_again_keeps_what_was_fitted_since(tmp_path: Path):
+    train(CASE, tmp_path, steps=2, stages=("codec",))
+    train(CASE, tmp_path, steps=2, stages=("prior",))
+    before = weights(tmp_path)
+    again = train(CASE, tmp_path, steps=2, stages=("codec",))
+    assert again.finished and again.model.integer.prior is not None and weights(tmp_path) == before
+
+
+def test_a_stage_alone_is_continued_with_what_others_left(tmp_path: Path):
+    train(CASE, tmp_path, steps=4, stages=("codec", "prior"))
+    with pytest.raises(SystemExit):
+        train(CASE, tmp_path, stages=("decoder",), progress=dying_at(1), checkpoint_seconds=0)
+    result = train(CASE, tmp_path, stages=("decoder",))
+    assert result.finished and {"prior", "decoder"} == result.model.integer.ids.keys()
+
+
+def test_a_kill_before_the_model_is_written_costs_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train(CASE, tmp_path, steps=2, stages=("codec",))
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(VQVAE, "save_pretrained", None)
+        train(CASE, tmp_path, steps=2, stages=("prior",))
+    model = train(CASE, tmp_path, steps=2, stages=("prior",)).model
+    assert load(tmp_path, "cpu").integer.ids == model.integer.ids != {}
+
+
+def test_the_baselines_train(tmp_path: Path):
+    free: dict[str, Any] = {
+        "latents": PlainGaussianConfig(channels=2),
+        "objective": FreeBitsObjectiveConfig(nats=2.0),
+    }
+    result = train(DELTA, tmp_path, DELTA.config(**free))
+    assert result.finished and result.figures["kl_nats"] >= 0
+
+
+def texts(*lengths: int) -> Any:
+    rng = np.random.default_rng(0)
+    return dataset_of(Text(), [rng.integers(97, 101, (n, 1), dtype=np.uint8) for n in lengths])
+
+
+@pytest.mark.parametrize("lengths", [(90,), (1,), (0, 2), (180, 180)])
+@pytest.mark.parametrize("invention", ["vq", "delta"])
+def test_few_samples_train_and_are_judged(invention: str, lengths: tuple[int, ...], tmp_path: Path):
+    case = Case("text", invention, "both")
+    result = run(case.config(), texts(*lengths), tmp_path, steps=4, device="cpu")
+    assert result.finished and all(math.isfinite(value) for value in result.figures.values())
+    assert bool(result.figures) == (sum(lengths) >= 50)

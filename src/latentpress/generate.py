@@ -12,12 +12,14 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from torch import Tensor
 
 from latentpress.autoregressive.coding import prepare
 from latentpress.errors import ConfigError, LatentpressError
 from latentpress.exact.distribution import Sampling
 from latentpress.items.base import Samples, Shape
-from latentpress.model import Model, PriorName
+from latentpress.model import Model
+from latentpress.model.base import PriorName
 from latentpress.model.labels import labels_of
 
 __all__ = ["Progress", "generate"]
@@ -113,16 +115,14 @@ def _check(model: Model, count: int, size: Shape, given: Samples | None) -> None
             "give another size (--size)"
         )
     if not model.takes((*size, model.item.channels)):
-        raise ConfigError(f"cannot draw {words.items} of {extents}: the model is one of {model.wanted()}")
-    if given is None:
-        return
+        raise ConfigError(f"cannot draw {words.items} of {extents}: the model takes {model.wanted()}")
     rest = (*size[1:], model.item.channels)
-    if tuple(given.shape[1:]) != rest or not 1 <= len(given) <= size[0]:
-        wanted = " x ".join(["1"] * len(rest) if not rest else [f"1 to {size[0]}", *map(str, rest)])
-        raise ConfigError(f"what {words.items} of {extents} begin with is {wanted}, got {given.shape}")
+    if given is not None and (given.shape[1:] != rest or not 1 <= len(given) <= size[0]):
+        wanted = " x ".join([f"1 to {size[0]}", *map(str, rest)])
+        raise ConfigError(f"{words.items} of {extents} begin with {wanted}, got {given.shape}")
 
 
-def _label_numbers(model: Model, labels: Mapping[str, str], rows: int):
+def _label_numbers(model: Model, labels: Mapping[str, str], rows: int) -> Tensor | None:
     """The labels as the model takes them, (1, L) or (1, T, L); None where there are none."""
     known = {label.name: label.values for label in model.config.labels}
     parts = (getattr(model.config, part, None) for part in ("prior", "parallel", "autoregressive"))

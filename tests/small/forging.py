@@ -7,6 +7,7 @@ import zlib
 from typing import Any
 
 import cbor2
+
 from latentpress.coding.metadata import pack, unpack
 
 __all__ = ["REMOVED", "forged", "sections", "signed"]

@@ -1,4 +1,4 @@
-"""Gaussian latent spaces of every family, what an encoder may give them, and what they cost by the definition."""
+"""Gaussian latent spaces of every family, what an encoder may give them, and their costs by definition."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, LatentpressError):
         return text
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRA:
-        return f"{error.name} is not installed: pip install 'latentpress[evaluate]'"
+    if isinstance(error, ModuleNotFoundError) and (name := str(error.name).split(".")[0]) in _EXTRA:
+        return f"{name} is not installed: pip install 'latentpress[evaluate]'"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"

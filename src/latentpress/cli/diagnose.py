@@ -94,10 +94,12 @@ def command(
 
 def diagnosis_table(found: Diagnosis) -> str:
     """Words a diagnosis in Markdown."""
+    from latentpress.evaluate.tables import worded
+
     figures: list[tuple[str, float | None]] = [
         ("-log p(x given latents)", found.sample_nats),
         ("latents", found.latent_nats),
-        ("both", found.sample_nats + found.latent_nats),
+        ("-ELBO, the sum", found.sample_nats + found.latent_nats),
         ("decoder alone", found.alone_nats),
         ("loss with another item's latents", found.shuffled_gap_nats),
         ("loss with latents of the prior", found.prior_gap_nats),
@@ -106,9 +108,9 @@ def diagnosis_table(found: Diagnosis) -> str:
     figures += [(name, value) for name, value, unit in details if unit == "nats"]
     rows = [_HEAD, *(_row(name, nats, found.dims) for name, nats in figures if nats is not None)]
     notes = [f"{found.items:,} items of {found.dims:,.0f} dimensions"]
-    for name, value, unit in details:
-        if unit != "nats":
-            notes.append(f"{name}: {value:.1%}" if unit == "share" else f"{name}: {value:,.5g}")
+    notes += [f"{name}: {worded(value, unit)}" for name, value, unit in details if unit != "nats"]
+    if (codes := found.details.to_dict().get("num_codes")) is not None:
+        notes.append(f"bits a code: {found.latent_nats * found.items / math.log(2) / codes:.3f}")
     if found.probe is not None:
         probe = found.probe
         notes.append(

@@ -21,14 +21,13 @@ from latentpress.cli.options import (
     open_items,
     refuse_overwrite,
 )
-from latentpress.cli.summary import counted
 from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from latentpress.data import Source
-    from latentpress.evaluate import Evaluation, Quality
+    from latentpress.evaluate import Evaluation
     from latentpress.model import Model
 
 __all__ = ["command", "evaluation_table", "write_report"]
@@ -113,70 +112,9 @@ def command(
 
 def evaluation_table(found: Evaluation) -> str:
     """Words an evaluation in Markdown: the model's archive first, then files and other codecs."""
-    lossy, words = found.lossy, found.words
-    per_dim = lossy is None and found.dims != found.positions
-    parts, unit = (found.dims, "dim") if per_dim else (found.positions, words.position)
-    names = [] if lossy is None else list(lossy.quality.measures)
+    from latentpress.evaluate.tables import codec_rows, figure_rows
 
-    def row(name: str, size: int, quality: Quality | None) -> list[str]:
-        cells = [name, f"{size:,}", f"{size / found.num_items:,.1f}", f"{8 * size / parts:.4f}"]
-        if lossy is not None:
-            cells += (
-                ["", ""] if quality is None else [f"{quality.psnr_db:.2f}", f"{quality.mean_psnr_db:.2f}"]
-            )
-            measures = {} if quality is None else quality.measures
-            cells += [f"{measures[name]:.4f}" if name in measures else "" for name in names]
-        return cells
-
-    head = ["codec", "bytes", f"bytes/{words.item}", f"bits/{unit}"]
-    if lossy is not None:
-        from latentpress.evaluate.quality import MEASURES
-
-        head += ["PSNR dB", "mean PSNR", *(MEASURES[name] for name in names)]
-    rows = [head, row("**Latentpress**", found.archive_bytes, None if lossy is None else lossy.quality)]
-    if found.file_bytes is not None:
-        rows.append(row("the files that came in", found.file_bytes, None))
-    for other in found.comparisons:
-        name = f"{other.codec}, {other.layout}{'' if other.fits else ' *'}"
-        rows.append(row(name, other.size_bytes, other.quality))
-    return markdown(rows, list(_notes(found)))
-
-
-def _notes(found: Evaluation) -> Iterator[str]:
-    words, lossy = found.words, found.lossy
-    yield f"{counted(found.num_items, words)}, {found.bits_per_dim:.4f} bits/dim in the file" + (
-        f"; every {words.position} restored" if lossy is None else ""
-    )
-    if found.ratio is not None and found.ratio < 1:
-        yield f"a loss: the archive is {1 / found.ratio:.2f} times as large as the files that came in"
-    if found.model_bits:
-        ideal = found.model_bits / 8
-        yield f"archive bytes / ideal length under the model: {found.archive_bytes:,} / {ideal:,.0f} = " + (
-            f"{found.archive_bytes / ideal:.4f}"
-        )
-    if lossy is not None:
-        yield f"the latents under the float model: {lossy.latent_bytes:,.0f} bytes; with the samples " + (
-            f"{found.model_bits_per_dim:.3f} bits/dim"
-        )
-        if lossy.stochastic:
-            yield "the decoder draws what the latents do not say, so distortion is that of draws"
-        for name, value, unit in lossy.details.figures():
-            yield f"{name}: {value:.1%}" if unit == "share" else f"{name}: {value:,.5g}"
-    parts = ", ".join(f"{part} {size:,}" for part, size in found.part_bytes.items())
-    yield f"bytes of {parts}; {found.fallbacks:,} stored by the fallback codec, {found.duplicates:,} duplicates"
-    yield f"compressed at {_speed(found, found.encode_seconds)}, restored at {_speed(found, found.decode_seconds)}"
-    gains = [(found.gain_db(other), other) for other in found.comparisons if other.fits]
-    if told := [
-        f"{gain:+.2f} over {other.codec}, {other.layout}" for gain, other in gains if gain is not None
-    ]:
-        yield f"PSNR at equal bytes, dB: {'; '.join(told)}"
-    if not all(other.fits for other in found.comparisons):
-        yield "* its fewest bytes: it cannot get down to the archive's"
-
-
-def _speed(found: Evaluation, seconds: float) -> str:
-    seconds = max(seconds, 1e-9)
-    return f"{found.num_items / seconds:.1f} {found.words.items}/s ({found.dims / seconds / 1000:,.1f} kilosamples/s)"
+    return markdown(codec_rows(found), [f"{name}: {value}" for name, value in figure_rows(found)])
 
 
 def write_report(

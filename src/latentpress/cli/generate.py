@@ -53,8 +53,8 @@ class _Size(click.ParamType):
     "labels",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A label to draw under, for a model that is conditioned by it; may be repeated. A VALUE alone is one "
-    "of the model's first label.",
+    help="A label to draw under, for a model that is conditioned by it; may be repeated. A VALUE alone is "
+    "one of the model's first label.",
 )
 @click.option(
     "--size", type=_Size(), help="Extents, such as 64x96 pixels or 500 bytes; by default as in training."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,8 @@ def _base(
         base = preset_named(preset)
     else:
         found = suggest(survey(data, convert=convert))
-        base = override(preset_named(found.preset), {"model.item.channels": found.item.channels})
+        base = preset_named(found.preset)
+        base = replace(base, model=replace(base.model, item=found.item))
         say(f"preset {found.preset}: {found.reason}")
     base = override(base, known)
     return base, open_sources(data, base.model.item, convert=convert)

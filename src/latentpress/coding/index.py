@@ -183,7 +183,8 @@ def _read_tracks(tree: Tree, header: Header, shapes: Shapes) -> dict[int, Intege
         raise ArchiveError("damaged archive: there are tracks of labels that its header does not know")
     tracked = _flagged(tree["tracked"], len(shapes))
     ends = np.cumsum([0, *(shapes[n][0] for n in tracked)]).tolist()  # 2^20 items of 2^40 rows, at most
-    rows = np.stack(_columns(tree, "tracks", header.labels, ends[-1]), axis=1) - 1
+    rows = np.stack(_columns(tree, "tracks", header.labels, ends[-1]), axis=1)
+    rows -= 1
     return {n: rows[start:stop] for n, start, stop in zip(tracked, ends, ends[1:], strict=False)}
 
 

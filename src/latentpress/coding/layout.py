@@ -1,23 +1,15 @@
 """What each block holds: items are cut into segments, segments are gathered into blocks.
 
-The layout follows from the items' extents alone, so that an archive need not store it. For each part of an
-archive there is a `Plan`, and by it:
+The layout follows from the items' extents alone, so that an archive need not store it: docs/archive.md, "What
+is in which block", has the rules. Why they are so:
 
-1. An item whose grid has more than `plan.segment` positions is cut along its first axis into bands of
-   whole rows, as few as keep each to that many positions, all of the same height but the last.
-   (A single row is never cut.) Any other item is one segment, and an empty one is none.
-2. Going through the items in order, and through each one's segments in order, a segment joins the
-   open block of its shape, or opens one. A block of `plan.block` symbols or more is closed; those still
-   open at the end are closed in the order in which they were opened.
-3. Blocks are numbered in the order of closing, the segments (lanes) of a block in that of joining.
-
-In a chain, which is coded by bits back, segments come one after the other rather than side by side. They
-join the open chain of their width (their extents but the first), and are ordered by their number of rows,
-of equals in the order of joining: chains that are decoded side by side then wait little for each other, and
-the last segment, whose latents cost most, is the largest.
-
-Items that are stored by the fallback codec take their places all the same, if they are one segment, and are
-then taken out: so the others' blocks stay as they were when an item turned out to be dear.
+- Blocks have segments of one shape, which are decoded side by side as lanes, and few symbols, so that an item
+  is decoded, or lost, with few others.
+- The segments of a chain, which is coded by bits back, come one after the other, those with few rows first:
+  chains that are decoded side by side then wait little for each other, and the last segment, whose latents
+  cost most, is the largest.
+- Items that are stored by the fallback codec take their places all the same, if they are one segment, and are
+  then taken out: so the others' blocks stay as they were when an item turned out to be dear.
 """
 
 from __future__ import annotations
@@ -64,11 +56,7 @@ class Part(Enum):
 
 
 class Plan(NamedTuple):
-    """How items are cut and gathered.
-
-    `components` are the symbols of a position, `segment` the most positions of one, `block` how many symbols
-    close a block.
-    """
+    """The symbols of a position, the positions of a segment at most, and the symbols that close a block."""
 
     part: Part
     components: int

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.layout import (
@@ -161,16 +160,12 @@ class ItemRecord:
         return math.prod(self.shape)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ItemRecord):
-            return NotImplemented
-        tracks = (self.tracks is None) == (other.tracks is None)
-        if tracks and self.tracks is not None and other.tracks is not None:
-            tracks = np.array_equal(self.tracks, other.tracks)
-        return tracks and self._plain == other._plain
+        return self._values == other._values if isinstance(other, ItemRecord) else NotImplemented
 
     @property
-    def _plain(self) -> tuple[Any, ...]:
-        return self.name, self.shape, self.labels, self.attributes, self.duplicate_of
+    def _values(self) -> tuple[Any, ...]:
+        tracks = None if self.tracks is None else self.tracks.tolist()
+        return self.name, self.shape, self.labels, tracks, self.attributes, self.duplicate_of
 
 
 @dataclass(frozen=True, slots=True)

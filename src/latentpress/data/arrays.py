@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from latentpress.data.readers import reason_of
 from latentpress.errors import ItemError
 from latentpress.items import Item, Samples
 
@@ -102,23 +103,25 @@ def read_npz(path: Path, item: Item) -> ItemArray:
     except ItemError:
         raise
     except Exception as error:  # a parser of hostile bytes may raise anything
-        raise ItemError(f"damaged .npz file: {error}") from None
+        raise ItemError(f"damaged .npz file: {reason_of(error)}") from None
 
 
 def _read_arrays(archive: zipfile.ZipFile, item: Item) -> ItemArray:
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    samples_name = next((name for name in ("items", item.words.items) if name in names), None)
-    if samples_name is None:
+    chosen = next((name for name in ("items", item.words.items) if name in names), None)
+    if chosen is None:
         what = item.words.items
         raise ItemError(f"no array named {what}; save one with numpy.savez(path, {what}=..., labels=...)")
-    samples = item_array(_read_npy(archive, samples_name, "uif"), item)
+    samples = item_array(_read_npy(archive, chosen, "uif"), item)
+    count, rows = samples.shape[:2]
     labels: dict[str, Sequence[Label]] = {}
     left_out: dict[str, str] = {}
     for name in names:
-        if name == samples_name:
-            continue
         try:
-            labels[_CLASS if name == "labels" else name] = _read_labels(archive, name, samples.shape)
+            if name != chosen:
+                values = _read_npy(archive, name, "uibU", ((count,), (count, 1), (count, rows)))
+                values = values[:, 0] if values.shape == (count, 1) else values
+                labels[_CLASS if name == "labels" else name] = label_values(values, count, name)
         except ItemError as error:
             if name == "labels":
                 raise
@@ -126,18 +129,12 @@ def _read_arrays(archive: zipfile.ZipFile, item: Item) -> ItemArray:
     return ItemArray(samples, labels, left_out)
 
 
-def _read_labels(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> list[Label]:
-    if not name.isidentifier():
-        raise ItemError("its name is no plain word")
-    count, rows = shape[:2]
-    values = _read_npy(archive, name, "uibU", ((count,), (count, 1), (count, rows)))
-    return label_values(values[:, 0] if values.shape == (count, 1) else values, count, name)
-
-
 def _read_npy(
     archive: zipfile.ZipFile, name: str, kinds: str, shapes: Sequence[tuple[int, ...]] | None = None
 ) -> np.ndarray:
     """Reads an array of one of these NumPy kinds of numbers, and shapes; of others the header alone."""
+    if not name.isidentifier():
+        raise ItemError("its name is no plain word")
     with archive.open(f"{name}.npy") as file:
         version = npy.read_magic(file)
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
@@ -164,7 +161,7 @@ def _read_idx_array(path: Path, dims: tuple[int, ...]) -> np.ndarray:
     except ItemError:
         raise
     except Exception as error:  # a parser of hostile bytes may raise anything
-        raise ItemError(f"damaged IDX file {path.name}: {error}") from None
+        raise ItemError(f"damaged IDX file {path.name}: {reason_of(error)}") from None
 
 
 def _read_exactly(file: IO[bytes] | gzip.GzipFile, size: int, *, last: bool = True) -> bytearray:

@@ -67,11 +67,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same pieces on another device, symbols as int64."""
-        parts = (self.samples, self.mask, self.labels, self.symbols)
-        moved = [None if part is None else part.to(device, non_blocking=True) for part in parts]
-        samples, mask, labels, symbols = moved
-        assert samples is not None and labels is not None
-        return Batch(samples, mask, labels, None if symbols is None else symbols.long())
+        samples, labels = (part.to(device, non_blocking=True) for part in (self.samples, self.labels))
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        symbols = None if self.symbols is None else self.symbols.to(device, non_blocking=True).long()
+        return Batch(samples, mask, labels, symbols)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +145,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip and item.mirror is not None
-        self._mirrored = tuple(
-            slice(None, None, -1 if a == item.mirror else 1) for a in range(len(item.axes))
-        )
+        self._mirrored = [slice(None, None, -1 if a == item.mirror else 1) for a, _ in enumerate(item.axes)]
         self.residual = residual
         self.rank = rank
         self.world = world
@@ -207,9 +204,8 @@ class Batches:
         joint = self.batch_size * self.world
         mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
         indices, starts = self._next(step * joint + mine.start, self.batch_size)
-        random = self._random(_FURTHER if self._windows else _PLACES, step).random(
-            (len(self.size) + 1, joint)
-        )[:, mine]
+        generator = self._random(_FURTHER if self._windows else _PLACES, step)
+        random = generator.random((len(self.size) + 1, joint))[:, mine]
         room = np.maximum(self.dataset.extents[indices] - self.size, 0) // self.corner_step + 1
         corners = (random[:-1].T * room).astype(np.int64) * self.corner_step
         if self._windows:
@@ -254,7 +250,7 @@ class Batches:
         piece = self.dataset.rows(index, rows.start, rows.stop)
         piece = piece[(slice(None), *map(slice, corner[1:], map(add, corner[1:], further)))]
         if flipped:
-            piece = piece[self._mirrored]
+            piece = piece[tuple(self._mirrored)]
         return _continued(piece, (len(piece) if self._windows else self.size[0], *further))
 
     def _labels(self, pieces: Pieces) -> Numbers:
@@ -265,7 +261,7 @@ class Batches:
         labels = np.full((self.batch_size, self.size[0], len(self.dataset.labels)), -1)
         for i, (index, corner, flipped) in enumerate(pieces):
             piece = self.dataset.label_indices(index)[self._rows(index, corner)]
-            piece = piece[self._mirrored[:1]] if flipped else piece
+            piece = piece[self._mirrored[0]] if flipped else piece
             piece = _continued(piece, (len(piece) if self._windows else self.size[0],))
             labels[i, : len(piece)] = piece
         return labels

@@ -186,19 +186,15 @@ class Dataset:
         if self.item.epoch == "item" or not tail:
             return self, None
         stops[longest] -= tail
-        last = self.subset([longest])._cut(
-            stops[longest : longest + 1], self.extents[longest : longest + 1, 0]
-        )
-        return self._cut(np.zeros_like(stops), stops), last
+        last = self.subset([longest])
+        return self._cut(np.zeros_like(stops), stops), last._cut(stops[[longest]], last.extents[:, 0])
 
     def digest(self) -> str:
         """Hash of the items' names, labels, sizes and samples: it tells one data set from another."""
         hasher = hashlib.blake2b("\0".join(self.names).encode(), digest_size=16)
         for name, column in self.labels.items():
             hasher.update("\0".join((name, *self.label_values[name])).encode())
-            hasher.update(
-                np.concatenate(column) if isinstance(column, tuple) else np.ascontiguousarray(column)
-            )
+            hasher.update(np.concatenate(column).tobytes() if isinstance(column, tuple) else column.tobytes())
         hasher.update(self.extents.astype("<i8").tobytes() + self.checksums.astype("<u4").tobytes())
         return hasher.hexdigest()
 

@@ -13,16 +13,16 @@ import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from latentpress.errors import ItemError
 from latentpress.items import Content, Item, Samples
 
-__all__ = ["MAX_ENTRY_BYTES", "DiskFile", "File", "ZipEntry", "content_of", "named"]
+__all__ = ["MAX_ENTRY_BYTES", "content_of", "named", "open_entry", "open_path", "read_head", "reason_of"]
 
 MAX_ENTRY_BYTES = 1 << 34
 """Bound on what one entry of a zip archive may unpack to."""
@@ -30,71 +30,50 @@ MAX_ENTRY_BYTES = 1 << 34
 _SMALL_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class DiskFile:
-    """A file on disk."""
-
-    path: Path
-
-    def head(self, most: int) -> bytes:
-        """The first bytes."""
-        with self.path.open("rb") as file:
-            return file.read(most)
-
-    def open(self) -> BinaryIO:
-        """In memory if it is small."""
-        file = self.path.open("rb")
-        start = file.read(_SMALL_BYTES + 1)
-        if len(start) <= _SMALL_BYTES:
-            file.close()
-            return BytesIO(start)
-        file.seek(0)
-        return file
-
-
-@dataclass(frozen=True)
-class ZipEntry:
-    """An entry of a zip archive, which stays open for its entries' sake and closes with the last of them."""
-
-    archive: zipfile.ZipFile
-    info: zipfile.ZipInfo
-
-    def head(self, most: int) -> bytes:
-        """The first bytes."""
-        with self.archive.open(self.info) as file:
-            return file.read(most)
-
-    def open(self) -> BinaryIO:
-        """Unpacks it whole; what it unpacks to is never more than it declares."""
-        if self.info.file_size > MAX_ENTRY_BYTES:
-            raise ItemError(f"the entry has more than {MAX_ENTRY_BYTES >> 20} MiB")
-        spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SMALL_BYTES))  # noqa: SIM115
-        try:
-            with self.archive.open(self.info) as file:
-                shutil.copyfileobj(file, spool)
-            spool.seek(0)
-        except BaseException:
-            spool.close()
-            raise
-        return spool
-
-
-File = DiskFile | ZipEntry
-"""Something that can be opened for reading, again and again."""
-
-
-def content_of(item: Item, file: File, convert: bool, name: str) -> Content:
+def content_of(item: Item, open_file: Callable[[], BinaryIO], convert: bool, name: str) -> Content:
     """Opens a file as an item; every error, in reading too, is an `ItemError` that begins with `name`."""
     with named(name):
-        opened = file.open()
+        file = open_file()
         try:
-            content = item.open(opened, convert=convert)
+            content = item.open(file, convert=convert)
         except BaseException:
-            opened.close()
+            file.close()
             raise
     read = partial(_read, name, content.read)
-    weakref.finalize(read, opened.close)
+    weakref.finalize(read, file.close)
     return replace(content, read=read)
+
+
+def open_path(path: Path) -> BinaryIO:
+    """Opens a file, in memory if it is small."""
+    file = path.open("rb")
+    start = file.read(_SMALL_BYTES + 1)
+    if len(start) <= _SMALL_BYTES:
+        file.close()
+        return BytesIO(start)
+    file.seek(0)
+    return file
+
+
+def open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
+    """Unpacks an entry whole; what it unpacks to is never more than it declares."""
+    if entry.file_size > MAX_ENTRY_BYTES:
+        raise ItemError(f"the entry has more than {MAX_ENTRY_BYTES >> 20} MiB")
+    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SMALL_BYTES))  # noqa: SIM115
+    try:
+        with archive.open(entry) as file:
+            shutil.copyfileobj(file, spool)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
+def read_head(open_file: Callable[[], IO[bytes]], most: int) -> bytes:
+    """The first bytes of a file, so many at most."""
+    with open_file() as file:
+        return file.read(most)
 
 
 @contextmanager
@@ -105,8 +84,12 @@ def named(name: str) -> Iterator[None]:
     except ItemError as error:
         raise ItemError(f"{name}: {error}") from None
     except Exception as error:  # a parser of hostile bytes may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ItemError(f"{name}: cannot be read: {reason}") from None
+        raise ItemError(f"{name}: cannot be read: {reason_of(error)}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _read(name: str, read: Callable[[int, int], Samples], start: int, stop: int) -> Samples:

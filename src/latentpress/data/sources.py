@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from latentpress.data.arrays import ItemArray, Label, item_array, label_values, read_idx, read_npz
-from latentpress.data.readers import DiskFile, File, ZipEntry, content_of, named
+from latentpress.data.readers import content_of, named, open_entry, open_path, read_head, reason_of
 from latentpress.errors import ItemError, UnsafePathError
 from latentpress.items import Attributes, Content, Item, Samples
 from latentpress.names import check_name
@@ -29,6 +29,8 @@ __all__ = ["ItemRef", "Skipped", "Source", "array_source", "evenly_spaced", "lis
 
 _MAX_ARCHIVE_BYTES = 1 << 40  # of all that a zip archive declares: beyond it is a bomb
 _HIDDEN = "hidden files and folders are left out unless they are named"
+_Opener = Callable[[], BinaryIO]
+_Head = Callable[[int], bytes]  # the first so many bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class ItemRef:
         labels: by name; a tuple has a value for each row along the item's first axis.
         open: gives the item's content, or raises `ItemError`; so may reading the content. The error's
             text begins with the item's name.
+        file_bytes: of the item's file, None where it has none; the first item of a file of arrays has the
+            whole file's, the others 0.
 
     >>> ItemRef.of("a.txt", np.zeros((5, 1), np.uint8), {"class": "zeros"}).open().read(1, 4).shape
     (3, 1)
@@ -48,6 +52,7 @@ class ItemRef:
     name: str
     labels: Mapping[str, Label]
     open: Callable[[], Content]
+    file_bytes: int | None = None
 
     @classmethod
     def of(
@@ -197,6 +202,7 @@ class _Entry(NamedTuple):
     name: str
     labels: Mapping[str, Label]
     open: Callable[[str], Content]
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -212,17 +218,17 @@ class _Lister:
             return self.folder(path)
         if not path.is_file():
             raise ItemError("no such file or folder")
-        file = DiskFile(path)
-        magic = file.head(4)
+        head = partial(read_head, partial(path.open, "rb"))
+        magic = head(4)
         if self.item.opens_zip(path.name):
             if path.suffix.lower() == ".npz":
-                return self.arrays(path.stem, read_npz(path, self.item))
+                return self.arrays(path.stem, read_npz(path, self.item), path)
             if magic in (b"PK\x03\x04", b"PK\x05\x06"):
                 return self.archive(path)
             if magic.startswith((b"\x1f\x8b", b"\0\0\x08")):
-                return self.arrays(path.name.removesuffix(".gz"), read_idx(path, self.item))
-        take = self.choose if self.choosy else self.accept
-        return iter([take(path.name, _folder_name(path.parent), file)])
+                return self.arrays(path.name.removesuffix(".gz"), read_idx(path, self.item), path)
+        place = path.name, _folder_name(path.parent), partial(open_path, path), path.stat().st_size
+        return iter([self.choose(*place, head) if self.choosy else self.accept(*place)])
 
     def folder(self, root: Path) -> Iterator[_Entry | Skipped]:
         for path in _files(root, hidden=self.item.tells_hidden):
@@ -231,7 +237,8 @@ class _Lister:
                 yield Skipped(_shown(name), _HIDDEN)
             else:
                 folder = _folder_name(root) if path.parent == root else path.parent.name
-                yield self.choose(name, folder, DiskFile(path))
+                head = partial(read_head, partial(path.open, "rb"))
+                yield self.choose(name, folder, partial(open_path, path), path.stat().st_size, head)
 
     def archive(self, path: Path) -> Iterator[_Entry | Skipped]:
         archive = zipfile.ZipFile(path)
@@ -247,26 +254,32 @@ class _Lister:
                 if self.item.tells_hidden:
                     yield Skipped(_shown(name), _HIDDEN)
                 continue
-            yield self.choose(name, folders[-1] if folders else path.stem, ZipEntry(archive, entry))
+            folder, head = folders[-1] if folders else path.stem, partial(archive.open, entry)
+            opener = partial(open_entry, archive, entry)
+            yield self.choose(name, folder, opener, entry.file_size, partial(read_head, head))
 
-    def arrays(self, folder: str, array: ItemArray) -> Iterator[_Entry | Skipped]:
+    def arrays(self, folder: str, array: ItemArray, path: Path) -> Iterator[_Entry | Skipped]:
         yield from (Skipped(_shown(f"{folder}/{name}"), reason) for name, reason in array.left_out.items())
-        yield from _rows(folder, array.samples, array.labels, self.item, self.convert)
+        rows = _rows(folder, array.samples, array.labels, self.item, self.convert)
+        for index, row in enumerate(rows):
+            yield row._replace(file_bytes=0 if index else path.stat().st_size)
 
-    def choose(self, name: str, folder: str, file: File) -> _Entry | Skipped:
+    def choose(self, name: str, folder: str, file: _Opener, file_bytes: int, head: _Head) -> _Entry | Skipped:
         """What to do with a file that nobody named."""
         try:
-            taken = self.item.takes(name, file.head)
+            taken = self.item.takes(name, head)
         except Exception as error:  # a zip archive's parsers may raise anything
-            return Skipped(_shown(name), f"cannot be read: {error}", lost=True)
-        return self.accept(name, folder, file) if taken else Skipped(_shown(name), self.item.foreign)
+            return Skipped(_shown(name), f"cannot be read: {reason_of(error)}", lost=True)
+        return (
+            self.accept(name, folder, file, file_bytes) if taken else Skipped(_shown(name), self.item.foreign)
+        )
 
-    def accept(self, name: str, folder: str, file: File) -> _Entry | Skipped:
+    def accept(self, name: str, folder: str, file: _Opener, file_bytes: int) -> _Entry | Skipped:
         try:
             check_name(name)
         except UnsafePathError as error:
             return Skipped(ascii(name), str(error), lost=True)
-        return _Entry(name, {"class": folder}, partial(content_of, self.item, file, self.convert))
+        return _Entry(name, {"class": folder}, partial(content_of, self.item, file, self.convert), file_bytes)
 
 
 def _rows(
@@ -293,7 +306,7 @@ def _uniquely_named(entries: Iterable[_Entry]) -> Iterator[ItemRef]:
             path = PurePosixPath(entry.name)
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
         taken.add(name)
-        yield ItemRef(name, entry.labels, partial(entry.open, name))
+        yield ItemRef(name, entry.labels, partial(entry.open, name), entry.file_bytes)
 
 
 def _files(root: Path, *, hidden: bool) -> Iterator[Path]:

@@ -61,34 +61,31 @@ def survey(
     >>> survey([folder]).item.kind
     'text'
     """
-    sources = [list_sources(paths, kind, convert=convert, choosy=True) for kind in kinds or _all_kinds()]
-    counts = {source.item.kind: len(source.items) for source in sources}
-    best = max(sources, key=lambda source: len(source.items))
-    if not best.items:
-        skipped = f": {best.skipped[0].name}, {best.skipped[0].reason}" if best.skipped else ""
+    kinds = kinds or [kind() for kind in ITEM_KINDS]
+    sources = [list_sources(paths, kind, convert=convert, choosy=True) for kind in kinds]
+    source = max(sources, key=lambda source: len(source.items))
+    if not source.items:
+        skipped = f": {source.skipped[0].name}, {source.skipped[0].reason}" if source.skipped else ""
         raise ItemError(f"nothing to train on in {', '.join(map(str, paths))}{skipped}")
     sizes: list[Shape] = []
-    contents = _readable(best.evenly(_LOOKED_AT).items, sizes)
-    item = best.item.narrowed(contents)
+    contents = _readable(source.evenly(_LOOKED_AT).items, sizes)
+    item = source.item.narrowed(contents)
     for _ in contents:  # those that did not matter any more
         pass
-    if item != best.item:
-        best = list_sources(paths, item, convert=convert)
-    return Survey(item, counts, np.array(sizes, np.int64), best)
-
-
-def _all_kinds() -> list[Item]:
-    return [kind() for kind in ITEM_KINDS]
+    if item != source.item:
+        source = list_sources(paths, item, convert=convert, choosy=True)
+    counts = {each.item.kind: len(each.items) for each in sources}
+    return Survey(item, counts, np.array(sizes, np.int64), source)
 
 
 def _readable(items: Sequence[ItemRef], sizes: list[Shape]) -> Iterator[Content]:
     """The contents of items, whose sizes it adds to `sizes`; raises where it can read none."""
-    error = None
+    errors = []
     for result in open_ahead(items):
         if isinstance(result, Content):
             sizes.append(result.size)
             yield result
         else:
-            error = error or result
-    if not sizes and error is not None:
-        raise error
+            errors.append(result)
+    if not sizes:
+        raise errors[0]

@@ -183,7 +183,8 @@ class _Measuring:
 
     def inferred_by(self, other: Model) -> LatentsOf:
         """What another model infers of items."""
-        return lambda group, rows: other.infer(self.samples(self.groups[group][rows]))
+        generator = torch.Generator().manual_seed(self.seed)
+        return lambda group, rows: other.infer(self.samples(self.groups[group][rows]), generator=generator)
 
     def shuffled_nats(self) -> Floats:
         """-log p(x | z) of every item with the latents of another of its size, if there is one."""
@@ -246,7 +247,8 @@ class _Measuring:
 
 
 def _has_latents(model: Model, dataset: Dataset) -> bool:
-    return model.infer(as_tensor(dataset[0][None])).vectors.shape[1] > 0
+    latents = model.infer(as_tensor(dataset[0][None]), generator=torch.Generator())
+    return latents.vectors.shape[1] > 0
 
 
 def _derangement(count: int, generator: torch.Generator) -> Tensor:

@@ -13,11 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from latentpress.evaluate.results import Evaluation
+from latentpress.evaluate.tables import CODECS
 
-__all__ = ["CODEC_NAMES", "plot_rate_distortion", "plot_training", "plot_usage"]
-
-CODEC_NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
-"""How the codecs are written."""
+__all__ = ["plot_rate_distortion", "plot_training", "plot_usage"]
 
 _INK, _FAINT, _GRID = "#1f2933", "#66737f", "#e6e9ec"
 _OURS = "#c2410c"
@@ -41,7 +39,7 @@ def plot_rate_distortion(evaluation: Evaluation) -> str:
             color=_COLOURS.get(comparison.codec),
             lw=1.8,
             ms=4,
-            label=CODEC_NAMES.get(comparison.codec, comparison.codec),
+            label=CODECS.get(comparison.codec, comparison.codec),
         )
         rates += bits
     ours = (evaluation.bits_per_position, evaluation.lossy.quality.psnr_db)

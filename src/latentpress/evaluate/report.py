@@ -14,11 +14,11 @@ import jinja2
 import numpy as np
 
 from latentpress.data import Source, evenly_spaced
-from latentpress.evaluate.comparison import Comparison
-from latentpress.evaluate.figures import CODEC_NAMES, plot_rate_distortion, plot_training, plot_usage
+from latentpress.evaluate.figures import plot_rate_distortion, plot_training, plot_usage
 from latentpress.evaluate.latents import as_tensor
-from latentpress.evaluate.quality import MEASURES, Quality, is_spatial
+from latentpress.evaluate.quality import MEASURES, is_spatial
 from latentpress.evaluate.results import Evaluation
+from latentpress.evaluate.tables import OVER, codec_name, codec_rows, figure_rows, worded
 from latentpress.files import write_atomically
 from latentpress.items import Content, Image, Item, Samples, Shape
 from latentpress.model.base import Model
@@ -28,7 +28,6 @@ __all__ = ["Report", "Sample", "TrainingCurve", "collect_samples", "picture_of",
 _CROP = 320  # pixels a side of a large picture that the report shows
 _SMALL = 128  # pictures up to this side are shown enlarged
 _AMPLIFY = 4
-_LAYOUTS = {"files": "single files", "each": "each at its bytes", "mosaic": "one mosaic", "tar": "one tar"}
 
 Picture = np.ndarray  # (H, W, 1 or 3) uint8
 
@@ -140,7 +139,7 @@ class Report:
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
         )
-        environment.filters |= {"codec": _codec, "layout": _layout}
+        environment.filters["codec"] = codec_name
         assert environment.loader is not None
         style, _, _ = environment.loader.get_source(environment, "report.css")
         rivals = [each for each in found.comparisons if each.fits and each.quality is not None]
@@ -170,7 +169,7 @@ class Report:
             large=side > _SMALL,
             generated=[_png(picture) for picture in self.generated],
             large_generated=drawn > _SMALL,
-            rates=list(_rates(found)),
+            rates=list(figure_rows(found)),
             command=self.command,
         )
 
@@ -179,39 +178,18 @@ def _tiles(found: Evaluation) -> Iterator[tuple[str, str]]:
     yield _size(found.bytes_per_item), f"bytes of archive for each {found.words.item}"
     yield f"{found.bits_per_position:.3f}", f"bits a {found.words.position}"
     if found.ratio is not None:
-        yield f"{found.ratio:.2f}", "times smaller than the files"
-    if found.lossy is None:
-        yield f"{found.fallbacks:,}", f"{found.words.items} stored by the fallback codec"
-        return
-    quality = found.lossy.quality
-    yield f"{quality.psnr_db:.2f} dB", "PSNR"
-    for name, value in quality.measures.items():
-        yield f"{value:.4f}", MEASURES[name]
-    for name, value, unit in found.lossy.details.figures()[:2]:
-        yield _figure(value, unit), name
+        yield f"{found.ratio:.2f}", "bytes of files for each of archive"
+    if found.lossy is not None:
+        yield f"{found.lossy.quality.psnr_db:.2f} dB", "PSNR"
+        yield from ((f"{value:.4f}", MEASURES[name]) for name, value in found.lossy.quality.measures.items())
+        yield from ((worded(value, unit), name) for name, value, unit in found.lossy.details.figures()[:2])
 
 
-def _table(found: Evaluation) -> Iterator[Any]:
-    """The head, then the class of each row and its cells."""
-    if found.lossy is None:
-        yield ["", "bytes", "bits a sample"]
-        yield "ours", ["Latentpress", f"{found.archive_bytes:,}", f"{found.bits_per_dim:.4f}"]
-        for each in found.comparisons:
-            yield "", [_name(each), f"{each.size_bytes:,}", f"{8 * each.size_bytes / found.dims:.4f}"]
-        return
-    names = list(found.lossy.quality.measures)
-    yield ["", "bytes", "PSNR, dB", "gain, dB", "mean PSNR, dB", *(MEASURES[name] for name in names)]
-    yield "ours", _row("Latentpress", f"{found.archive_bytes:,}", found.lossy.quality, "", names)
-    for each in found.comparisons:
-        assert each.quality is not None
-        size = f"{each.size_bytes:,}" if each.fits else f"at least {each.size_bytes:,}"
-        gain = f"{found.gain_db(each):+.2f}" if each.fits else ""
-        yield "" if each.fits else "over", _row(_name(each), size, each.quality, gain, names)
-
-
-def _row(name: str, size: str, quality: Quality, gain: str, names: Sequence[str]) -> list[str]:
-    measures = [f"{quality.measures[key]:.4f}" if key in quality.measures else "" for key in names]
-    return [name, size, f"{quality.psnr_db:.2f}", gain, f"{quality.mean_psnr_db:.2f}", *measures]
+def _table(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
+    """The class of each row and its cells, the head first."""
+    for number, (name, *cells) in enumerate(codec_rows(found)):
+        kind = "over" if name.endswith(OVER) else "ours" if number == 1 else ""
+        yield kind, [name.strip("*").removesuffix(OVER), *cells]
 
 
 def _plots(found: Evaluation, training: TrainingCurve | None) -> Iterator[tuple[str, str]]:
@@ -223,32 +201,6 @@ def _plots(found: Evaluation, training: TrainingCurve | None) -> Iterator[tuple[
         yield plot_usage(counts["counts"]), words
     if training is not None and len(training.steps) > 0:
         yield plot_training(training.steps, training.values, training.label), "Training: the codec."
-
-
-def _rates(found: Evaluation) -> Iterator[tuple[str, str]]:
-    yield "archive", f"{found.archive_bytes:,} bytes"
-    if found.file_bytes is not None:
-        yield "files that came in", f"{found.file_bytes:,} bytes"
-    if found.model_bits is not None:
-        yield "ideal length under the integer model", f"{found.model_bits / 8:,.1f} bytes"
-    yield "archive, bits a sample", f"{found.bits_per_dim:.4f}"
-    for part, size in found.part_bytes.items():
-        yield f"of the archive, {part}", f"{size:,} bytes"
-    if found.lossy is not None:
-        yield "latents under the float model", f"{found.lossy.latent_bytes:,.1f} bytes"
-        yield "lossless under the float model, bits a sample", f"{found.model_bits_per_dim:.4f}"
-        for name, value, unit in found.lossy.details.figures():
-            yield name, _figure(value, unit)
-
-
-def _figure(value: float, unit: str) -> str:
-    return (
-        f"{value:.1%}"
-        if unit == "share"
-        else f"{value:,.0f}"
-        if float(value).is_integer()
-        else f"{value:,.3f}"
-    )
 
 
 def _shown(sample: Sample) -> dict[str, Any]:
@@ -263,18 +215,6 @@ def _shown(sample: Sample) -> dict[str, Any]:
         "name": sample.name,
         "extents": " x ".join(map(str, sample.extents)),
     }
-
-
-def _codec(name: str) -> str:
-    return CODEC_NAMES.get(name, name)
-
-
-def _layout(name: str) -> str:
-    return _LAYOUTS.get(name, name)
-
-
-def _name(comparison: Comparison) -> str:
-    return f"{_codec(comparison.codec)} ({_layout(comparison.layout)})"
 
 
 def _size(size: float) -> str:

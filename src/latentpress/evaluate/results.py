@@ -94,6 +94,11 @@ class Evaluation:
     lossy: LossyResult | None = None
 
     @property
+    def quality(self) -> Quality | None:
+        """Of the items that came out of the archive, where something was lost."""
+        return None if self.lossy is None else self.lossy.quality
+
+    @property
     def bytes_per_item(self) -> float:
         """Archive bytes an item."""
         return self.archive_bytes / self.num_items

@@ -54,13 +54,14 @@ class SequenceLayout:
             rows.append(by_position.swapaxes(1, 2).reshape(-1) + start * channels)
             start += widths[-1]
         self.channels = channels
-        self.lengths = np.repeat(np.array(steps, np.int64), widths)
+        self.lengths = np.repeat(np.array(steps, np.int64), np.array(widths, np.int64))
         self.shape = max(steps, default=0), start, channels
         self._order = np.concatenate([np.zeros(0, np.int64), *rows])
 
     def ordered(self, values: Integers) -> Integers:
         """Values (..., sequences, d) of the first sequences, in the order of the streams: (..., rows)."""
-        return values.reshape(*values.shape[:-2], -1)[..., self._order[: values.shape[-2] * self.channels]]
+        rows = values.shape[-2] * self.channels
+        return values.reshape(*values.shape[:-2], rows)[..., self._order[:rows]]
 
     def restored(self, values: Integers) -> Integers:
         """The inverse of `ordered`."""

@@ -14,7 +14,7 @@ __all__ = ["index_backpropagation"]
 
 
 def index_backpropagation(z: Tensor, codebooks: Tensor, codes: Tensor) -> Tensor:
-    """Hard one-hot forward, softmax over negative distances backward, to z and to the whole codebooks.
+    """Hard one-hot forward, softmax over negative distances backward, to z and to all code vectors.
 
     q = (h - sg[s] + s) E with h the one-hot code and s = softmax_k(-||z - e_k||^2), where E as a factor
     of the soft terms gets no gradient (after Shi et al., arXiv 2412.02692, distances for dot products).
@@ -30,41 +30,19 @@ def index_backpropagation(z: Tensor, codebooks: Tensor, codes: Tensor) -> Tensor
     return _choose(z.flatten(0, -3), codebooks, codes.flatten(0, -2)).view(z.shape)
 
 
+# Operators of their own, for `torch.compile` would unroll the loop over the rows.
 @torch.library.custom_op("latentpress::choose", mutates_args=())
 def _choose(rows: Tensor, codebooks: Tensor, codes: Tensor) -> Tensor:
     return torch.stack([F.embedding(code, e) for code, e in zip(codes.unbind(1), codebooks, strict=True)], 1)
 
 
 @torch.library.custom_op("latentpress::choose_backward", mutates_args=())
-def _choose_backward(
-    gradient: Tensor, rows: Tensor, codebooks: Tensor, codes: Tensor
-) -> tuple[Tensor, Tensor]:
+def _gradients(gradient: Tensor, rows: Tensor, codebooks: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     to_rows, to_codebooks = torch.empty_like(rows), torch.zeros_like(codebooks)
     for p, vectors in enumerate(codebooks):
         _soft_gradients(gradient[:, p], rows[:, p], vectors, to_rows[:, p], to_codebooks[p])
         to_codebooks[p].index_add_(0, codes[:, p], gradient[:, p])
     return to_rows, to_codebooks
-
-
-@_choose.register_fake
-def _(rows: Tensor, codebooks: Tensor, codes: Tensor) -> Tensor:
-    return rows.new_empty(rows.shape)
-
-
-@_choose_backward.register_fake
-def _(gradient: Tensor, rows: Tensor, codebooks: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(rows), torch.empty_like(codebooks)
-
-
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-    return *_choose_backward(gradient.contiguous(), *ctx.saved_tensors), None
-
-
-_choose.register_autograd(_backward, setup_context=_save)
 
 
 def _soft_gradients(
@@ -80,3 +58,14 @@ def _soft_gradients(
         d = s * (d - (s * d).sum(1, keepdim=True))
         torch.mm(d, moved, out=out).mul_(2)
         to_vectors += 2 * (d.t() @ z - d.sum(0)[:, None] * moved)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    return *_gradients(gradient.contiguous(), *ctx.saved_tensors), None
+
+
+_choose.register_fake(lambda rows, codebooks, codes: rows.new_empty(rows.shape))
+_gradients.register_fake(
+    lambda gradient, rows, codebooks, codes: (torch.empty_like(rows), torch.empty_like(codebooks))
+)
+_choose.register_autograd(_backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))

@@ -3,7 +3,7 @@
     I(x; z) = E [ln q(z | x) - ln q(z)],   q(z) = the mean of q(z | x_j) over the N items at hand
 
 With N items no estimate can pass ln N: it is a lower bound in expectation (Hoffman and Johnson, 2016;
-Poole et al., arXiv 1905.06922), whose cap belongs beside it.
+Poole et al., arXiv 1905.06922), and wants that cap in view.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def mutual_information_nats(posterior: Posterior, z: Tensor, mask: Tensor | None
 
     Args:
         posterior: q(z | x) of N items, (N, n, d).
-        z: one draw from each, (N, n, d).
-        mask: (N, n) bool; with it, items are compared over the steps that the drawing one has.
+        z: one sample of each, (N, n, d).
+        mask: (N, n) bool; with it, items are compared over the steps of the one that was sampled.
 
     >>> far = Posterior(torch.tensor([[[-9.0]], [[9.0]]]), torch.zeros(2, 1, 1))
-    >>> round(mutual_information_nats(far, far.mean).item(), 3)  # two items, told apart: ln 2
+    >>> round(mutual_information_nats(far, far.mean).item(), 3)  # two items that do not overlap: ln 2
     0.693
     """
     count = len(z)
@@ -39,8 +39,8 @@ def mutual_information_nats(posterior: Posterior, z: Tensor, mask: Tensor | None
     gains = []
     for start in range(0, count, chunk):
         rows = slice(start, start + chunk)
-        own = None if mask is None else mask[rows]
-        densities = _pairwise(posterior, z[rows], own)  # (rows, N): ln q(z_i | x_j) + constant
+        present = None if mask is None else mask[rows]
+        densities = _pairwise(posterior, z[rows], present)  # (rows, N): ln q(z_i | x_j) + constant
         diagonal = densities[torch.arange(len(densities)), torch.arange(count)[rows]]
         gains.append(diagonal - torch.logsumexp(densities, dim=1) + math.log(count))
     return torch.cat(gains).mean()

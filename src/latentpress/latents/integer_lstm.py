@@ -46,7 +46,7 @@ from latentpress.latents.lstm_tensors import (
     integers_of,
 )
 
-__all__ = ["IntegerLSTM", "State"]
+__all__ = ["IntegerLSTM"]
 
 _CELL_BITS = 16
 _CELL_LIMIT = 2**31 - 1
@@ -57,27 +57,6 @@ Integers = NDArray[Any]
 Symbols = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class State:
-    """What the LSTM remembers of some sequences before their next step.
-
-    Args:
-        output: (sequences, width) int64, the LSTM's, in units of 2^-15.
-        cell: (sequences, width) int64, in units of 2^-16.
-        before: (sequences, d) int64, the latest latents in units of `LATENT_UNIT`.
-        first: whether no step came yet.
-    """
-
-    output: Symbols
-    cell: Symbols
-    before: Symbols
-    first: bool
-
-    def leading(self, count: int) -> State:
-        """The state of the first `count` sequences alone."""
-        return State(self.output[:count], self.cell[:count], self.before[:count], self.first)
-
-
 class IntegerLSTM:
     """The auxiliary prior, or AR(1) alone, over integer latents: an `IntegerDistribution`.
 
@@ -86,7 +65,9 @@ class IntegerLSTM:
     the channels, in each that of the lanes.
 
     Attributes:
-        structure: channels, width, step.
+        channels: numbers a step, d.
+        step: units between two symbols.
+        alphabets: symbols of each channel, 2C + 1.
         id: 16 bytes, a hash of all its integers.
 
     >>> prior = IntegerLSTM.ar1((0.5,), step=8)
@@ -100,7 +81,9 @@ class IntegerLSTM:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.structure, self._tensors = checked(tensors)
+        (self.channels, self._width, self.step), self._tensors = checked(tensors)
+        self._size = symbols_of(self.step)
+        self.alphabets = (self._size,) * self.channels
         self.id = digest(self._tensors, b"latentpress aux")
         arrays = {name: value.numpy() for name, value in self._tensors.items()}
         self._alphas, self._scales = arrays["alphas"].astype(np.int64), arrays["scales"].astype(np.int64)
@@ -135,25 +118,6 @@ class IntegerLSTM:
         structure[2] = step
         return IntegerLSTM({**self._tensors, "structure": structure})
 
-    @property
-    def channels(self) -> int:
-        """Numbers a step, d."""
-        return self.structure.channels
-
-    @property
-    def step(self) -> int:
-        """Units between two symbols."""
-        return self.structure.step
-
-    @property
-    def alphabets(self) -> tuple[int, ...]:
-        """Symbols of each channel."""
-        return (self._size,) * self.channels
-
-    @property
-    def _size(self) -> int:
-        return symbols_of(self.step)
-
     def quantise(self, z: Tensor) -> Tensor:
         """The symbols nearest to real latents, int64, of the same shape."""
         half = self._size // 2
@@ -163,59 +127,54 @@ class IntegerLSTM:
         """The real latents that symbols stand for, float32, of the same shape."""
         return ((codes - self._size // 2).double() * (self.step * LATENT_UNIT)).float()
 
-    def start(self, sequences: int) -> State:
-        """The state before the first step of so many sequences."""
-        nothing = np.zeros((sequences, self.structure.width), np.int64)
-        latents = np.zeros((sequences, self.channels), np.int64)
-        return self._read(State(nothing, nothing, latents, first=True))
-
-    def conditionals(self, state: State) -> tuple[Symbols, Symbols]:
-        """Mean and scale of the next latents, int64 (sequences, d), as `coding.gaussians` takes them."""
-        corrections, d = self._corrections(state.output), self.channels
-        chain = _halved(self._alphas * state.before << MEAN_BITS, ALPHA_BITS)
-        mean = np.clip(chain + corrections[:, :d], -_MEAN_LIMIT, _MEAN_LIMIT)
-        stretch = _halved(_tanh_of(corrections[:, d:]) * _SCALE_ROOM, OUTPUT_BITS)
-        scale = _halved(self._scales[0 if state.first else 1] + stretch, SCALE_BITS)
-        return mean, np.clip(scale, 0, SCALES - 1)
-
-    def push(self, state: State, symbols: Integers) -> State:
-        """The state after the next step's symbols (sequences, d); `state` stays as it is."""
-        latents = (np.asarray(symbols, np.int64) - self._size // 2) * self.step
-        return self._read(State(state.output, state.cell, latents, first=False))
-
-    def _read(self, state: State) -> State:
-        """One step of the LSTM on `state.before`."""
-        if not self.structure.width:
-            return state
-        arguments = self._gates(np.concatenate([state.before << INPUT_BITS, state.output], axis=1))
-        enter, keep, new, leave = np.split(logistic()(arguments), 4, axis=1)
-        bits = OUTPUT_BITS
-        cell = _halved(keep * state.cell + enter * (2 * new - (1 << bits)) * 2, bits)
-        cell = np.clip(cell, -_CELL_LIMIT, _CELL_LIMIT)
-        output = _halved(leave * _tanh_of(cell >> _CELL_BITS - ARGUMENT_BITS - 1), bits)
-        return State(np.clip(output, 1 - (1 << bits), (1 << bits) - 1), cell, state.before, state.first)
-
     def walk(self, symbols: Symbols, lengths: Integers | None = None) -> Iterator[tuple[Symbols, Symbols]]:
-        """Yields mean and scale (sequences, d) of every step's latents, of the sequences that have that step.
+        """Yields mean and scale (sequences, d) of every step's latents, as `coding.gaussians` takes them.
 
         Args:
             symbols: (steps, sequences, d); those of a step are read after its mean and scale were used, so
                 that the caller may fill them in.
-            lengths: (sequences,) how many steps each has, never rising; by default all.
+            lengths: (sequences,) how many steps each has, never rising; by default all. Where some have ended
+                there are means and scales of the others, the first ones, alone.
         """
-        state = self.start(symbols.shape[1])
+        output = cell = np.zeros((symbols.shape[1], self._width), np.int64)
+        before = np.zeros(symbols.shape[1:], np.int64)
         for t, step in enumerate(symbols):
             active = len(step) if lengths is None else int(np.count_nonzero(lengths > t))
-            state = state.leading(active)
-            yield self.conditionals(state)
-            state = self.push(state, step[:active])
+            before = before[:active]
+            output, cell = self._read(before, output[:active], cell[:active])
+            yield self._conditionals(before, output, self._scales[min(t, 1)])
+            before = (step[:active] - self._size // 2) * self.step
+
+    def _read(self, before: Symbols, output: Symbols, cell: Symbols) -> tuple[Symbols, Symbols]:
+        """One step of the LSTM: its output in units of 2^-15 and its cell in 2^-16, both (sequences, width).
+
+        `before` (sequences, d) are the latents of the step before, in units of `LATENT_UNIT`.
+        """
+        if not self._width:
+            return output, cell
+        arguments = self._gates(np.concatenate([before << INPUT_BITS, output], axis=1))
+        enter, keep, new, leave = np.split(logistic()(arguments), 4, axis=1)
+        bits = OUTPUT_BITS
+        cell = _halved(keep * cell + enter * (2 * new - (1 << bits)) * 2, bits)
+        cell = np.clip(cell, -_CELL_LIMIT, _CELL_LIMIT)
+        output = _halved(leave * _tanh_of(cell >> _CELL_BITS - ARGUMENT_BITS - 1), bits)
+        return np.clip(output, 1 - (1 << bits), (1 << bits) - 1), cell
+
+    def _conditionals(self, before: Symbols, output: Symbols, scale: Symbols) -> tuple[Symbols, Symbols]:
+        """Mean and scale of the next latents, given AR(1)'s scale (d,)."""
+        corrections, d = self._corrections(output), self.channels
+        chain = _halved(self._alphas * before << MEAN_BITS, ALPHA_BITS)
+        mean = np.clip(chain + corrections[:, :d], -_MEAN_LIMIT, _MEAN_LIMIT)
+        stretch = _halved(_tanh_of(corrections[:, d:]) * _SCALE_ROOM, OUTPUT_BITS)
+        return mean, np.clip(_halved(scale + stretch, SCALE_BITS), 0, SCALES - 1)
 
     def encode(self, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
         """See `IntegerDistribution.encode`."""
         layout = SequenceLayout(streams, self.channels)
         symbols, means, scales = np.zeros((3, *layout.shape), np.int64)
         for stream, part in zip(streams, layout.parts, strict=True):
-            symbols[: stream.grid[0], part] = self._checked_symbols(stream)
+            place = symbols[: stream.grid[0], part]
+            place[:] = self._checked_symbols(stream).reshape(place.shape)
         for t, (mean, scale) in enumerate(self.walk(symbols, layout.lengths)):
             means[t, : len(mean)], scales[t, : len(mean)] = mean, scale
         ordered, coded = [layout.ordered(part) for part in (symbols, means, scales)], []
@@ -227,12 +186,11 @@ class IntegerLSTM:
         return coded
 
     def _checked_symbols(self, stream: Stream) -> Symbols:
-        """The symbols (n, sequences, d)."""
         assert stream.symbols is not None
         symbols = np.asarray(stream.symbols, np.int64)
         if symbols.size and not 0 <= int(symbols.min()) <= int(symbols.max()) < self._size:
             raise ValueError(f"symbols: a channel's alphabet is {self._size}, and one is outside")
-        return symbols.reshape(stream.grid[0], -1, self.channels)
+        return symbols
 
     def decode(self, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
         """See `IntegerDistribution.decode`."""
@@ -243,8 +201,8 @@ class IntegerLSTM:
             symbols[t, : len(mean)] = decoder.take(mean, scale)
         decoded = []
         for stream, part, damaged in zip(streams, layout.parts, decoder.damaged, strict=True):
-            found = symbols[: stream.grid[0], part].reshape(-1, stream.lanes, self.channels)
-            decoded.append(None if damaged else found.astype(np.int32))
+            codes = symbols[: stream.grid[0], part].reshape(-1, stream.lanes, self.channels)
+            decoded.append(None if damaged else codes.astype(np.int32))
         return decoded
 
     def sample(
@@ -269,21 +227,21 @@ class IntegerLSTM:
             raise ConfigError(
                 "top-k and top-p are for priors over codes; Gaussian latents take a temperature"
             )
-        cells, positions, d = math.prod(grid[1:]), math.prod(grid), self.channels
-        points = np.empty((count, positions, d), np.int64)
-        for item in range(count):
-            points[item] = random_points(how.seed, item if numbers is None else numbers[item], (positions, d))
-        points = points.reshape(count, grid[0], cells, d).swapaxes(0, 1)
+        steps, cells, d = grid[0], math.prod(grid[1:]), self.channels
+        items = range(count) if numbers is None else numbers
+        by_item = [random_points(how.seed, item, (steps, cells, d)) for item in items]
+        points = np.array(by_item, np.int64).reshape(count, steps, cells, d).swapaxes(0, 1)
         known = np.zeros((count, 0, d), np.int64) if prefix is None else prefix.cpu().numpy()
-        symbols, warmer = np.zeros_like(points), round(SCALES_PER_OCTAVE * math.log2(how.temperature))
-        for t, (mean, scale) in enumerate(self.walk(symbols.reshape(grid[0], -1, d))):
+        symbols = np.zeros((steps, count, cells, d), np.int64)
+        warmer = round(SCALES_PER_OCTAVE * math.log2(how.temperature))
+        for t, (mean, scale) in enumerate(self.walk(symbols.reshape(steps, count * cells, d))):
             scale = np.clip(scale + warmer, 0, SCALES - 1)
-            drawn = symbol_at(mean, scale, self.step, self._size, points[t].reshape(mean.shape))
-            symbols[t] = drawn.reshape(count, cells, d)
+            codes = symbol_at(mean, scale, self.step, self._size, points[t].reshape(mean.shape))
+            symbols[t] = codes.reshape(count, cells, d)
             given = known[:, t * cells : (t + 1) * cells]
             symbols[t, :, : given.shape[1]] = given
             if progress is not None:
-                progress(drawn.size)
+                progress(codes.size)
         return torch.from_numpy(symbols.swapaxes(0, 1).reshape(count, *grid, d))
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -33,17 +32,7 @@ from latentpress.errors import ConfigError, TrainingError
 from latentpress.exact.tensors import Spec, checked_against, read_structure
 from latentpress.latents.auxiliary import AuxiliaryPrior
 
-__all__ = [
-    "ALPHA_BITS",
-    "ARGUMENT_BITS",
-    "INPUT_BITS",
-    "OUTPUT_BITS",
-    "SCALE_BITS",
-    "Structure",
-    "ar1_integers",
-    "checked",
-    "integers_of",
-]
+__all__ = ["ar1_integers", "checked", "integers_of"]
 
 ALPHA_BITS = 15
 ARGUMENT_BITS = 12
@@ -60,56 +49,30 @@ _LARGEST_SCALE = 2**20
 _MAX_CHANNELS, _MAX_WIDTH = 64, 1024
 
 
-@dataclass(frozen=True)
-class Structure:
-    """The sizes of an integer LSTM.
-
-    Args:
-        channels: numbers a step, d.
-        width: of the LSTM; 0 for AR(1) alone.
-        step: units between two symbols.
-
-    Raises:
-        ConfigError: one is out of range.
-    """
-
-    channels: int
-    width: int
-    step: int
-
-    def __post_init__(self) -> None:
-        ranges = (
-            (self.channels, 1, _MAX_CHANNELS),
-            (self.width, 0, _MAX_WIDTH),
-            (self.step, 1, LATENT_LIMIT),
-        )
-        if not all(low <= value <= high for value, low, high in ranges):
-            raise ConfigError(f"its structure is out of range: {self}")
-
-    @classmethod
-    def of(cls, integers: Sequence[int]) -> Structure:
-        """From its three integers."""
-        if len(integers) != 3:
-            raise ConfigError("its structure is not three integers")
-        return cls(*integers)
-
-
-def checked(tensors: Mapping[str, Tensor]) -> tuple[Structure, dict[str, Tensor]]:
-    """The structure and the tensors, contiguous on the CPU, if they are those of an integer LSTM.
+def checked(tensors: Mapping[str, Tensor]) -> tuple[list[int], dict[str, Tensor]]:
+    """Channels, width and step, and the tensors, contiguous on the CPU, if they are an integer LSTM's.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, of another type or shape, or out of range.
     """
-    structure = read_structure(tensors, Structure.of, _WHAT)
-    return structure, checked_against(_specs(structure), tensors, _WHAT)
+    structure = read_structure(tensors, _structure, _WHAT)
+    return structure, checked_against(_specs(*structure), tensors, _WHAT)
 
 
-def _specs(s: Structure) -> Iterator[Spec]:
+def _structure(integers: Sequence[int]) -> list[int]:
+    """Channels, width and step, if each is in its range; else raises `ConfigError`."""
+    limits = ((1, _MAX_CHANNELS), (0, _MAX_WIDTH), (1, LATENT_LIMIT))
+    if len(integers) != 3 or not all(a <= i <= b for i, (a, b) in zip(integers, limits, strict=True)):
+        raise ConfigError(f"channels, width and step are out of range: {list(integers)}")
+    return list(integers)
+
+
+def _specs(channels: int, width: int, step: int) -> Iterator[Spec]:
     """Of every tensor."""
     yield Spec("structure", torch.int64, (3,))
-    yield Spec("alphas", torch.int16, (s.channels,))
-    yield Spec("scales", torch.int32, (2, s.channels), -_LARGEST_SCALE, _LARGEST_SCALE)
-    sizes = (4 * s.width, s.channels + s.width), (2 * s.channels, s.width)
+    yield Spec("alphas", torch.int16, (channels,))
+    yield Spec("scales", torch.int32, (2, channels), -_LARGEST_SCALE, _LARGEST_SCALE)
+    sizes = (4 * width, channels + width), (2 * channels, width)
     for name, (out, inputs) in zip(("gates", "corrections"), sizes, strict=True):
         yield Spec(f"{name}.weight", torch.int16, (out, inputs))
         yield Spec(f"{name}.bias", torch.int32, (out,), -_LARGEST_BIAS, _LARGEST_BIAS)
@@ -118,9 +81,8 @@ def _specs(s: Structure) -> Iterator[Spec]:
 
 def ar1_integers(alphas: Sequence[float], step: int) -> dict[str, Tensor]:
     """The integers of AR(1) with those coefficients, all between -1 and 1, and no LSTM."""
-    structure = Structure(len(alphas), 0, step)
-    blank = {spec.name: torch.zeros(spec.shape, dtype=spec.dtype) for spec in _specs(structure)}
-    return {**blank, **_autoregression(structure, alphas)}
+    blank = {spec.name: torch.zeros(spec.shape, dtype=spec.dtype) for spec in _specs(len(alphas), 0, step)}
+    return {**blank, **_autoregression(alphas, 0, step)}
 
 
 def integers_of(auxiliary: AuxiliaryPrior, step: int) -> dict[str, Tensor]:
@@ -140,18 +102,18 @@ def integers_of(auxiliary: AuxiliaryPrior, step: int) -> dict[str, Tensor]:
     units[auxiliary.channels :] = 2.0 ** (1 - ARGUMENT_BITS)  # 4 tanh(x / 4) = 4 (2 logistic(x / 2) - 1)
     weight, bias = (part.detach().cpu().double() for part in (correction.weight, correction.bias))
     return {
-        **_autoregression(Structure(auxiliary.channels, width, step), auxiliary.alphas),
+        **_autoregression(auxiliary.alphas, width, step),
         **_rounded("gates", gates / argument, (w["bias_ih_l0"] + w["bias_hh_l0"])[:, None] / argument),
         **_rounded("corrections", weight / 2**OUTPUT_BITS / units, bias[:, None] / units),
     }
 
 
-def _autoregression(structure: Structure, alphas: Sequence[float]) -> dict[str, Tensor]:
+def _autoregression(alphas: Sequence[float], width: int, step: int) -> dict[str, Tensor]:
     """All tensors that are no affine map."""
     coefficients = [max(-_LIMIT, min(_LIMIT, round(alpha * 2**ALPHA_BITS))) for alpha in alphas]
     scales = [[_scale(0.0)] * len(alphas), [_scale(0.5 * math.log1p(-alpha * alpha)) for alpha in alphas]]
     return {
-        "structure": torch.tensor(astuple(structure)),
+        "structure": torch.tensor(_structure([len(alphas), width, step])),
         "alphas": torch.tensor(coefficients, dtype=torch.int16),
         "scales": torch.tensor(scales, dtype=torch.int32),
     }

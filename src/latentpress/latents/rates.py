@@ -7,9 +7,9 @@ appendices A to C). Plain floats: nothing here is trained.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from latentpress.errors import ConfigError
 
@@ -62,10 +62,8 @@ def alpha_for_rate(rate_nats: float, steps: int, channels: int = 1) -> float:
             f"{most / math.log(2):.1f} bits ({most:.1f} nats), and {bits:.1f} are wanted; "
             "take more channels, or a smaller encoder.hop"
         )
-    root: Any = brentq(
-        lambda a: ar1_rate_nats([a] * channels, steps) - rate_nats, 0, _LARGEST_ALPHA, xtol=1e-14
-    )
-    return float(root)
+    missing = lambda alpha: ar1_rate_nats([alpha] * channels, steps) - rate_nats  # noqa: E731
+    return float(brentq(missing, 0, _LARGEST_ALPHA, xtol=1e-14))  # pyright: ignore[reportArgumentType]
 
 
 def ratio_rate_nats(ratio: float) -> float:
@@ -77,6 +75,7 @@ def ratio_rate_nats(ratio: float) -> float:
     return (ratio - 1 - math.log(ratio)) / 2
 
 
+@functools.cache
 def variance_roots(rate_nats: float) -> tuple[float, float]:
     """The two variances whose KL from N(0, 1) at mean 0 is `rate_nats`: ln v - v + 2 delta + 1 = 0.
 

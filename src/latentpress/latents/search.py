@@ -2,7 +2,7 @@
 
     code(x) = argmin_k ||x - e_k||^2 = argmin_k ||e_k||^2 / 2 - x . e_k
 
-The rows' own norm is the same for every k and left out. Both sides are first moved by the codebook's
+The norm of a row is the same for every k and left out. Both sides are first moved by the codebook's
 mean, so that vectors far from the origin cost no precision. Distances exist for a few rows at a
 time only: an N x K tensor is never made. On equal distances the lowest k is chosen.
 """

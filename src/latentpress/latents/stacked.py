@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding.ans import Stacks
-from latentpress.coding.gaussians import bounds, interval, symbols_of
+from latentpress.coding.gaussians import interval, symbol_at, symbols_of
 from latentpress.coding.tables import TOTAL_BITS
 from latentpress.latents.integer_lstm import IntegerLSTM
 
@@ -30,8 +30,6 @@ __all__ = [
     "push_prior",
     "rounded_means",
 ]
-
-_ENTRIES = 1 << 20  # of tables that are in memory at once
 
 Integers = NDArray[Any]
 Symbols = NDArray[np.int64]
@@ -80,15 +78,10 @@ def pop_posterior(
     """Pops symbols (L, N, *cells, d) at step 1, and returns them with their ideal lengths (L,)."""
     means, scales = _by_step(mean), _by_step(scale)
     symbols, counts = np.zeros(means.shape, np.int64), np.ones(means.shape, np.int64)
-    together = max(1, _ENTRIES // (symbols_of(1) * max(1, means[:, 0].size)))
-    for start in range(0, means.shape[1], together):
-        part = slice(start, start + together)
-        tables = _tables(means[:, part], scales[:, part], 1)
-        for t in range(start, start + tables.shape[1]):
-            items = sequences.at(t)
-            symbols[items, t], counts[items, t] = _pop(
-                stacks, sequences.rows[items], tables[items, t - start]
-            )
+    for t in range(means.shape[1]):
+        items = sequences.at(t)
+        popped = _pop(stacks, sequences.rows[items], means[items, t], scales[items, t], 1)
+        symbols[items, t], counts[items, t] = popped
     return symbols.reshape(mean.shape), sequences.bits(counts)
 
 
@@ -131,7 +124,7 @@ def pop_prior(
     for t, (mean, scale) in enumerate(prior.walk(read)):
         items = sequences.at(t)
         means, scales = (part.reshape(count, -1)[items] for part in (mean, scale))
-        symbols[t, items], _ = _pop(stacks, sequences.rows[items], _tables(means, scales, step))
+        symbols[t, items], _ = _pop(stacks, sequences.rows[items], means, scales, step)
         read[t] = finest(symbols[t], step).reshape(read[t].shape)
     return symbols.swapaxes(0, 1).reshape(count, steps, *cells, prior.channels)
 
@@ -141,20 +134,14 @@ def _by_step(values: Integers) -> Integers:
     return values.reshape(*values.shape[:2], -1)
 
 
-def _tables(mean: Integers, scale: Integers, step: int) -> Integers:
-    """Bounds of all symbols, (..., K + 1)."""
-    return bounds(mean, scale, step, symbols_of(step))
-
-
-def _pop(stacks: Stacks, rows: Integers, tables: Integers) -> tuple[Symbols, Symbols]:
-    """Pops symbols off each stack, under tables (L, C, K + 1); returns them and their counts, (L, C)."""
-    symbols, counts = np.zeros(tables.shape[:2], np.int64), np.ones(tables.shape[:2], np.int64)
-    every = np.arange(len(rows))
-    for c in range(tables.shape[1]):
-        table = tables[:, c]
-        symbol = (table[:, 1:] <= stacks.points(rows)[:, None]).sum(axis=1)
-        low = table[every, symbol]
-        symbols[:, c], counts[:, c] = symbol, table[every, symbol + 1] - low
+def _pop(
+    stacks: Stacks, rows: Integers, mean: Integers, scale: Integers, step: int
+) -> tuple[Symbols, Symbols]:
+    """Pops a symbol of each Gaussian (L, C) off the stacks, the first first; their counts too, (L, C)."""
+    size, symbols, counts = symbols_of(step), np.zeros_like(mean), np.ones_like(mean)
+    for c in range(mean.shape[1]):
+        symbols[:, c] = symbol_at(mean[:, c], scale[:, c], step, size, stacks.points(rows))
+        low, counts[:, c] = interval(mean[:, c], scale[:, c], step, size, symbols[:, c])
         stacks.drop(low, counts[:, c], rows)
     return symbols, counts
 

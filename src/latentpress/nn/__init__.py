@@ -9,13 +9,6 @@ tiling.py      large items in tiles
 """
 
 from latentpress.nn.conv import ConvDecoder, ConvEncoder
-from latentpress.nn.likelihoods import (
-    DiscretizedLogistic,
-    Gaussian,
-    Laplace,
-    Likelihood,
-    build_likelihood,
-)
 from latentpress.nn.parallel import ParallelDecoder
 from latentpress.nn.signal import from_signal, to_signal
 from latentpress.nn.tiling import Tile, pad_to_hop, tiled, tiles
@@ -23,13 +16,8 @@ from latentpress.nn.tiling import Tile, pad_to_hop, tiled, tiles
 __all__ = [
     "ConvDecoder",
     "ConvEncoder",
-    "DiscretizedLogistic",
-    "Gaussian",
-    "Laplace",
-    "Likelihood",
     "ParallelDecoder",
     "Tile",
-    "build_likelihood",
     "from_signal",
     "pad_to_hop",
     "tiled",

@@ -21,8 +21,7 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 class ConvEncoder(nn.Module):
     """Strided convolutions and residual blocks (arXiv 1711.00937, section 4.1).
 
-    Shapes: x (B, channels, *S) -> (B, out_channels, *S / hop), every extent of S a multiple of its hop;
-    anything else is a `ValueError`.
+    Shapes: x (B, channels, *S) -> (B, out_channels, *S / hop), every extent of S a multiple of its hop.
 
     Args:
         config: strides, depths, width and normalisation.
@@ -56,7 +55,7 @@ class ConvEncoder(nn.Module):
         self.margin = tuple(-(-samples // hop) for samples, hop in zip(reach, self.hop, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, *S) -> (B, out_channels, *S / hop)."""
+        """(B, channels, *S) -> (B, out_channels, *S / hop); `ValueError` where that is no whole grid."""
         if any(extent % hop for extent, hop in zip(x.shape[2:], self.hop, strict=True)):
             raise ValueError(f"pad {tuple(x.shape[2:])} to multiples of {self.hop} first")
         return self.layers(fast_layout(x))
@@ -65,13 +64,7 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """The mirror of `ConvEncoder`: residual blocks and transposed convolutions.
 
-    Shapes: z (B, in_channels, *G) -> (B, out_channels, *G * hop).
-
-    Args:
-        config: strides, depths, width and normalisation.
-        rank: axes of the items, 1 to 3.
-        in_channels: length of the vector at each latent position.
-        out_channels: channels of the result, such as the parameters that a likelihood takes.
+    Shapes: z (B, in_channels, *G) -> (B, out_channels, *G * hop): what a likelihood takes.
 
     Attributes:
         hop: samples along each axis for each latent position.
@@ -103,7 +96,6 @@ class ConvDecoder(nn.Module):
 
 
 def _windows(config: ConvConfig, rank: int) -> list[Window]:
-    """The window of each level, finest first."""
     return [Window(strides) for strides in config.strides_of(rank)]
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["ChannelNorm", "ResidualBlock", "Window", "activation", "conv", "fast_layout", "upconv"]
@@ -97,26 +96,18 @@ def fast_layout(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=_CONV[x.dim() - 2][2])
 
 
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each position by itself.
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each position by itself (arXiv 1607.06450).
 
-    y = (x - mean_c x) / sqrt(var_c x + eps) * weight + bias  (arXiv 1607.06450). It sees no other
-    position, hence a tile of an item gives the values of the whole item.
+    It sees no other position, hence a tile of an item gives the values of the whole item.
 
     >>> bool(ChannelNorm(4)(torch.randn(2, 4, 3, 3)).mean(1).abs().max() < 1e-5)
     True
     """
 
-    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(B, C, *S) -> (B, C, *S)."""
-        y = F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, self.eps)
-        return y.movedim(-1, 1)
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
 def activation(channels: int, norm: str) -> nn.Module:

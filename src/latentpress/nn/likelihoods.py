@@ -36,8 +36,7 @@ class Likelihood(nn.Module, ABC):
         levels: values that a sample can have, 2 or more.
 
     Attributes:
-        params_per_sample: decoder outputs for each sample; params has C * params_per_sample channels,
-            the C locations first.
+        params_per_sample: decoder outputs for each sample, the locations of all channels first.
     """
 
     params_per_sample: ClassVar[int] = 1
@@ -76,10 +75,11 @@ class Likelihood(nn.Module, ABC):
 
 
 class _Scaled(Likelihood):
-    """One scale for each channel, given or learned, shared by all samples of all items."""
+    """One scale s for each channel on [-1, 1], given, or learned where it is `None`, for all items alike."""
 
     def __init__(self, channels: int, levels: int, scale: float | None = None) -> None:
         super().__init__(channels, levels)
+        self._floor = min(self.half_bin, _START / 2)  # no density is sharper than a level
         if scale is None:
             self.log_scale = nn.Parameter(torch.full((channels,), math.log(_START - self._floor)))
         else:
@@ -88,13 +88,8 @@ class _Scaled(Likelihood):
 
     @property
     def scale(self) -> Tensor:
-        """Scale of each channel (C,), on [-1, 1]; a learned one stays above half a bin."""
+        """Scale of each channel (C,); a learned one stays above half a bin."""
         return self.log_scale.exp() + self._floor if self.learned else self.get_buffer("fixed")
-
-    @property
-    def _floor(self) -> float:
-        """No density can be sharper than its level; half the starting scale where levels are coarse."""
-        return min(self.half_bin, _START / 2)
 
     def _standardised(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The error in units of the scale, and the log of scale / bin width, both to broadcast with x."""
@@ -106,11 +101,6 @@ class Gaussian(_Scaled):
     """Independent normal distributions, density times bin width.
 
     nats = (x - mean)^2 / (2 s^2) + log s + log(2 pi) / 2 - log(2 / (L - 1))
-
-    Args:
-        channels: C.
-        levels: L.
-        scale: s on the [-1, 1] scale; `None` learns one for each channel.
 
     >>> x = torch.zeros(1, 3, 2, 2)
     >>> nats = Gaussian(3, levels=256, scale=2 / 255).nats(x, x)
@@ -128,11 +118,6 @@ class Laplace(_Scaled):
     """Independent Laplace distributions, density times bin width.
 
     nats = |x - mean| / s + log(2 s) - log(2 / (L - 1))
-
-    Args:
-        channels: C.
-        levels: L.
-        scale: s on the [-1, 1] scale; `None` learns one for each channel.
 
     >>> x = torch.zeros(1, 3, 2, 2)
     >>> round(float(Laplace(3, levels=256, scale=2 / 255).nats(x, x)) / (12 * math.log(2)), 4)
@@ -152,9 +137,9 @@ class DiscretizedLogistic(Likelihood):
     highest level reach to infinity, so the L masses sum to one. It is computed without cancellation as
     sigmoid(a) sigmoid(-b) (1 - exp(b - a)), whose logarithm has finite gradients everywhere.
 
-    The second half of params, r, gives log s between log(1/4 of a bin's half) and 2: bounded on both
-    sides, since a scale far under a bin or far over the range would only cost precision. For 256 levels
-    log s = 9 sigmoid(r / 2) - 7, and r = 0 stands for log s = -2.5 whatever the levels are.
+    The second half of params, r, gives log s, bounded on both sides, since a scale far under a bin or far
+    over the range would only cost precision: from an eighth of a bin up to log s = 2, with -2.5 at r = 0.
+    For 256 levels that is log s = 9 sigmoid(r / 2) - 7.
 
     >>> levels = (torch.arange(256) / 127.5 - 1).view(256, 1, 1)
     >>> nats = DiscretizedLogistic(1, 256).nats(torch.full((256, 2, 1), 0.3), levels)
@@ -167,13 +152,13 @@ class DiscretizedLogistic(Likelihood):
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__(channels, levels)
         self._lowest = min(-7 - math.log((levels - 1) / 255), -3.0)
-        self._offset = math.log((_LOG_START - self._lowest) / (_LOG_LARGEST - _LOG_START))
+        self._span = 2 - self._lowest
+        self._offset = math.log((-2.5 - self._lowest) / 4.5)
 
     def elementwise_nats(self, params: Tensor, x: Tensor) -> Tensor:
         """See `Likelihood.elementwise_nats`."""
         mean, raw = params.chunk(2, dim=1)
-        span = _LOG_LARGEST - self._lowest
-        inverse_scale = torch.exp(-self._lowest - span * torch.sigmoid(raw / 2 + self._offset))
+        inverse_scale = torch.exp(-self._lowest - self._span * torch.sigmoid(raw / 2 + self._offset))
         upper = (x + self.half_bin - mean) * inverse_scale
         lower = (x - self.half_bin - mean) * inverse_scale
         first, last = x < -1 + self.half_bin, x > 1 - self.half_bin
@@ -181,9 +166,6 @@ class DiscretizedLogistic(Likelihood):
         above_lower = F.softplus(lower).masked_fill(first, 0)
         between = torch.log(-torch.expm1(-2 * self.half_bin * inverse_scale)).masked_fill(first | last, 0)
         return below_upper + above_lower - between
-
-
-_LOG_START, _LOG_LARGEST = -2.5, 2.0
 
 
 def build_likelihood(config: LikelihoodConfig, channels: int, levels: int) -> Likelihood:

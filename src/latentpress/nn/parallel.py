@@ -20,7 +20,7 @@ class ParallelDecoder(nn.Module):
 
     Each label has an embedding, added to the vectors of all positions; it starts at zero, so that a new
     decoder ignores its labels. A label is -1 where it is unknown, which has an embedding as well. Labels
-    are (B, L), or (B, T, L) where every row of samples along the first axis has labels of its own: a
+    are (B, L), or (B, T, L) where every row of samples along the first axis has its labels: a
     position then takes the mean of its rows' embeddings.
 
     Args:
@@ -98,7 +98,6 @@ class ParallelDecoder(nn.Module):
         assert isinstance(total, Tensor)
         if labels.ndim == 2:
             return total.view(*total.shape, *(1,) * (like.ndim - 2))
-        steps = F.avg_pool1d(
-            total.movedim(-1, 1), self.hop[0], ceil_mode=True
-        )  # a short last one is its own mean
+        # the mean of a position's rows, the last position having fewer where the hop does not divide them
+        steps = F.avg_pool1d(total.movedim(-1, 1), self.hop[0], ceil_mode=True)
         return steps.view(*steps.shape, *(1,) * (like.ndim - 3))

@@ -12,14 +12,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["Tile", "pad_to_hop", "tiled", "tiles"]
 
-Out = TypeVar("Out")
 Box = tuple[tuple[int, int], ...]
 
 
@@ -65,14 +64,14 @@ def tiles(grid: Sequence[int], tile: Sequence[int], margin: Sequence[int]) -> It
 def tiled(
     function: Callable[[Any], Any],
     x: Any,
-    out: Out,
+    out: Any,
     *,
     grid: Sequence[int],
     tile: Sequence[int],
     margin: Sequence[int],
     hop_in: Sequence[int] | None = None,
     hop_out: Sequence[int] | None = None,
-) -> Out:
+) -> Any:
     """Fills `out` with `function(x)`, computed tile by tile.
 
     `x` and `out` (B, *S, C) are arrays or tensors that may live on any device, in any type (bytes, say:
@@ -83,15 +82,12 @@ def tiled(
     Args:
         function: maps a piece of `x` to the piece of the result on the same latent positions.
         x: the input.
-        out: the output, filled in place.
+        out: the output, filled in place and returned.
         grid: latent positions along each axis.
         tile: latent positions of a tile along each axis, without its margin.
         margin: latent positions of context that `function` needs on each side, along each axis.
         hop_in: samples of `x` along each axis for each latent position; by default 1.
         hop_out: the same of `out`.
-
-    Returns:
-        `out`.
 
     >>> import numpy as np
     >>> x = np.arange(10)[None]
@@ -100,12 +96,10 @@ def tiled(
     """
     ones = (1,) * len(grid)
     hop_in, hop_out = hop_in or ones, hop_out or ones
-    source, target = (tuple(part.shape[1 : 1 + len(grid)]) for part in (x, out))  # pyright: ignore[reportAttributeAccessIssue]
+    source, target = (tuple(part.shape[1 : 1 + len(grid)]) for part in (x, out))
     for name, extents, hop in (("x", source, hop_in), ("out", target, hop_out)):
         if any(-(-extent // h) != cells for extent, h, cells in zip(extents, hop, grid, strict=True)):
-            raise ValueError(
-                f"{name} of size {extents} does not cover a grid {tuple(grid)} of hop {tuple(hop)}"
-            )
+            raise ValueError(f"{name} of size {extents} does not cover a grid {grid} of hop {hop}")
     every = slice(None)
     for part in tiles(grid, tile, margin):
         y = function(x[every, *_slices(part.outer, hop_in, source)])
@@ -114,7 +108,7 @@ def tiled(
             slice(start * h, start * h + room.stop - room.start)
             for (start, _), h, room in zip(part.crop, hop_out, inner, strict=True)
         )
-        out[every, *inner] = y[every, *crop]  # pyright: ignore[reportIndexIssue]
+        out[every, *inner] = y[every, *crop]
     return out
 
 

@@ -1,18 +1,17 @@
-"""Pressing items into archives and restoring them.
+"""Compressing items into archives and restoring them.
 
-    compress: items --model.encode--> codes --prior + range coder--> blocks --> archive
-    decompress: archive --> blocks --range decoder + prior--> codes --model.decode--> items
+    compress: items --model.encode--> codes --coders--> blocks --writing--> archive
+    decompress: archive --> blocks --coders--> codes, symbols --restoring--> items
 
-`blocks` goes from codes to coded blocks and back, `pixels` from the pixels of lossless archives, and
-`bitsback` from those that a delta-VAE codes in chains;
-`reading` takes the items in, `compressing`, `lossless` and `extracting` hold the ways,
-`files` sees to it that a file appears whole or not at all, and only below its folder.
+`reading` takes the items in. `coders` has a way of coding for each part of an archive, and `bitsback` another;
+what they share is in `blocks`. `matching` knows what archives need of a model; `writing` and `restoring` are
+the two directions.
 """
 
 from latentpress.coding.inspection import ArchiveInfo, inspect_archive
-from latentpress.press.compressing import compress, encode_archive
-from latentpress.press.extracting import decode_archive, decompress, verify_archive
+from latentpress.press.restoring import decode_archive, decompress, verify_archive
 from latentpress.press.summary import Progress, Summary
+from latentpress.press.writing import compress, encode_archive
 
 __all__ = [
     "ArchiveInfo",

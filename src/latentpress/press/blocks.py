@@ -1,4 +1,4 @@
-"""What all ways of coding blocks share: their interface, batches, labels, and reading rows of items.
+"""What all ways of coding blocks share: their interface, batches, labels, and how rows of items are read.
 
 Blocks whose shapes differ in the first extent alone go through a network side by side, in batches that fit
 the memory; what comes out does not depend on that.
@@ -6,7 +6,7 @@ the memory; what comes out does not depend on that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,27 +18,18 @@ from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.records import Block, ItemRecord
 from latentpress.errors import ArchiveError
 from latentpress.exact.distribution import Conditioning, IntegerDistribution, Stream
-from latentpress.items.base import Shape, Symbols
+from latentpress.items.base import Symbols
 from latentpress.model.labels import LabelNumbers, labels_of
-from latentpress.press.reading import Items
+from latentpress.press.reading import Items, grouped
 
-__all__ = [
-    "BandReader",
-    "Bits",
-    "BlockCoder",
-    "Coded",
-    "batches",
-    "decode_streams",
-    "grouped",
-    "labels_in",
-    "streams_of",
-]
+__all__ = ["BandReader", "Bits", "BlockCoder", "Coded", "batches", "decode_streams", "labels_in", "streams"]
 
-_MAX_LANES = 1024
-"""Lanes coded side by side: enough to hide what a step costs apart from its arithmetic."""
+_SIDE_BY_SIDE = (1024, 1 << 22)
+"""Lanes that are coded together, enough to hide what a step costs apart from its arithmetic, and their positions,
+whose conditioning is in memory."""
 
-_MAX_POSITIONS = 1 << 22
-"""Positions of these lanes: their conditioning is in memory."""
+_CHAINS = (128, 1 << 25)
+"""Chains, and the positions of their bands."""
 
 Bits = NDArray[np.float64]
 Coded = tuple[int, Block, Bits]
@@ -66,15 +57,14 @@ class BlockCoder(Protocol):
 
 
 class BandReader:
-    """Symbols of rows of items, of which every block is decoded once; rows are read from an item's first on.
+    """Rows of items out of their blocks, each of which is decoded once; rows are read from the first on.
 
     Args:
         archive: what is read.
         coder: of the part.
         part: which blocks.
-        items: the originals that will be read, whose bands are held until they are dropped; by default
-            those that are read first.
-        convert: makes of a band's symbols (rows, ..., P) what is to be read instead.
+        items: the originals whose rows will be read.
+        convert: makes of a band's symbols (rows, ..., P) what is read in their place.
     """
 
     def __init__(
@@ -82,7 +72,7 @@ class BandReader:
         archive: Archive,
         coder: BlockCoder,
         part: Part,
-        items: Iterable[int] = (),
+        items: Iterable[int],
         convert: Callable[[Symbols], Symbols] | None = None,
     ) -> None:
         self._archive, self._coder, self._part, self._convert = archive, coder, part, convert
@@ -90,16 +80,13 @@ class BandReader:
         self._done: set[int] = set()
         self._dtype = np.min_scalar_type(max(archive.header.alphabets(part)) - 1)
 
-    def read(self, rows: Iterable[Segment]) -> dict[Segment, Symbols]:
-        """The symbols (stop - start, ..., P) of some rows of items.
+    def read(self, rows: Sequence[Segment]) -> dict[Segment, Symbols]:
+        """Some rows of items, (stop - start, ..., P); what is before them is not held any longer.
 
         Raises:
             ArchiveError: a block that is needed is damaged.
         """
-        wanted = set(rows)
-        if not self._bands:
-            self._bands = {part.item: {} for part in wanted}
-        places = ((part.item, self._part, part.start, part.stop) for part in wanted)
+        places = ((part.item, self._part, part.start, part.stop) for part in rows)
         numbers = {number for place in places for number in self._archive.blocks_of_rows(*place)}
         for number, symbols in self._coder.decode(self._archive, sorted(numbers - self._done)):
             self._done.add(number)
@@ -107,53 +94,52 @@ class BandReader:
                 if lane.item in self._bands:
                     band = band.astype(self._dtype)
                     self._bands[lane.item][lane.start] = self._convert(band) if self._convert else band
-        return {part: self._joined(part) for part in wanted}
+        for item, same in grouped([part.item for part in rows]).items():
+            first, bands = min(rows[place].start for place in same), self._bands[item]
+            self._bands[item] = {start: band for start, band in bands.items() if first < start + len(band)}
+        return {part: _joined(self._bands[part.item], part) for part in rows}
 
-    def drop(self, item: int, stop: int) -> None:
-        """Forgets the bands of an item that end at row `stop` at the latest."""
-        bands = self._bands[item]
-        for start in [start for start, band in bands.items() if start + len(band) <= stop]:
-            del bands[start]
-
-    def _joined(self, rows: Segment) -> Symbols:
-        bands = self._bands[rows.item]
-        parts = [
-            bands[first][max(0, rows.start - first) : rows.stop - first]
-            for first in sorted(bands)
-            if first < rows.stop and rows.start < first + len(bands[first])
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def forget(self, items: Iterable[int]) -> None:
+        """Holds nothing of these items any longer."""
+        for item in items:
+            self._bands.pop(item, None)
 
 
-def grouped(keys: Sequence[Any]) -> dict[Any, list[int]]:
-    """The places of equal values.
+def _bands_of(block: BlockLayout, symbols: Symbols) -> Iterator[tuple[Segment, Symbols]]:
+    """Each lane of a block and its part of the block's symbols (T, L, P), (rows, ..., P)."""
+    if block.part is Part.CHAIN:
+        ends = np.cumsum([lane.stop - lane.start for lane in block.lanes])
+        return zip(block.lanes, np.split(symbols.reshape(*block.shape, -1), ends[:-1]), strict=True)
+    return ((lane, symbols[:, n].reshape(*block.shape, -1)) for n, lane in enumerate(block.lanes))
 
-    >>> grouped("abca")
-    {'a': [0, 3], 'b': [1], 'c': [2]}
-    """
-    places: dict[Any, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    return places
+
+def _joined(bands: Mapping[int, Symbols], rows: Segment) -> Symbols:
+    parts = [
+        bands[first][max(0, rows.start - first) : rows.stop - first]
+        for first in sorted(bands)
+        if first < rows.stop and rows.start < first + len(bands[first])
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def batches(layout: Sequence[BlockLayout], numbers: Iterable[int]) -> Iterator[list[int]]:
-    """Gathers blocks that are coded side by side: their shapes differ in the first extent alone."""
-    alike: dict[Shape, list[int]] = {}
-    for number in numbers:
-        alike.setdefault(layout[number].shape[1:], []).append(number)
-    for same in alike.values():
-        batch: list[int] = []
-        lanes = positions = 0
-        for number in same:
-            more = len(layout[number].lanes)
-            size = more * layout[number].positions
-            if batch and (lanes + more > _MAX_LANES or positions + size > _MAX_POSITIONS):
+    """Gathers blocks that are coded side by side: of one part, and alike in all extents but the first."""
+    numbers = list(numbers)
+    alike = grouped([(layout[number].part, layout[number].shape[1:]) for number in numbers])
+    for (part, _), places in alike.items():
+        limits, batch, used = (
+            _CHAINS if part is Part.CHAIN else _SIDE_BY_SIDE,
+            list[int](),
+            np.zeros(2, np.int64),
+        )
+        for number in (numbers[place] for place in places):
+            lanes = 1 if part is Part.CHAIN else len(layout[number].lanes)
+            more = np.array([lanes, lanes * layout[number].positions])
+            if batch and (used + more > limits).any():
                 yield batch
-                batch, lanes, positions = [], 0, 0
+                batch, used = [], np.zeros(2, np.int64)
             batch.append(number)
-            lanes += more
-            positions += size
+            used += more
         yield batch
 
 
@@ -170,23 +156,13 @@ def labels_in(records: Sequence[ItemRecord], lanes: Iterable[Segment], hop: int 
     return labels_of(numbers)
 
 
-def _bands_of(block: BlockLayout, symbols: Symbols) -> Iterator[tuple[Segment, Symbols]]:
-    """Each lane of a block and its part of the block's symbols (T, L, P), (rows, ..., P)."""
-    if block.part is Part.CHAIN:
-        ends = np.cumsum([lane.stop - lane.start for lane in block.lanes])
-        yield from zip(block.lanes, np.split(symbols.reshape(*block.shape, -1), ends[:-1]), strict=True)
-    else:
-        for index, lane in enumerate(block.lanes):
-            yield lane, symbols[:, index].reshape(*block.shape, -1)
-
-
-def streams_of(
+def streams(
     blocks: Sequence[BlockLayout], conditionings: Sequence[Conditioning], **given: Sequence[Any]
 ) -> list[Stream]:
-    """The streams of blocks, each with its own of the values in `given`."""
+    """The streams of blocks; each has its own of the values in `given`."""
     parts = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
-    streams = zip(blocks, conditionings, parts, strict=True)
-    return [Stream(block.shape, len(block.lanes), each, **part) for block, each, part in streams]
+    zipped = zip(blocks, conditionings, parts, strict=True)
+    return [Stream(block.shape, len(block.lanes), each, **part) for block, each, part in zipped]
 
 
 def decode_streams(
@@ -197,7 +173,7 @@ def decode_streams(
 ) -> Iterator[tuple[int, Symbols]]:
     """Decodes blocks under a distribution, side by side, and checks them."""
     blocks, payloads = [archive.layout[n] for n in numbers], [archive.payload(n) for n in numbers]
-    decoded = distribution.decode(streams_of(blocks, conditionings, payload=payloads))
+    decoded = distribution.decode(streams(blocks, conditionings, payload=payloads))
     for number, symbols in zip(numbers, decoded, strict=True):
         if symbols is None:
             raise ArchiveError(f"damaged archive: block {number} is no coded stream")

@@ -1,9 +1,9 @@
 """Ways of coding blocks: a coder for each part of an archive.
 
-    codes      CodesCoder      under the prior, or without a model where that is smaller
-    samples    SamplesCoder    symbols of samples under the autoregressive decoder, given the item's codes
-    chain      ChainCoder      samples and latents by bits back (`latentpress.press.bitsback`)
-    fallback   FallbackCoder   what the kind's own codec makes of the samples, or the samples as they are
+codes      CodesCoder      under the prior, or without a model where that is smaller
+samples    SamplesCoder    symbols of samples under the autoregressive decoder, given the item's codes
+chain      ChainCoder      samples and latents by bits back (`latentpress.press.bitsback`)
+fallback   FallbackCoder   what the kind's own codec makes of the samples, or the samples as they are
 """
 
 from __future__ import annotations
@@ -14,30 +14,23 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.autoregressive.conditioner import ConditionerStructure
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.coding import modes
-from latentpress.coding.container import Archive
+from latentpress.coding.container import Archive, pack_counts
 from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, ItemRecord, symbols_crc
+from latentpress.coding.tables import TOTAL_BITS, normalize
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.exact.distribution import Conditioning
-from latentpress.items.base import Item, Shape, Symbols
+from latentpress.items.base import Item, Samples, Shape, Symbols
 from latentpress.model.base import Model
-from latentpress.press.blocks import (
-    BandReader,
-    Bits,
-    Coded,
-    batches,
-    decode_streams,
-    grouped,
-    labels_in,
-    streams_of,
-)
-from latentpress.press.reading import Items
+from latentpress.press.blocks import BandReader, Bits, Coded, batches, decode_streams, labels_in, streams
+from latentpress.press.reading import Items, grouped
 
 __all__ = ["CodesCoder", "FallbackCoder", "SamplesCoder"]
 
@@ -60,42 +53,69 @@ class CodesCoder:
             coded: list[tuple[bytes | None, Bits]]
             coded = [(None, np.full(len(block.lanes), plain * block.positions)) for block in chosen]
             if prior is not None:
-                labels = self._conditionings(chosen, items.records)
-                coded = [*prior.encode(streams_of(chosen, labels, symbols=symbols))]
+                conditionings = self._conditionings(chosen, items.records)
+                coded = [*prior.encode(streams(chosen, conditionings, symbols=symbols))]
             for place, block, (payload, bits) in zip(batch, symbols, coded, strict=True):
                 yield place, self._smallest(block, payload), bits
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
         """See `BlockCoder`."""
-        coded = [number for number in numbers if archive.modes[number] is Mode.PRIOR]
         yield from ((n, archive.stored_symbols(n)) for n in numbers if archive.modes[n] is not Mode.PRIOR)
+        coded, prior = [n for n in numbers if archive.modes[n] is Mode.PRIOR], self.model.integer.prior
         for batch in batches(archive.layout, coded):
-            prior = self.model.integer.prior
             assert prior is not None, "the archive's prior is the model's"
-            labels = self._conditionings([archive.layout[number] for number in batch], archive.items)
-            yield from decode_streams(archive, prior, batch, labels)
+            conditionings = self._conditionings([archive.layout[n] for n in batch], archive.items)
+            yield from decode_streams(archive, prior, batch, conditionings)
 
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
-        lanes = [items.codes[lane.item][lane.start : lane.stop] for lane in block.lanes]
-        return np.stack([lane.reshape(block.positions, -1) for lane in lanes], axis=1)
+        codes = items.code_rows(block.lanes)
+        return np.stack([codes[lane].reshape(block.positions, -1) for lane in block.lanes], axis=1)
 
-    def _conditionings(
-        self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord]
-    ) -> list[Conditioning]:
-        hop = self.model.hop[0]
-        labels = (labels_in(records, block.lanes, hop) for block in blocks)
-        return [Conditioning(labels=self.model.labels_for("prior", each)) for each in labels]
+    def static(
+        self, layout: Sequence[BlockLayout], lengths: Sequence[int], items: Items
+    ) -> tuple[dict[int, Block], list[NDArray[np.int64]] | None]:
+        """Blocks that tables for the whole archive make smaller, and the counts that these are made of.
+
+        There are none where all blocks together do not gain what the counts cost.
+
+        Args:
+            layout: of the archive.
+            lengths: the bytes of each block so far.
+            items: what it holds.
+        """
+        numbers = [number for number, block in enumerate(layout) if block.part is Part.CODES]
+        if not numbers:
+            return {}, None
+        counts, smaller = [np.zeros(size, np.int64) for size in self.alphabets], dict[int, Block]()
+        for number in numbers:
+            for count, component in zip(
+                counts, np.moveaxis(self.expected(layout[number], items), -1, 0), strict=True
+            ):
+                count += np.bincount(component.ravel(), minlength=len(count))
+        tables = [normalize(count[None])[0] for count in counts]
+        for number in numbers:
+            symbols = self.expected(layout[number], items)
+            payload = modes.encode_static(symbols, tables)
+            if len(payload) < lengths[number]:
+                smaller[number] = Block(Mode.STATIC, payload, symbols_crc(symbols))
+        gain = sum(lengths[number] - len(block.payload) for number, block in smaller.items())
+        return (smaller, counts) if gain > len(pack_counts(counts)) else ({}, None)
 
     def _smallest(self, symbols: Symbols, under_prior: bytes | None) -> Block:
         payloads = {
             Mode.RAW: modes.encode_raw(symbols, self.alphabets),
             Mode.ADAPTIVE: modes.encode_adaptive(symbols, self.alphabets),
+            **({Mode.PRIOR: under_prior} if under_prior is not None else {}),
         }
-        if under_prior is not None:
-            payloads[Mode.PRIOR] = under_prior
         mode = min(payloads, key=lambda mode: len(payloads[mode]))
         return Block(mode, payloads[mode], symbols_crc(symbols))
+
+    def _conditionings(
+        self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord]
+    ) -> list[Conditioning]:
+        labels = (labels_in(records, block.lanes, self.model.hop[0]) for block in blocks)
+        return [Conditioning(labels=self.model.labels_for("prior", each)) for each in labels]
 
 
 @dataclass(frozen=True)
@@ -119,16 +139,18 @@ class SamplesCoder:
         for batch in batches(blocks, range(len(blocks))):
             chosen = [blocks[place] for place in batch]
             symbols = [self.expected(block, items) for block in chosen]
-            conditionings = self._conditionings(chosen, items.records, items.read_codes)
-            coded = self.decoder.network.encode(streams_of(chosen, conditionings, symbols=symbols))
+            conditionings = self._conditionings(chosen, items.records, items.code_rows)
+            coded = self.decoder.network.encode(streams(chosen, conditionings, symbols=symbols))
             for place, block, (payload, bits) in zip(batch, symbols, coded, strict=True):
                 yield place, Block(Mode.SAMPLES, payload, symbols_crc(block)), bits
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
         """See `BlockCoder`."""
         for batch in batches(archive.layout, numbers):
-            blocks = [archive.layout[number] for number in batch]
-            read = BandReader(archive, self.codes, Part.CODES).read if self.codes is not None else None
+            blocks, read = [archive.layout[number] for number in batch], None
+            if self.codes is not None:
+                items = {lane.item for block in blocks for lane in block.lanes}
+                read = BandReader(archive, self.codes, Part.CODES, items).read
             conditionings = self._conditionings(blocks, archive.items, read)
             yield from decode_streams(archive, self.decoder.network, batch, conditionings)
 
@@ -136,10 +158,10 @@ class SamplesCoder:
         """See `BlockCoder`."""
         lanes, residual = [], self.model.residual
         for lane in block.lanes:
-            rows = items.samples.rows(lane.item, lane.start, lane.stop)
-            before = items.samples.rows(lane.item, lane.start - 1, lane.start) if lane.start else None
-            lanes.append(self.model.item.to_symbols(rows, before, residual=residual))
-        return np.stack([lane.reshape(block.positions, -1) for lane in lanes], axis=1)
+            before = items.rows(Segment(lane.item, lane.start - 1, lane.start)) if lane.start else None
+            symbols = self.model.item.to_symbols(items.rows(lane), before, residual=residual)
+            lanes.append(symbols.reshape(block.positions, -1))
+        return np.stack(lanes, axis=1)
 
     def _conditionings(
         self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord], read: ReadCodes | None
@@ -154,16 +176,14 @@ class SamplesCoder:
         codes, local = read([window.codes for window in windows]), dict[int, Tensor]()
         for (size, rows), places in grouped([(window.size, window.rows) for window in windows]).items():
             stacked = np.stack([codes[windows[place].codes] for place in places]).astype(np.int64)
-            made = self.decoder.conditioning(torch.from_numpy(stacked), size, rows).local
-            assert made is not None
-            local |= zip(places, made, strict=True)
+            local |= zip(places, conditioner(torch.from_numpy(stacked), size, rows), strict=True)
         ends = np.cumsum([0, *(len(block.lanes) for block in blocks)]).tolist()
         maps = (torch.stack([local[place] for place in range(*ends[n : n + 2])]) for n in range(len(blocks)))
         return [Conditioning(*parts) for parts in zip(maps, labels, strict=True)]
 
 
 class _Window(NamedTuple):
-    """The rows of codes that a band's conditioning depends on; the samples that they span; the band in these."""
+    """The codes that a band's conditioning depends on, the size of what they span, and the band's rows in that."""
 
     codes: Segment
     size: Shape
@@ -175,8 +195,8 @@ def _window(structure: ConditionerStructure, band: Segment, shape: Shape) -> _Wi
     first = max(0, band.start // hop - structure.before)
     last = min(-(-shape[0] // hop), -(-band.stop // hop) + structure.after)
     above, below = first * hop, min(shape[0], last * hop)
-    rows = band.start - above, band.stop - above
-    return _Window(Segment(band.item, first, last), (below - above, *shape[1:]), rows)
+    size = below - above, *shape[1:]
+    return _Window(Segment(band.item, first, last), size, (band.start - above, band.stop - above))
 
 
 @dataclass(frozen=True)
@@ -188,8 +208,14 @@ class FallbackCoder:
     def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
         """See `BlockCoder`; the ideal length is that of the bytes."""
         for place, block in enumerate(blocks):
-            coded = self._coded(block, items)
-            yield place, coded, np.array([8.0 * len(coded.payload)])
+            [samples] = map(items.rows, block.lanes)
+            symbols = self._symbols(samples)
+            raw, packed = modes.encode_raw(symbols, self.item.alphabets), self.item.pack(samples)
+            mode, payload = Mode.RAW, raw
+            if packed is not None and len(packed) < len(raw):
+                if np.array_equal(self.item.unpack(packed, samples.shape), samples):
+                    mode, payload = Mode.PACKED, packed
+            yield place, Block(mode, payload, symbols_crc(symbols)), np.array([8.0 * len(payload)])
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
         """See `BlockCoder`."""
@@ -207,24 +233,9 @@ class FallbackCoder:
 
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
-        return self._symbols(self._samples(block, items))
-
-    def _coded(self, block: BlockLayout, items: Items) -> Block:
-        samples = self._samples(block, items)
-        symbols = self._symbols(samples)
-        crc, raw = symbols_crc(symbols), modes.encode_raw(symbols, self.item.alphabets)
-        packed = self.item.pack(samples)
-        if packed is None or len(packed) >= len(raw):
-            return Block(Mode.RAW, raw, crc)
-        holds = np.array_equal(self.item.unpack(packed, samples.shape), samples)
-        return Block(Mode.PACKED, packed, crc) if holds else Block(Mode.RAW, raw, crc)
-
-    def _samples(self, block: BlockLayout, items: Items) -> Symbols:
         [lane] = block.lanes
-        return items.samples.rows(lane.item, lane.start, lane.stop)
+        return self._symbols(items.rows(lane))
 
-    def _symbols(self, samples: Symbols) -> Symbols:
+    def _symbols(self, samples: Samples) -> Symbols:
         symbols = self.item.to_symbols(samples, residual=False)
         return symbols.reshape(-1, 1, symbols.shape[-1])
-
-

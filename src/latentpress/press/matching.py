@@ -16,35 +16,28 @@ from latentpress.press.bitsback import ChainCoder
 from latentpress.press.blocks import BlockCoder
 from latentpress.press.coders import CodesCoder, FallbackCoder, SamplesCoder
 
-__all__ = ["CODED", "check_capable", "check_model", "coder_for", "header_for", "required_ids"]
+__all__ = ["CODED", "check_half", "check_model", "coder_for", "header_for", "required_ids"]
 
 CODED: dict[Content, Part] = {"codes": Part.CODES, "samples": Part.SAMPLES, "chains": Part.CHAIN}
-"""The blocks of an archive from which items are restored, but for those that are stored by the fallback."""
+"""The blocks of an archive from which items are restored, but for those that the fallback stores."""
 
-_IDS = {"codes": ("codes",), "samples": ("decoder",), "chains": ("decoder", "encoder", "prior")}
-_COMPRESSING = {"codes": ("encoder",)}
-_RESTORING = {"codes": (), "samples": ("autoregressive",)}
-_ALL_PARTS = ("encoder", "autoregressive")
+_IDS = {"codes": {"codes"}, "samples": {"decoder"}, "chains": {"decoder", "encoder", "prior"}}
+_BOTH = ("encoder", "autoregressive")
+_COMPRESSING: dict[Content, tuple[str, ...]] = {"codes": ("encoder",), "samples": _BOTH, "chains": _BOTH}
+_RESTORING: dict[Content, tuple[str, ...]] = {"codes": (), "samples": ("autoregressive",), "chains": _BOTH}
 
 
-def header_for(model: Model, content: Content, name: str, seed: int) -> Header:
-    """The header of the archives that a model makes.
-
-    Args:
-        model: the codec.
-        content: what is coded.
-        name: what messages call the model.
-        seed: of the random numbers with which samples are drawn given codes, if they are.
-    """
-    decoder = model.integer.archive_decoder
+def header_for(model: Model, content: Content, name: str = "", seed: int = 0) -> Header:
+    """The header of the archives of a model, which messages call `name`; see `compress` for the seed."""
+    decoder, item = model.integer.archive_decoder, model.item
     conditioned = content == "samples" and decoder is not None and decoder.conditioner is not None
     return Header(
-        kind=model.item.kind,
-        channels=model.item.channels,
+        kind=item.kind,
+        channels=item.channels,
         hop=model.hop,
         code_alphabets=model.alphabets if content == "codes" or conditioned else (),
-        sample_alphabets=model.item.alphabets,
-        segment=model.item.segment,
+        sample_alphabets=item.alphabets,
+        segment=item.segment,
         content=content,
         residual=model.residual and content != "codes",
         labels=len(model.config.labels),
@@ -55,28 +48,30 @@ def header_for(model: Model, content: Content, name: str, seed: int) -> Header:
 
 
 def coder_for(part: Part, model: Model, header: Header) -> BlockCoder:
-    """The coder of a part of an archive, for a model that fits it."""
-    codes = CodesCoder(model, header.code_alphabets) if header.code_alphabets else None
+    """The coder of a part of an archive; raises `LatentpressError` where the model lacks what it takes."""
     if part is Part.FALLBACK:
         return FallbackCoder(model.item)
     if part is Part.CHAIN:
         return ChainCoder(model)
-    if part is Part.CODES:
-        assert codes is not None, "an archive of codes has their alphabets"
-        return codes
+    codes = CodesCoder(model, header.code_alphabets) if header.code_alphabets else None
     decoder = model.integer.archive_decoder
-    assert decoder is not None, "the archive's decoder is the model's"
-    return SamplesCoder(model, decoder, codes)
+    if part is Part.SAMPLES and decoder is not None:
+        return SamplesCoder(model, decoder, codes)
+    if part is Part.CODES and codes is not None:
+        return codes
+    missing = {Part.CODES: "codes", Part.SAMPLES: "autoregressive decoder in integer form"}[part]
+    raise LatentpressError(
+        f"the model has no {missing}, which such an archive takes; train one (--stage decoder)"
+    )
 
 
 def required_ids(archive: Archive, chosen: Iterable[int]) -> dict[str, bytes]:
     """Hashes, by name, of the parts of a model without which these items cannot be restored."""
-    header = archive.header
     blocks = {number for item in chosen for number in archive.blocks_of[item]}
     needed = {"prior"} if any(archive.modes[number] is Mode.PRIOR for number in blocks) else set[str]()
-    if any(archive.layout[number].part is CODED[header.content] for number in blocks):
-        needed.update(_IDS[header.content])
-    return {name: header.ids[name] for name in sorted(needed)}
+    if any(archive.layout[number].part is CODED[archive.header.content] for number in blocks):
+        needed |= _IDS[archive.header.content]
+    return {name: archive.header.ids[name] for name in sorted(needed)}
 
 
 def check_model(archive: Archive, model: Model, chosen: Iterable[int]) -> None:
@@ -89,60 +84,42 @@ def check_model(archive: Archive, model: Model, chosen: Iterable[int]) -> None:
     """
     header, item, chosen = archive.header, model.item, list(chosen)
     if (header.kind, header.channels, header.sample_alphabets) != (item.kind, item.channels, item.alphabets):
-        raise WrongModelError(
-            f"this archive holds items of kind {header.kind!r} with {header.channels} channels, and the model "
-            f"is for {item.words.items} with {item.channels}"
-        )
+        kind = f"kind {header.kind!r} with {header.channels} channels"
+        raise WrongModelError(f"this archive holds items of {kind}; the model is for {item.words.items}")
     needed = required_ids(archive, chosen)
     if not needed:
-        return  # all of them are stored by the fallback
-    _check_half(model, _RESTORING.get(header.content, _ALL_PARTS))
+        return  # the fallback stores all of them
+    check_half(model, header.content, restoring=True)
     given = _ids(model, header.content)
     for name, id in needed.items():
         if given.get(name) != id:
             needs = f"the model {header.model!r}" if header.model else "a model"
             has = given[name].hex() if name in given else "none"
-            raise WrongModelError(f"this archive needs {needs} with {name} {id.hex()}; the one given has {has}")
-    expected = header_for(model, header.content, "", 0)
+            raise WrongModelError(
+                f"this archive needs {needs} with {name} {id.hex()}; the one given has {has}"
+            )
+    expected, sizes = header_for(model, header.content), [len(label.values) for label in model.config.labels]
     fields = ("hop", "code_alphabets", "residual", "labels")
     fits = all(getattr(header, field) == getattr(expected, field) for field in fields)
-    sizes = np.array([len(label.values) for label in model.config.labels], np.int64)
-    records = (archive.items[number] for number in chosen)
-    labels = (np.atleast_2d(record.labels if record.tracks is None else record.tracks) for record in records)
-    if not fits or (len(sizes) and any((each >= sizes).any() for each in labels)):
+    for record in (archive.items[number] for number in chosen if fits):
+        fits = not np.any(np.array(record.labels if record.tracks is None else record.tracks) >= sizes)
+    if not fits:
         raise ArchiveError("damaged archive: its header or a label does not fit the model that it names")
 
 
-def check_capable(model: Model, content: Content) -> None:
-    """Raises `LatentpressError` unless a model can make archives of that content."""
-    _check_half(model, _COMPRESSING.get(content, _ALL_PARTS))
-    if content == "codes" and not model.alphabets:
-        raise LatentpressError(
-            "the model has no codes, which take latents and a prior in integer form: compress losslessly"
-        )
-    if content == "samples" and model.integer.archive_decoder is None:
-        raise LatentpressError(
-            "the model has no autoregressive decoder in integer form to compress losslessly with; train one "
-            "with --stage decoder"
-        )
-    if content == "chains":
-        ChainCoder(model)
-
-
-def _check_half(model: Model, parts: tuple[str, ...]) -> None:
+def check_half(model: Model, content: Content, *, restoring: bool) -> None:
+    """Raises `MissingPartError` where half a model cannot make, or restore, archives of that content."""
+    parts = (_RESTORING if restoring else _COMPRESSING)[content]
     for part in parts:
         if model.half_name is not None and not model.has(part):
-            whole = "the whole model" if len(parts) > 1 else ""
-            raise MissingPartError(model.half_name, model.sides[part], whole)
+            raise MissingPartError(model.half_name, model.sides[part], "the whole model" if parts == _BOTH else "")
 
 
 def _ids(model: Model, content: Content) -> dict[str, bytes]:
     """Hashes of the parts of a model that matter in archives of that content."""
-    ids = model.integer.ids
-    prior = {"prior": ids["prior"]} if "prior" in ids else {}
+    ids, decoder = dict(model.integer.ids), model.integer.decoder
     if content == "codes":
-        return {"codes": model.codes_id, **prior}
-    if content == "samples":
-        return {"decoder": ids["decoder"], **prior} if "decoder" in ids else prior
-    decoder = model.integer.decoder  # for latents in their finest steps
-    return {**ids, "decoder": decoder.id} if decoder is not None else ids
+        ids["codes"] = model.codes_id
+    elif content == "chains" and decoder is not None:
+        ids["decoder"] = decoder.id  # for latents in their finest steps
+    return {name: id for name, id in ids.items() if name in _IDS[content] | {"prior"}}

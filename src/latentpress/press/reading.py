@@ -1,8 +1,8 @@
 """Items on their way into an archive: their records and codes, and their samples whenever these are needed.
 
 Samples are read by rows along the first axis, and few are in memory: items of up to `HELD_SAMPLES` together,
-or some rows of a larger one. A model whose codes depend on the whole item (`Model.encode_reach` is None)
-needs a large item at once all the same, and so does a kind that decodes its files whole.
+or some rows of a larger one. Where codes depend on the whole item (`Model.encode_reach` is None), or the kind
+decodes its files whole, a large item is in memory at once all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,11 @@ from latentpress.coding.layout import Segment
 from latentpress.coding.records import Header, ItemRecord
 from latentpress.data import ItemRef
 from latentpress.errors import ItemError
-from latentpress.items.base import Content, Item, Samples, Shape
+from latentpress.items.base import Content, Samples, Shape
 from latentpress.model.base import Model
 from latentpress.press.summary import Progress
 
-__all__ = ["HELD_SAMPLES", "Items", "SampleStore", "read_items", "row_ranges"]
+__all__ = ["HELD_SAMPLES", "Items", "read_items", "row_ranges"]
 
 HELD_SAMPLES = 1 << 24
 """Samples, channels counted one by one, that are in memory at once."""
@@ -34,68 +33,79 @@ HELD_SAMPLES = 1 << 24
 Integers = NDArray[Any]
 
 
-class SampleStore:
-    """Samples of items by number; those of the items used last are held, others are read again."""
+class Items:
+    """Items on their way into an archive; samples of those used last are held, others are read again.
 
-    def __init__(self, refs: Sequence[ItemRef], item: Item) -> None:
-        self._refs, self._item = refs, item
+    Attributes:
+        records: of each item.
+        codes: (*grid, P) uint16 by the number of the item, of those that have codes.
+        untaken: numbers of the items that the model cannot encode.
+    """
+
+    def __init__(self, model: Model, refs: Sequence[ItemRef]) -> None:
+        self.records: list[ItemRecord] = []
+        self.codes: dict[int, Integers] = {}
+        self.untaken: set[int] = set()
+        self._model, self._refs, self._held = model, refs, 0
         self._contents: OrderedDict[int, Content] = OrderedDict()
-        self._held = 0
-        self._shapes: dict[int, Shape] = {}
 
-    def open(self, number: int) -> Content:
-        """An item's content; raises `ItemError` where it is none of the kind, or not the one it was before."""
+    def content(self, number: int) -> Content:
+        """An item's content; raises `ItemError` where it is not one of the kind, or has changed."""
         if number in self._contents:
             self._contents.move_to_end(number)
             return self._contents[number]
-        ref = self._refs[number]
-        content = ref.open()
-        self._check(ref.name, content)
-        if self._shapes.setdefault(number, content.shape) != content.shape:
-            raise ItemError(f"{ref.name}: the file changed while it was being compressed")
-        size = math.prod(content.shape)
-        if size <= HELD_SAMPLES:
+        content, name = self._refs[number].open(), self._refs[number].name
+        self._check(name, content)
+        if number < len(self.records) and content.size != self.records[number].shape:
+            raise ItemError(f"{name}: the file changed while it was being compressed")
+        if math.prod(content.shape) <= HELD_SAMPLES:
             content = Content.of(content.samples, content.attributes)
         self._contents[number] = content
-        self._held += size
+        self._held += math.prod(content.shape)
         while len(self._contents) > 1 and self._held > HELD_SAMPLES:
             self._held -= math.prod(self._contents.popitem(last=False)[1].shape)
         return content
 
-    def rows(self, number: int, start: int, stop: int) -> Samples:
-        """Rows start to stop - 1 of an item, (rows, ..., C)."""
-        return self.open(number).read(start, stop)
+    def rows(self, rows: Segment) -> Samples:
+        """Some rows of an item, (stop - start, ..., C)."""
+        return self.content(rows.item).read(rows.start, rows.stop)
+
+    def code_rows(self, rows: Iterable[Segment]) -> dict[Segment, Integers]:
+        """Some rows of codes of items, each (stop - start, ..., P)."""
+        return {part: self.codes[part.item][part.start : part.stop] for part in rows}
+
+    def encode(self, numbers: Sequence[int]) -> None:
+        """Makes the codes of some items: those of one shape together, of a large one range by range."""
+        for shape, alike in grouped([self.content(number).shape for number in numbers]).items():
+            chosen = [numbers[place] for place in alike]
+            if math.prod(shape) > HELD_SAMPLES and self._model.encode_reach is not None:
+                self.codes |= {number: self._encoded_by_ranges(self.content(number)) for number in chosen}
+                continue
+            codes = self._model.encode(np.stack([self.content(number).samples for number in chosen]))
+            self.codes |= zip(chosen, codes.numpy().astype(np.uint16), strict=True)
+
+    def _encoded_by_ranges(self, content: Content) -> Integers:
+        """The codes of a large item, from ranges of rows that overlap by as many as a code depends on."""
+        hop, reach = self._model.hop[0], self._model.encode_reach or 0
+        margin, grid = -(-reach // hop) * hop, self._model.grid(content.size)
+        with tempfile.TemporaryFile() as file:  # whose pages are in memory as long as there is room
+            codes = np.memmap(file, np.uint16, "w+", shape=(*grid, len(self._model.alphabets)))
+        for start, stop in row_ranges(content.shape, hop):
+            first, last = max(0, start - margin), min(content.shape[0], stop + margin)
+            part = self._model.encode(content.read(first, last)[None])[0].numpy()
+            codes[start // hop : -(-stop // hop)] = part[(start - first) // hop : -(-(stop - first) // hop)]
+        return codes
 
     def _check(self, name: str, content: Content) -> None:
-        item, shape = self._item, content.shape
+        item, shape = self._model.item, content.shape
         if len(shape) != len(item.axes) + 1 or shape[-1] != item.channels:
-            wanted = f"{', '.join(item.axes)}, {item.channels} channels"
-            raise ItemError(f"{name}: the model takes {item.words.items} ({wanted}), got {shape}")
+            wanted = f"({', '.join(item.axes)}; {item.channels} channels)"
+            raise ItemError(f"{name}: the model takes {item.words.items} {wanted}, got {shape}")
         try:
             item.fit(content.read(0, min(1, shape[0])))
+            item.fit(np.broadcast_to(np.zeros((), item.dtype), shape))
         except ItemError as error:
             raise ItemError(f"{name}: {error}") from None
-
-
-@dataclass(frozen=True, eq=False)
-class Items:
-    """Items on their way into an archive.
-
-    Attributes:
-        samples: theirs.
-        records: of each item.
-        codes: (*grid, P) uint16, by the number of the item, of those that have codes.
-        untaken: numbers of the items that the model cannot encode.
-    """
-
-    samples: SampleStore
-    records: list[ItemRecord] = field(default_factory=list)
-    codes: dict[int, Integers] = field(default_factory=dict)
-    untaken: set[int] = field(default_factory=set)
-
-    def read_codes(self, rows: Iterable[Segment]) -> dict[Segment, Integers]:
-        """The codes (stop - start, ..., P) of some rows of items."""
-        return {part: self.codes[part.item][part.start : part.stop] for part in rows}
 
 
 def read_items(model: Model, refs: Sequence[ItemRef], header: Header, report: Progress) -> Items:
@@ -103,43 +113,41 @@ def read_items(model: Model, refs: Sequence[ItemRef], header: Header, report: Pr
 
     Exact duplicates, labels included where what is restored depends on them, refer to the first of them.
     """
-    store = SampleStore(refs, model.item)
-    items, first = Items(store), dict[bytes, int]()
-    encodes = header.content != "samples" or bool(header.code_alphabets)
+    items, originals = Items(model, refs), dict[bytes, int]()
     group: list[int] = []
     held = 0
     for number, ref in enumerate(refs):
-        content = store.open(number)
-        size, rows = math.prod(content.shape), content.shape[0]
-        numbers = model.label_numbers(ref.labels, rows)
-        digest = _digest(content, "" if header.lossless else repr(sorted(ref.labels.items())))
-        original = first.setdefault(digest, number) if rows else number
+        content, original = items.content(number), number
+        rows, size, labels = (
+            content.shape[0],
+            math.prod(content.shape),
+            model.label_numbers(ref.labels, content.shape[0]),
+        )
+        if size:
+            digest = _digest(content, "" if header.lossless else repr(sorted(ref.labels.items())))
+            original = originals.setdefault(digest, number)
+        duplicate = None if original == number else original
         items.records.append(
             ItemRecord(
-                ref.name,
-                content.size,
-                labels=numbers.values,
-                tracks=numbers.tracks,
-                attributes=dict(content.attributes),
-                duplicate_of=None if original == number else original,
+                ref.name, content.size, labels.values, labels.tracks, dict(content.attributes), duplicate
             )
         )
-        if original == number and rows and encodes:
+        if size and duplicate is None and (header.code_alphabets or header.content == "chains"):
             if not model.takes(content.shape):
                 items.untaken.add(number)
             elif header.code_alphabets:
                 if held + size > HELD_SAMPLES:
-                    items.codes.update(_encode(model, store, group))
+                    items.encode(group)
                     group, held = [], 0
                 group.append(number)
                 held += size
         report("encode", number + 1, len(refs))
-    items.codes.update(_encode(model, store, group))
+    items.encode(group)
     return items
 
 
 def row_ranges(shape: Shape, hop: int = 1) -> Iterator[tuple[int, int]]:
-    """Cuts an item (*size, C) into ranges of rows, each of about `HELD_SAMPLES` at most, at multiples of `hop`.
+    """Cuts an item (*size, C) at multiples of `hop` rows into ranges of about `HELD_SAMPLES`.
 
     >>> list(row_ranges((5, 1 << 24, 1), hop=2))
     [(0, 2), (2, 4), (4, 5)]
@@ -149,37 +157,20 @@ def row_ranges(shape: Shape, hop: int = 1) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, shape[0])
 
 
+def grouped(keys: Sequence[Any]) -> dict[Any, list[int]]:
+    """The places of equal values.
+
+    >>> grouped("abca")
+    {'a': [0, 3], 'b': [1], 'c': [2]}
+    """
+    places: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
+
+
 def _digest(content: Content, more: str) -> bytes:
     digest = hashlib.blake2b(f"{content.shape} {more}".encode(), digest_size=16)
     for start, stop in row_ranges(content.shape):
         digest.update(np.ascontiguousarray(content.read(start, stop)).data)
     return digest.digest()
-
-
-def _encode(model: Model, store: SampleStore, numbers: Sequence[int]) -> Iterator[tuple[int, Integers]]:
-    """The codes of some items that are in memory together, those of one shape at once, or of one large item."""
-    by_shape: dict[Shape, list[int]] = {}
-    for number in numbers:
-        by_shape.setdefault(store.open(number).shape, []).append(number)
-    for shape, alike in by_shape.items():
-        if math.prod(shape) > HELD_SAMPLES and model.encode_reach is not None:
-            yield from ((number, _encode_by_ranges(model, store.open(number))) for number in alike)
-            continue
-        codes = model.encode(np.stack([store.open(number).samples for number in alike]))
-        yield from zip(alike, codes.numpy().astype(np.uint16), strict=True)
-
-
-def _encode_by_ranges(model: Model, content: Content) -> Integers:
-    """The codes of a large item, from ranges of rows that overlap by as many as a code depends on."""
-    hop, reach = model.hop[0], model.encode_reach
-    assert reach is not None
-    margin = -(-reach // hop) * hop
-    grid = (*model.grid(content.size), len(model.alphabets))
-    with tempfile.TemporaryFile() as file:  # its pages are in memory only as long as there is room
-        codes = np.memmap(file, np.uint16, "w+", shape=grid)
-    for start, stop in row_ranges(content.shape, hop):
-        first, last = max(0, start - margin), min(content.shape[0], stop + margin)
-        part = model.encode(content.read(first, last)[None])[0]
-        rows = slice(start // hop, -(-stop // hop))
-        codes[rows] = part[rows.start - first // hop : rows.stop - first // hop].numpy()
-    return codes

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from latentpress.coding.container import Archive
 from latentpress.items.base import Words
 
 __all__ = ["Progress", "Summary"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("compile", "encode", "code", "compare", "verify", "decode"), what is done, of how many."""
+"""Called with the stage ("compile", "encode", "code", "compare", "verify", "decode"), how much is done, of how much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +28,12 @@ class Summary:
         archive_bytes: the whole archive.
         symbols: codes that the archive holds of these items.
         seconds: wall time.
-        file_bytes: bytes of the items' files, those that came in or those that were written; None where
-            that is not known.
-        model_bits: ideal length of what the archive holds, in bits: codes under the prior (as plain bits
-            without one), samples given them, and the bytes of items that are stored by the fallback.
-            None where it was not computed.
+        file_bytes: of the files that came in, or were written; None where they are not known.
+        model_bits: ideal length of what the archive holds: codes under the prior (plain without one), samples
+            given them, and the bytes that the fallback stores; None where it was not computed.
         lossless: whether the archive gives back every sample of every item.
-        fallback: how many of the items are stored by the kind's own codec: the model does not take them, or
-            makes more bytes of them.
-        duplicates: how many of the items are stored as a reference to an equal one.
+        fallback: how many items the codec of their kind stores: the model does not take them, or is dearer.
+        duplicates: how many items are stored as a reference to an equal one.
     """
 
     words: Words
@@ -46,6 +47,25 @@ class Summary:
     lossless: bool = False
     fallback: int = 0
     duplicates: int = 0
+
+    @classmethod
+    def of(cls, archive: Archive, words: Words, chosen: Sequence[int], start: float, **more: Any) -> Summary:
+        """Figures of some items of an archive; `start` is when the work began, by `time.perf_counter`."""
+        header, records = archive.header, [archive.items[number] for number in chosen]
+        coded = {archive.original(number) for number in chosen} - archive.fallback
+        positions = sum(math.prod(header.grid(archive.items[number].shape)) for number in coded)
+        return cls(
+            words=words,
+            items=len(records),
+            dims=sum(record.positions for record in records) * header.channels,
+            archive_bytes=archive.size,
+            symbols=positions * len(header.code_alphabets),
+            seconds=time.perf_counter() - start,
+            lossless=header.lossless,
+            fallback=len(archive.fallback.intersection(chosen)),
+            duplicates=sum(record.duplicate_of is not None for record in records),
+            **more,
+        )
 
     @property
     def bits_per_dim(self) -> float:

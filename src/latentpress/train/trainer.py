@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from latentpress.train.stages import make_stage
 __all__ = ["Progress", "TrainResult", "run"]
 
 _PARTS = ("encoder", "latents", "parallel", "autoregressive", "prior", "auxiliary")
+_FORMS = {"decoder": "autoregressive", "encoder": "encoder"}  # the part of which an integer form is
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Progress:
     """What a running training reports to its caller, every few steps.
 
     Attributes:
-        stage: "codec", "prior", "decoder" or "encoder".
+        stage: its name.
         step: optimiser steps taken in all stages.
         fraction: share of the stage that is over, 0 to 1.
         elapsed: seconds trained.
@@ -101,43 +102,35 @@ def run(
         dataset: the items; some of them are held out, if there are many.
         folder: the model folder; its `run` subfolder holds what is needed to continue.
         steps: optimiser steps of all stages together, split as `RunConfig` says. Where neither `steps`
-            nor `seconds` is given, each stage's number of `steps` in the configuration counts.
+            nor `seconds` is given, the `steps` of each stage's configuration count.
         seconds: time for training instead, split in the same way.
         seed: of weights, batches and everything else that is random.
         device: "auto", "cpu", "cuda", ...
         progress: called every few steps.
         checkpoint_seconds: time between checkpoints.
-        stages: some of "codec", "prior", "decoder" and "encoder", as far as the model has them; without
-            "codec" the others are fitted anew to the codec in `folder`, which "encoder" takes apart from
-            "codec" only. A decoder that does not see the latents needs no codec.
-
-    Returns:
-        The model and how the run ended.
+        stages: which, as far as the model has them. Without "codec" the others are fitted anew to the
+            codec in `folder`, which a decoder that does not see the latents does without.
 
     Raises:
         ConfigError: limits or stages do not fit the configuration.
         TrainingError: there are no items, or others than the model takes; `folder` holds another run or
-            another run's model; the codec of an earlier run of the prior was replaced; or the loss is
-            not finite.
-        CheckpointError: a checkpoint is damaged.
+            another run's model; the codec of an earlier run was replaced; or the loss is not finite.
+        CheckpointError: a checkpoint or the model in `folder` is damaged.
     """
     plan = plan_stages(config, stages, steps, seconds)
     check_dataset(config, dataset)
-    dataset, folder = labels_as(dataset, config.model.labels), Path(folder)
-    whole = "codec" in plan
+    dataset, folder, whole = labels_as(dataset, config.model.labels), Path(folder), "codec" in plan
     fits = {part for name in plan for part in fitted_parts(config.model, name, whole=whole)}
-    uses = {part for name in plan for part in used_parts(config.model, name)} - fits if not whole else set()
-    previous = None
-    if not whole and (uses or _has_model(folder)):
-        previous = load(folder, "cpu")
-    identity = {
-        **json.loads(to_json(config)),
+    uses = {part for name in plan for part in used_parts(config.model, name)} - fits
+    previous = load(folder, "cpu") if not whole and (uses or _has_model(folder)) else None
+    limits = {
         "stages": list(plan),
         "steps": steps,
         "seconds": seconds,
         "seed": seed,
         "data": dataset.digest(),
     }
+    identity = {**json.loads(to_json(config)), **limits}
     if previous is not None and uses:
         identity["codec_weights"] = _digest(_weights(previous, uses))
     with ExitStack() as stack:
@@ -151,46 +144,42 @@ def run(
                 )
             runs.claim(identity)
         replicas.wait()
-        training, held_out = dataset.split()
-        context = RunContext(config, training, held_out, whole, seed, replicas)
         torch.manual_seed(seed)
         model = build(config.model).to(place)
         if previous is not None:
             adopt(model, previous, fits, folder)
-        session = _Session(context, folder, runs, plan, progress or (lambda _: None))
-        return session.run(model, checkpoint_seconds)
+        context = RunContext(config, *dataset.split(), whole, seed, replicas)
+        return _Session(context, folder, runs, plan, progress or (lambda _: None)).run(
+            model, checkpoint_seconds
+        )
 
 
 def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
-    """Gives a new model what a finished one has of the parts that are not in `fits`.
+    """Gives a new model what the finished one in `folder` has of the parts that are not in `fits`.
 
     Raises:
-        TrainingError: the configurations differ in what stays; `folder` is named.
+        TrainingError: the configurations differ in what stays.
     """
+    old, new = previous.config, model.config
     if type(model) is not type(previous):
         raise TrainingError(f"{folder} holds a model of another kind")
     kept = [part for part in _PARTS if part not in fits]
-    differing = [part for part in kept if _settings(model.config, part) != _settings(previous.config, part)]
-    sizeless = [replace(each.item, size=None) for each in (model.config, previous.config)]  # pyright: ignore
-    if sizeless[0] != sizeless[1] or model.hop != previous.hop:
+    differing = [part for part in kept if _settings(old, part) != _settings(new, part)]
+    if (old.item.kind, old.item.channels, previous.hop) != (new.item.kind, new.item.channels, model.hop):
         differing.insert(0, "item")
     if differing:
         raise TrainingError(f"the codec in {folder} has other settings: {', '.join(differing)}")
     model.load_state_dict(_weights(previous, kept), strict=False)
     forms = previous.integer.to(model.device)
-    model.integer = replace(
-        forms,
-        decoder=None if "autoregressive" in fits else forms.decoder,
-        encoder=None if "encoder" in fits else forms.encoder,
-    )
+    new_forms = {form: None for form, part in _FORMS.items() if part in fits}
+    model.integer = replace(forms, **new_forms)
 
 
 def _settings(config: AnyModelConfig, part: str) -> object:
     """What a part was made by: its section, but for when it is trained, and the labels that condition it."""
-    section = getattr(config, part, None)
-    if hasattr(section, "training"):
-        section = replace(section, training="joint")
+    section: Any = getattr(config, part, None)
     names = getattr(section, "labels", ())
+    section = replace(section, training="joint") if hasattr(section, "training") else section
     return section, [label for label in config.labels if label.name in names]
 
 
@@ -212,31 +201,26 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(eq=False)
 class _Session:
     """One call of `run`: what its stages share."""
 
-    def __init__(
-        self,
-        context: RunContext,
-        folder: Path,
-        runs: RunFolder,
-        plan: Mapping[StageName, Limit],
-        progress: Callable[[Progress], None],
-    ) -> None:
-        self.context, self.folder, self.runs, self.plan = context, folder, runs, plan
-        self.progress, self.first = progress, context.replicas.first
-        self.signals = StopSignals()
-        self.figures: dict[str, float] = {}
-        self.sinks: list[MetricsSink] = []
+    context: RunContext
+    folder: Path
+    runs: RunFolder
+    plan: Mapping[StageName, Limit]
+    progress: Callable[[Progress], None]
+    signals: StopSignals = field(default_factory=StopSignals)
+    figures: Mapping[str, float] = field(default_factory=dict)
+    sinks: Sequence[MetricsSink] = ()
 
     def run(self, model: Model, save_seconds: float) -> TrainResult:
         """Runs the stages of the plan that are not over yet."""
-        names = list(self.plan)
+        names, device, reached = list(self.plan), model.device, True
         over = self.runs.finished and _has_model(self.folder)
         checkpoint = self.runs.latest()
         position = checkpoint.position if checkpoint else Position(names[0])
-        self.sinks = open_sinks(self.runs.path, position.step) if self.first else []
-        device, reached = model.device, True
+        self.sinks = open_sinks(self.runs.path, position.step) if self.context.replicas.first else ()
         try:
             for name in names[names.index(cast(StageName, position.stage)) :]:
                 if name != position.stage:
@@ -257,7 +241,7 @@ class _Session:
                     self._save_model(model, position)
             if over:
                 model = load(self.folder, device)
-            elif reached and self.first:
+            elif reached and self.context.replicas.first:
                 self.runs.finish()
         finally:
             for sink in self.sinks:
@@ -270,7 +254,7 @@ class _Session:
         limit = self.plan[cast(StageName, training.stage.name)]
 
         def save() -> None:
-            if self.first:
+            if self.context.replicas.first:
                 self.runs.save(training.checkpoint())
                 with training.average.applied():
                     self._validate(training, limit)
@@ -289,13 +273,13 @@ class _Session:
             samples.mkdir(exist_ok=True)
             write_atomically(samples / f"step-{position.step}.png", validation.picture)
         if validation.figures:
-            self.figures = dict(validation.figures)
+            self.figures = validation.figures
             self._report(position, limit, {f"held_out_{name}": value for name, value in self.figures.items()})
 
     def _report(
         self, position: Position, limit: Limit, figures: dict[str, float], warning: str | None = None
     ) -> None:
-        if not self.first:
+        if not self.context.replicas.first:
             return
         for sink in self.sinks:
             sink.write(position.stage, position.step, figures)
@@ -303,7 +287,7 @@ class _Session:
         self.progress(Progress(position.stage, position.step, fraction, position.elapsed, figures, warning))
 
     def _save_model(self, model: Model, position: Position) -> None:
-        if self.first:
+        if self.context.replicas.first:
             config, dataset = model.config, self.context.dataset
             card = model_card(config, dataset, position.step, position.elapsed, self.figures)
             model.save_pretrained(self.folder, card=card)

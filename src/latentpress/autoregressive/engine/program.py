@@ -147,7 +147,7 @@ def _affines(
         "weights": np.ascontiguousarray(np.concatenate(weights)),
         "columns": np.ascontiguousarray(np.concatenate(columns)),
         "biases": biases,
-        "scaled_biases": biases * factor,
+        "scaled_biases": (biases * factor).astype(np.float32),
         "shifts": np.concatenate([affines[a].shift.numpy() for a in order]).astype(np.int32),
         "factors": factor,
         "affines": np.array(rows, np.int64),

@@ -1,0 +1,270 @@
+"""Items into an archive: read, lay out, code, write, and prove before the file gets its name.
+
+    items --read_items--> records, codes --layout, coders--> blocks --write--> archive --decode--> the same?
+
+An item that the model does not take is stored by the fallback, which is the codec of its kind. So is, in a
+lossless archive, an item that is smaller that way: its share of the blocks that it is in is compared, it is
+taken out of them, and only these are coded again. In the end the archive is decoded, and items of blocks
+that do not give back what was coded are stored by the fallback as well.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentpress.autoregressive.coding import prepare
+from latentpress.coding.container import Archive, write_archive
+from latentpress.coding.layout import BlockLayout, Part, Segment
+from latentpress.coding.modes import Mode
+from latentpress.coding.records import MAX_ITEMS, Block, Content, Header
+from latentpress.data import ItemRef, Source, open_sources
+from latentpress.errors import ArchiveError, ItemError, LatentpressError
+from latentpress.files import open_atomic
+from latentpress.items.base import Samples
+from latentpress.model.base import Model
+from latentpress.names import check_name, output_names
+from latentpress.press.blocks import Bits, BlockCoder, batches
+from latentpress.press.coders import CodesCoder
+from latentpress.press.matching import CODED, check_half, coder_for, header_for
+from latentpress.press.reading import Items, read_items
+from latentpress.press.summary import Progress, Summary
+
+__all__ = ["compress", "encode_archive"]
+
+_SPOOL_BYTES = 1 << 26  # of coded blocks that are in memory rather than in a temporary file
+_LEAST_BITS = 2.0**-20  # of an item, which by bits back may give back more than it costs
+
+
+def compress(
+    model: Model,
+    sources: Source | Sequence[Path | str],
+    out: Path | str | BinaryIO,
+    *,
+    lossless: bool = False,
+    bits_back: bool = False,
+    verify: bool = True,
+    overwrite: bool = False,
+    convert: bool = False,
+    model_name: str = "",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Summary:
+    """Compresses items into one archive.
+
+    Args:
+        model: the codec, in evaluation mode.
+        sources: files, folders, zip, IDX or .npz files, or a `Source` of items already opened.
+        out: the archive's path, or a binary stream.
+        lossless: keep every sample: code the codes, then the samples given them, each item in the smaller of
+            this form and what the codec of its kind makes of it. Kinds that are not lossy are kept in any case.
+        bits_back: in a lossless archive of a delta-VAE, code chains of items by bits back: smaller where
+            there are many, but a whole chain has to be decoded for one of its items.
+        verify: decode the finished archive as `decompress` would and compare, before it gets its name.
+        overwrite: replace an archive that is there.
+        convert: take items that lose something on the way to samples; see `Item.open`.
+        model_name: what messages call the model.
+        seed: with which a decoder that draws samples does so, in an archive that is not lossless.
+        progress: called as things go on.
+
+    Raises:
+        ItemError: an item is damaged, or one was left out of the source; nothing is written.
+        UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
+        ArchiveError: verification failed; nothing is written.
+        LatentpressError: `out` exists and `overwrite` is False, or the model lacks what such an archive takes.
+
+    >>> from latentpress.config import ConvConfig, ParallelDecoderConfig, VQVAEConfig
+    >>> from latentpress.model import build
+    >>> small = ConvConfig(width=32, depths=(0, 1))
+    >>> parallel = ParallelDecoderConfig(network=small)
+    >>> model = build(VQVAEConfig(encoder=small, parallel=parallel, prior=None)).eval()
+    >>> item = ItemRef.of("grey.png", np.full((20, 30, 3), 128, np.uint8))
+    >>> compress(model, Source.of(model.item, [item]), io.BytesIO()).symbols
+    40
+    """
+    report = progress or _silent
+    if bits_back and not lossless and model.item.lossy:
+        raise LatentpressError("bits back is a way to compress losslessly; ask for that too")
+    content: Content = "chains" if bits_back else "samples" if lossless or not model.item.lossy else "codes"
+    check_half(model, content, restoring=False)
+    source = sources if isinstance(sources, Source) else open_sources(sources, model.item, convert=convert)
+    _check_source(source)
+    header = header_for(model, content, model_name, seed)
+    parts = (*([Part.CODES] if header.code_alphabets else []), CODED[content], Part.FALLBACK)
+    coders = {part: coder_for(part, model, header) for part in parts}
+    if header.lossless or model.integer.prior is not None:
+        prepare(len(source.items), report)
+    start = time.perf_counter()
+    with open_atomic(out, overwrite=overwrite) as file, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+        items = read_items(model, source.items, header, report)
+        writer = _Writer(header, items, coders, spool)
+        fallback = frozenset(items.untaken)
+        coded = writer.code(fallback, {}, report)
+        if header.lossless:
+            coded |= writer.smaller_by_fallback(fallback, coded, report)
+            fallback |= {lanes[0].item for part, lanes in coded if part is Part.FALLBACK}
+            coded = writer.code(fallback, coded, _silent)
+        size = writer.write(file, fallback, coded)
+        if verify and (failing := writer.failing(file, fallback, report)):
+            fallback |= failing
+            coded = writer.code(fallback, coded, _silent)
+            size = writer.write(file, fallback, coded)
+            if writer.failing(file, fallback, _silent):
+                raise ArchiveError("the archive does not decode to what was coded; please report this")
+        sizes = [ref.file_bytes for ref in source.items]
+        file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+        bits = sum(float(each.bits.sum()) for each in coded.values())
+        archive, everything = Archive(file), range(len(source.items))
+        return Summary.of(
+            archive, model.item.words, everything, start, file_bytes=file_bytes, model_bits=bits
+        )
+
+
+def encode_archive(
+    model: Model,
+    samples: Mapping[str, Samples],
+    *,
+    lossless: bool = False,
+    bits_back: bool = False,
+    verify: bool = True,
+) -> bytes:
+    """Compresses items in memory, arrays by name, and returns the archive; see `compress`."""
+    buffer = io.BytesIO()
+    source = Source.of(model.item, (ItemRef.of(name, array) for name, array in samples.items()))
+    compress(model, source, buffer, lossless=lossless, bits_back=bits_back, verify=verify)
+    return buffer.getvalue()
+
+
+class _Coded(NamedTuple):
+    """A coded block: where its bytes are in the spool, and the ideal length of each of its lanes in bits."""
+
+    mode: Mode
+    symbols_crc: int
+    start: int
+    length: int
+    bits: Bits
+
+
+_Blocks = dict[tuple[Part, tuple[Segment, ...]], _Coded]
+
+
+@dataclass(frozen=True, eq=False)
+class _Writer:
+    """What does not change while an archive is made; `spool` holds the bytes of coded blocks."""
+
+    header: Header
+    items: Items
+    coders: Mapping[Part, BlockCoder]
+    spool: IO[bytes]
+
+    def code(self, fallback: Collection[int], known: _Blocks, report: Progress) -> _Blocks:
+        """All blocks, with these items stored by the fallback; those that are not `known` are coded."""
+        layout = self.header.layout(self.items.records, fallback)
+        coded = {key: known[key] for block in layout if (key := (block.part, block.lanes)) in known}
+        for part, coder in self.coders.items():
+            missing = [b for b in layout if b.part is part and (part, b.lanes) not in coded]
+            for place, block, bits in coder.encode(missing, self.items):
+                coded[part, missing[place].lanes] = self._kept(block, bits)
+                report("code", len(coded), len(layout))
+        return coded
+
+    def smaller_by_fallback(self, fallback: Collection[int], coded: _Blocks, report: Progress) -> _Blocks:
+        """The fallback blocks of those further items that are smaller that way."""
+        records, costs = self.items.records, _costs(coded, len(self.items.records))
+        originals = (n for n, each in enumerate(records) if each.positions and each.duplicate_of is None)
+        further = [number for number in originals if number not in fallback]
+        blocks: dict[int, list[BlockLayout]] = {number: [] for number in further}
+        for block in self.header.layout(records, further):
+            if block.part is Part.FALLBACK:
+                blocks[block.lanes[0].item].append(block)
+        smaller: _Blocks = {}
+        for done, (item, bands) in enumerate(blocks.items(), start=1):
+            trial = list(self.coders[Part.FALLBACK].encode(bands, self.items))
+            if sum(len(block.payload) for _, block, _ in trial) < costs[item]:
+                for place, block, bits in trial:
+                    smaller[Part.FALLBACK, bands[place].lanes] = self._kept(block, bits)
+            report("compare", done, len(blocks))
+        return smaller
+
+    def write(self, file: BinaryIO, fallback: Collection[int], coded: _Blocks) -> int:
+        """Writes the archive and returns its bytes."""
+        layout = self.header.layout(self.items.records, fallback)
+        stored = [coded[block.part, block.lanes] for block in layout]
+        static, counts = dict[int, Block](), None
+        if isinstance(codes := self.coders.get(Part.CODES), CodesCoder):
+            lengths = [each.length for each in stored]
+            static, counts = codes.static(layout, lengths, self.items)
+        file.seek(0)
+        file.truncate()
+        blocks = (static.get(number) or self._block(each) for number, each in enumerate(stored))
+        return write_archive(file, self.header, self.items.records, blocks, counts, fallback)
+
+    def failing(self, file: BinaryIO, fallback: Collection[int], report: Progress) -> frozenset[int]:
+        """The items of blocks that do not decode to what was coded."""
+        archive = Archive(file)
+        same = archive.header == self.header and list(archive.items) == self.items.records
+        if not same or archive.fallback != fallback:
+            raise ArchiveError("the archive's index does not read as it was written; please report this")
+        failing, done = set[int](), 0
+        parts = (CODED[self.header.content], Part.FALLBACK)
+        numbers = [number for number, block in enumerate(archive.layout) if block.part in parts]
+        for batch in batches(archive.layout, numbers):
+            proven = self._proven(archive, batch)
+            if len(proven) < len(batch):  # one failing block ends the decoding of those beside it
+                proven = [number for number in batch if self._proven(archive, [number])]
+            failing.update(set(batch) - set(proven))
+            report("verify", done := done + len(batch), len(numbers))
+        return frozenset(lane.item for number in failing for lane in archive.layout[number].lanes)
+
+    def _proven(self, archive: Archive, numbers: Sequence[int]) -> list[int]:
+        """Those blocks of one part that decode to what was coded."""
+        coder, proven = self.coders[archive.layout[numbers[0]].part], []
+        with suppress(ArchiveError):
+            for number, symbols in coder.decode(archive, numbers):
+                if np.array_equal(symbols, coder.expected(archive.layout[number], self.items)):
+                    proven.append(number)
+        return proven
+
+    def _kept(self, block: Block, bits: Bits) -> _Coded:
+        start = self.spool.seek(0, io.SEEK_END)
+        self.spool.write(block.payload)
+        return _Coded(block.mode, block.symbols_crc, start, len(block.payload), bits)
+
+    def _block(self, coded: _Coded) -> Block:
+        self.spool.seek(coded.start)
+        return Block(coded.mode, self.spool.read(coded.length), coded.symbols_crc)
+
+
+def _costs(coded: _Blocks, count: int) -> NDArray[np.float64]:
+    """Bytes of every item: its lanes' shares of their blocks."""
+    costs = np.zeros(count)
+    for (_, lanes), block in coded.items():
+        shares = np.maximum(block.bits, _LEAST_BITS)
+        np.add.at(costs, [lane.item for lane in lanes], block.length * shares / shares.sum())
+    return costs
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Reports nothing."""
+
+
+def _check_source(source: Source) -> None:
+    names = [ref.name for ref in source.items]
+    for skipped in source.skipped:
+        if skipped.lost:
+            raise ItemError(f"{skipped.name} would be left out ({skipped.reason}); rename it or take it away")
+    if not 1 <= len(names) <= MAX_ITEMS:
+        raise ItemError(f"an archive holds 1 to {MAX_ITEMS} items, got {len(names)}")
+    if len(set(names)) != len(names):
+        raise ItemError("two items have the same name; compress them into two archives")
+    for name in (*names, *output_names(names, source.item.suffix)):
+        check_name(name)
