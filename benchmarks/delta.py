@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +35,11 @@ from latentpress.config import (
     RunConfig,
     StageConfig,
 )
-from latentpress.config.presets import delta_images
-from latentpress.data.loading import load_pool
-from latentpress.data.sources import array_source, open_sources
-from latentpress.evaluate.diagnosis import Diagnosis, diagnose
+from latentpress.config.presets import preset
+from latentpress.data import Dataset, array_source, load_dataset, open_sources
+from latentpress.evaluate import diagnose
 from latentpress.items import Image
+from latentpress.latents.rates import ar1_rate_nats
 from latentpress.train import run
 
 NAMES = ("alone", "plain", "delta", "free-bits", "annealed")
@@ -48,9 +50,8 @@ class Task:
     """A data set, and how its models are trained."""
 
     config: RunConfig
-    train: np.ndarray
-    test: np.ndarray
-    labels: np.ndarray
+    train: Dataset
+    test: Dataset
 
 
 def main() -> None:
@@ -75,9 +76,13 @@ def digits() -> Task:
     found = import_module("sklearn.datasets").load_digits()
     images = (np.minimum(found.images, 15) * 17).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
-    test, train = order[:359], order[359:]
+    item = Image(channels=1, size=(8, 8))
+    test, train = (
+        load_dataset(array_source(images[part], item, found.target[part]))
+        for part in (order[:359], order[359:])
+    )
     model = DeltaVAEConfig(
-        item=Image(channels=1, size=(8, 8)),
+        item=item,
         encoder=AnticausalConfig(network=CausalConfig(width=16, depth=2, radius=2, embedding=8), hidden=64),
         latents=AR1Config(channels=1, alpha=0.95),
         autoregressive=AutoregressiveDecoderConfig(
@@ -97,21 +102,23 @@ def digits() -> Task:
             batch_size=128, flip=False, learning_rate=3e-3, average_decay=0.99, clip_norm=10.0, steps=500
         ),
     )
-    return Task(config, images[train], images[test], found.target[test])
+    return Task(config, train, test)
 
 
 def mnist(folder: Path, steps: int) -> Task:
     """MNIST: 60,000 images to train on, the first 5,000 of the test set to test."""
-    train = load_pool(open_sources([folder / "mnist-train-images-idx3-ubyte.gz"])).stacked
-    test = load_pool(open_sources([folder / "mnist-t10k-images-idx3-ubyte.gz"]))
-    assert train is not None and test.stacked is not None
-    base = delta_images()
+    item = Image(channels=1, size=(28, 28))
+    train, test = (
+        load_dataset(open_sources([folder / f"mnist-{part}-images-idx3-ubyte.gz"], item))
+        for part in ("train", "t10k")
+    )
+    base = preset("delta-images")
     config = RunConfig(
-        model=replace(base.model, item=Image(channels=1, size=(28, 28))),  # type: ignore[type-var]
+        model=replace(base.model, item=item),
         codec=replace(base.codec, steps=steps),
         prior=replace(base.prior, steps=max(1, steps // 8)),
     )
-    return Task(config, train[:, 0], test.stacked[:5000, 0], test.labels[:5000])
+    return Task(config, train, test.subset(range(5000)))
 
 
 def variant(config: RunConfig, name: str) -> RunConfig:
@@ -130,8 +137,6 @@ def variant(config: RunConfig, name: str) -> RunConfig:
 
 
 def _rate(config: RunConfig) -> float:
-    from latentpress.latents.rates import ar1_rate_nats
-
     model = config.model
     assert isinstance(model, DeltaVAEConfig) and isinstance(model.latents, AR1Config)
     assert model.item.size is not None
@@ -143,16 +148,16 @@ def _trained(task: Task, name: str, seed: int, folder: Path) -> None:
     if (target / "diagnosis.json").exists():
         return
     print(f"{name}, seed {seed}", flush=True)
-    pool = load_pool(array_source(task.train))
-    model = run(config, pool, target, seed=seed).model
-    found = diagnose(model, task.test[..., None], task.labels)
-    (target / "diagnosis.json").write_text(found.to_json())
+    model = run(config, task.train, target, seed=seed).model
+    (target / "diagnosis.json").write_text(diagnose(model, task.test).to_json())
 
 
-def _load(folder: Path, name: str, seed: int) -> Diagnosis:
-    figures = json.loads((folder / f"{name}-{seed}" / "diagnosis.json").read_text())
-    del figures["price"], figures["verdict"]
-    return Diagnosis(**figures)
+def _load(folder: Path, name: str, seed: int) -> Mapping[str, Any]:
+    """The figures of a diagnosis, those of the latents among them."""
+    found = json.loads((folder / f"{name}-{seed}" / "diagnosis.json").read_text())
+    found |= found["details"] | {"probe_accuracy": (found["probe"] or {}).get("accuracy")}
+    nats, kl, best = found["sample_nats"], found.get("kl_nats", 0.0), found["latent_nats"]
+    return found | {"negative_elbo_nats": nats + kl, "negative_elbo_auxiliary_nats": nats + best}
 
 
 def table(task: Task, names: list[str], seeds: range, folder: Path) -> str:
@@ -187,11 +192,11 @@ _FIELDS = (
 )
 
 
-def _value(found: Diagnosis, field: str) -> float | None:
-    return getattr(found, field)
+def _value(found: Mapping[str, Any], field: str) -> float | None:
+    return found.get(field)
 
 
-def _cells(found: Diagnosis) -> list[str]:
+def _cells(found: Mapping[str, Any]) -> list[str]:
     return [_cell(_value(found, field)) for field in _FIELDS]
 
 

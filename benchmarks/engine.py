@@ -163,7 +163,7 @@ class Result:
 def measure(case: Case, rounds: int) -> Result:
     network, integers, symbols = build(case)
     program = integers.program(case.grid)
-    macs = int((program.affines[:, 1] * program.affines[:, 2]).sum())
+    macs = int((program.maps.table[:, 1] * program.maps.table[:, 2]).sum())
     rows = []
     for _ in range(rounds + 1):  # the first warms up
         engine = {lanes: engine_seconds(program, case.grid, lanes) for lanes in _LANES}

@@ -6,14 +6,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from latentpress.cli.evaluate import evaluation_table, write_report
 from latentpress.cli.progress import progress_bar
-from latentpress.data.sources import Source, open_sources
+from latentpress.data import Source, open_sources
 from latentpress.evaluate import evaluate
-from latentpress.model import VQVAE
+from latentpress.model import load
 
 
 def parser(description: str | None, *, model: str, train_time: str) -> argparse.ArgumentParser:
@@ -24,7 +23,7 @@ def parser(description: str | None, *, model: str, train_time: str) -> argparse.
         "--train-time", default=train_time, metavar="20m", help="for codec and prior together"
     )
     options.add_argument("--device", default="auto")
-    options.add_argument("--against", default="jpeg,webp,avif", help="codecs, of jpeg, webp, avif, jxl")
+    options.add_argument("--against", help="codecs, such as jpeg,webp; all that are installed by default")
     options.add_argument(
         "--limit", type=int, metavar="N", help="take only N test images, evenly, for a trial"
     )
@@ -57,10 +56,10 @@ def extract(archive: Path, prefix: str, folder: Path) -> Path:
 
 def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
     """Evaluates the model on `data`, prints the table, and writes what was asked for."""
-    model = VQVAE.from_pretrained(options.model, options.device)
-    source = limited(open_sources(data, channels=model.config.item.channels), options.limit)
+    model = load(options.model, options.device)
+    source = limited(open_sources(data, model.item), options.limit)
     with progress_bar() as progress:
-        evaluation = evaluate(model, source, against=options.against.split(","), progress=progress)
+        evaluation = evaluate(model, source, against=codecs(options), progress=progress)
     print(evaluation_table(evaluation))
     if options.json:
         options.json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
@@ -72,7 +71,9 @@ def measure(data: Sequence[Path], options: argparse.Namespace) -> None:
 
 def limited(source: Source, limit: int | None) -> Source:
     """Returns `limit` items of a source, evenly; all where it is None."""
-    count = len(source.items)
-    if limit is None or limit >= count:
-        return source
-    return replace(source, items=tuple(source.items[index * count // limit] for index in range(limit)))
+    return source if limit is None else source.evenly(limit)
+
+
+def codecs(options: argparse.Namespace) -> list[str] | None:
+    """Returns the names of the codecs to compare with; None for all."""
+    return None if options.against is None else options.against.split(",")

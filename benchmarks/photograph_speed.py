@@ -17,12 +17,13 @@ import time
 import numpy as np
 import torch
 
-from latentpress.autoregressive import IntegerNetwork
+from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.autoregressive.network import Head
-from latentpress.coding import Archive, Mode
+from latentpress.coding.container import Archive
+from latentpress.coding.modes import Mode
 from latentpress.config import VQVAEConfig
 from latentpress.config.presets import preset
-from latentpress.model import VQVAE
+from latentpress.model import VQVAE, IntegerForms
 from latentpress.press import decode_archive, encode_archive, verify_archive
 
 _HEIGHT, _WIDTH = 512, 768
@@ -33,15 +34,15 @@ def untrained() -> VQVAE:
     config = preset("photos").model
     assert isinstance(config, VQVAEConfig)
     model = VQVAE(config).eval()
-    model.latents.memory.vectors.data.normal_()  # so that many codes are in use
+    model.latents.code_vectors.vectors.data.normal_()  # so that many codes are in use
     codes = model.encode(picture()[None])
     assert model.prior is not None
     for p, head in enumerate(model.prior.heads):  # it knows how frequent codes are, so that it is used
         assert isinstance(head, Head)
-        counts = torch.bincount(codes[..., p].flatten(), minlength=model.prior.sizes[p])
+        counts = torch.bincount(codes[..., p].flatten(), minlength=model.alphabets[p])
         torch.nn.init.normal_(head.logits.weight, std=1e-3)
         head.logits.bias.data.copy_((counts + 0.01).log())
-    model.exact_prior = IntegerNetwork.convert(model.prior, codes)
+    model.integer = IntegerForms(prior=IntegerNetwork.convert(model.prior, codes))
     return model
 
 

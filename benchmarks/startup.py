@@ -14,7 +14,7 @@ import time
 
 HELP = [sys.executable, "-m", "latentpress", "--help"]
 CLICK = [sys.executable, "-c", "import click"]
-HEAVY = ("torch", "pydantic", "numpy", "PIL", "matplotlib")
+HEAVY = ("torch", "pydantic", "numpy", "PIL", "matplotlib", "tqdm")
 PROBE = f"""
 import sys
 import latentpress

@@ -13,17 +13,13 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from latentpress.config import RunConfig
-from latentpress.config.presets import delta_text, text
-from latentpress.data.sources import ItemRef, Source, open_sources
-from latentpress.data.windows import TextPool, load_text_pool
-from latentpress.evaluate.diagnosis import Diagnosis, diagnose
-from latentpress.model import DeltaVAE
+from latentpress.config.presets import preset
+from latentpress.data import Dataset, Source, load_dataset, open_sources
+from latentpress.evaluate import Diagnosis, diagnose
+from latentpress.items import Text
+from latentpress.model import Model
 from latentpress.train import run
 
 WINDOW = 512
@@ -39,40 +35,33 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--windows", type=int, default=1000, help="test windows at most, evenly spread")
     options = parser.parse_args()
-    train, test = split(load_text_pool(open_sources([options.data], kind="text")))
+    train, test = split(load_dataset(open_sources([options.data], Text())))
+    names = {"delta": "delta-text", "alone": "text"}
     models = {
-        name: trained(preset, train, options.runs / name, options.steps, options.seed)
-        for name, preset in (("delta", delta_text()), ("alone", text()))
+        name: trained(names[name], train, options.runs / name, options.steps, options.seed) for name in names
     }
-    windows = cut(test, options.windows)
+    windows = test.windows(WINDOW, options.windows)
     print(table({name: diagnose(model, windows) for name, model in models.items()}))
 
 
-def split(pool: TextPool) -> tuple[TextPool, list[np.ndarray]]:
-    """What to train on, and the test texts (T, 1)."""
-    if len(pool) > 1:
-        order = sorted(range(len(pool)), key=lambda index: pool.names[index])
+def split(texts: Dataset) -> tuple[Dataset, Dataset]:
+    """What to train on, and the test texts."""
+    if len(texts) > 1:
+        order = sorted(range(len(texts)), key=lambda index: texts.names[index])
         held = set(order[9::10])
-        return pool.subset([i for i in order if i not in held]), [pool[i] for i in sorted(held)]
-    whole = pool[0]
-    cut = len(whole) - len(whole) // 20
-    item = ItemRef(pool.names[0], None, partial(np.copy, whole[:cut]))
-    return load_text_pool(Source((item,))), [whole[cut:]]
+        return texts.subset([i for i in range(len(texts)) if i not in held]), texts.subset(sorted(held))
+    length = int(texts.extents[0, 0])
+    cut = length - length // 20
+    parts = (texts.items[0].part(start, stop) for start, stop in ((0, cut), (cut, length)))
+    train, test = (load_dataset(Source.of(Text(), [part])) for part in parts)
+    return train, test
 
 
-def cut(texts: list[np.ndarray], most: int) -> np.ndarray:
-    """Windows that do not overlap, (N, WINDOW, 1)."""
-    windows = [
-        text[start : start + WINDOW] for text in texts for start in range(0, len(text) - WINDOW + 1, WINDOW)
-    ]
-    count = min(most, len(windows))
-    return np.stack([windows[index * len(windows) // count] for index in range(count)])
-
-
-def trained(config: RunConfig, pool: TextPool, folder: Path, steps: int, seed: int) -> DeltaVAE:
+def trained(name: str, dataset: Dataset, folder: Path, steps: int, seed: int) -> Model:
     print(f"{folder}: {steps} steps", flush=True)
+    config = preset(name)
     codec, prior = replace(config.codec, steps=steps), replace(config.prior, steps=max(1, steps // 8))
-    return run(replace(config, codec=codec, prior=prior), pool, folder, seed=seed).model
+    return run(replace(config, codec=codec, prior=prior), dataset, folder, seed=seed).model
 
 
 def table(found: dict[str, Diagnosis]) -> str:
@@ -87,14 +76,16 @@ def table(found: dict[str, Diagnosis]) -> str:
         "information | its cap | gap, shuffled |",
         "|---|" + "---:|" * 9,
     ]
-    for name, one in found.items():
-        cells = [rate(one.negative_elbo_nats), rate(one.negative_elbo_auxiliary_nats)]
-        nats = (one.committed_nats, one.kl_nats, one.min_kl_nats, one.auxiliary_kl_nats)
-        cells += map(bits, (*nats, one.information_nats, one.information_cap_nats, one.shuffled_gap_nats))
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+    for model, one in found.items():
+        figures = one.details.to_dict()
+        cells = [rate(one.sample_nats + figures.get("kl_nats", 0.0)), rate(one.sample_nats + one.latent_nats)]
+        nats = [figures.get(f"{name}_nats") for name in ("committed", "kl", "min_kl", "auxiliary_kl")]
+        nats += [figures.get(f"{name}_nats") for name in ("information", "information_cap")]
+        cells += map(bits, (*nats, one.shuffled_gap_nats))
+        rows.append(f"| {model} | {' | '.join(cells)} |")
     first = next(iter(found.values()))
     return "\n".join(
-        [f"{first.num_items} windows of {WINDOW} bytes; bits a window where not said otherwise", "", *rows]
+        [f"{first.items} windows of {WINDOW} bytes; bits a window where not said otherwise", "", *rows]
     )
 
 

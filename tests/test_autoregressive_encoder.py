@@ -198,7 +198,7 @@ def hostile(tensors):
 def test_hostile_tensors_are_refused():
     _, _, integers = integers_of("ar1", (60, 9), (8, 9), width=40)
     for number, tensors in enumerate(hostile(integers.tensors())):
-        with pytest.raises(CheckpointError, match="^integer encoder: "):
+        with pytest.raises(CheckpointError, match=r"^integer encoder: "):
             IntegerEncoder.from_tensors(tensors)
             pytest.fail(f"number {number} passed")
 

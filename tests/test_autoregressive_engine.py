@@ -191,7 +191,7 @@ def test_labels_are_read_where_they_begin_and_no_more_often(along):
         seen.append(lanes.biases[0].copy())
         task.labels[: 0 if along else None] = 0
     rows = labels.reshape(-1, 2) + program.label_starts
-    wanted = program.biases[: lanes.biases.shape[1]] + program.label_tables[rows].sum(1)
+    wanted = program.maps.biases[: lanes.biases.shape[1]] + program.label_tables[rows].sum(1)
     assert all(
         np.array_equal(biases, wanted[place // 6 if along else 0]) for place, biases in enumerate(seen)
     )
@@ -201,7 +201,7 @@ def test_labels_are_read_where_they_begin_and_no_more_often(along):
 def test_the_program_leaves_out_what_no_position_can_reach():
     integers, *_ = random_network((7,), (4, 6))
     whole, narrow = integers.program((4, 6)), integers.program((1, 6))
-    assert len(narrow.weights) < len(whole.weights)
+    assert len(narrow.maps.weights) < len(whole.maps.weights)
     assert integers.program((4, 6)) is whole
 
 

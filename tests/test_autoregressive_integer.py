@@ -141,7 +141,7 @@ def test_hostile_tensors_are_refused(name):
     integers, _, _ = random_network((7,), (4, 6), channels=2, labels=(2, 3))
     tensors = integers.tensors()
     HOSTILE[name](tensors)
-    with pytest.raises(CheckpointError, match="^integer network: "):
+    with pytest.raises(CheckpointError, match=r"^integer network: "):
         IntegerNetwork.from_tensors(tensors)
 
 

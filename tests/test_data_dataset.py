@@ -329,11 +329,12 @@ def test_ahead_passes_exceptions_on():
         next(results)
 
 
-def test_few_items_are_in_memory_ahead_of_need():
+def test_items_are_read_on_threads_and_few_ahead_of_need():
     lock, opened, most = threading.Lock(), set(), [0]
 
     def ref(number):
         def read(start, stop):
+            assert threading.current_thread() is not threading.main_thread()
             with lock:
                 opened.add(number)
                 most[0] = max(most[0], len(opened))
@@ -342,7 +343,8 @@ def test_few_items_are_in_memory_ahead_of_need():
         return ItemRef(str(number), {}, lambda: Content((1, 1), read))
 
     contents = ahead.open_ahead([ref(number) for number in range(200)])
-    for number, _ in enumerate(contents):
+    for number, content in enumerate(contents):
+        assert isinstance(content, Content) and content.samples.shape == (1, 1)
         with lock:
-            opened.discard(number)
+            opened.remove(number)
     assert most[0] <= (2 * ahead._THREADS + 1) * ahead._GROUP

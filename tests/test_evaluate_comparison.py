@@ -20,7 +20,6 @@ from latentpress.evaluate.comparison import (
     compare_at_bytes,
     compare_lossless,
 )
-from latentpress.evaluate.quality import Distortion, distortion_each
 from latentpress.items import Image, LossyBaseline, Text
 
 IMAGE = Image()
@@ -35,7 +34,7 @@ def photo(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarr
 
 
 def files(codec: LossyBaseline, images: list[np.ndarray]) -> Search:
-    return Search(codec, images, lambda restored: distortion_each(IMAGE, images, restored))
+    return Search(IMAGE, codec, images)
 
 
 def at_bytes(
@@ -46,42 +45,44 @@ def at_bytes(
 
 
 def ruler() -> Search:
-    """A codec of 100 * 2**(quality / 10) bytes whose error falls by 1 dB a step."""
+    """A codec of 100 * 2**(quality / 10) bytes whose error halves every third setting."""
+    flat = np.zeros((4, 4, 1), np.uint8)
 
     def encode(samples: np.ndarray, quality: int) -> bytes:
         return quality.to_bytes(1, "big") + bytes(round(100 * 2 ** (quality / 10)) - 1)
 
     def decode(data: bytes, like: np.ndarray) -> np.ndarray:
-        return np.full((1, 1, 1), data[0], np.uint8)
+        return like + np.uint8(2 ** (data[0] // 10))
 
-    def measure(restored: list[np.ndarray]) -> Distortion:
-        quality = float(restored[0][0, 0, 0])
-        return Distortion(255, np.ones(1, np.int64), np.array([255.0**2 * 10 ** (-quality / 10)]), {})
-
-    return Search(LossyBaseline("ruler", 0, 60, encode, decode), [np.zeros((4, 4, 1), np.uint8)], measure)
+    return Search(IMAGE, LossyBaseline("ruler", 0, 60, encode, decode), [flat])
 
 
 @given(st.integers(101, 6399))
 def test_search_interpolates_linearly_in_log_bytes(budget: int) -> None:
-    match = ruler().at_bytes(budget)
-    assert match.smaller_bytes < match.size_bytes == budget <= match.larger_bytes
-    expected_psnr = 10 * math.log2(budget / 100)  # one setting more is one dB more
-    assert match.distortion.psnr_db[0] == pytest.approx(expected_psnr, abs=0.1)  # sizes are whole bytes
+    search = ruler()
+    size, found = search.at_bytes(budget)
+    above = next(quality for quality in range(61) if search.size(quality) >= budget)
+    smaller, larger = search.size(above - 1), search.size(above)
+    share = math.log(budget / smaller) / math.log(larger / smaller)
+    psnr = [float(search.distortion(quality).psnr_db[0]) for quality in (above - 1, above)]
+    assert size == budget and smaller < budget <= larger
+    assert found.psnr_db[0] == pytest.approx((1 - share) * psnr[0] + share * psnr[1])
 
 
-@pytest.mark.parametrize(("budget", "size", "psnr_db"), [(1, 100, 0), (100, 100, 0), (10**6, 6400, 60)])
-def test_search_ends_at_the_codecs_limits(budget: int, size: int, psnr_db: float) -> None:
-    match = ruler().at_bytes(budget)
-    assert match.size_bytes == match.smaller_bytes == match.larger_bytes == size
-    assert match.distortion.psnr_db[0] == pytest.approx(psnr_db)
+@pytest.mark.parametrize(("budget", "size", "error"), [(1, 100, 1), (100, 100, 1), (10**6, 6400, 64)])
+def test_search_ends_at_the_codecs_limits(budget: int, size: int, error: int) -> None:
+    found = ruler().at_bytes(budget)
+    assert found[0] == size and found[1].mse.tolist() == [error**2]
 
 
 @pytest.mark.parametrize("name", CODECS)
 def test_real_sizes_enclose_the_budget(name: str) -> None:
     pixels, codec = photo(64, 64), CODECS[name]
     budget = (len(codec.encode(pixels, 20)) + len(codec.encode(pixels, 80))) // 2
-    match = files(codec, [pixels]).at_bytes(budget)
-    assert match.smaller_bytes <= budget == match.size_bytes <= match.larger_bytes
+    search = files(codec, [pixels])
+    size, found = search.at_bytes(budget)
+    best, worst = (search.distortion(quality).mse[0] for quality in (80, 20))
+    assert size == budget and best < found.mse[0] < worst
 
 
 def test_codecs_are_chosen_by_the_first_word_of_their_names() -> None:
@@ -109,8 +110,7 @@ def test_other_images_get_their_own_budgets() -> None:
     images = [photo(64, 48), photo(40, 80, seed=3)]
     (found,) = at_bytes(["jpeg"], images, [700.2, 999.9], 1750)
     alone = [
-        files(CODECS["jpeg"], [i]).at_bytes(b).distortion.psnr_db
-        for i, b in zip(images, (700, 1000), strict=True)
+        files(CODECS["jpeg"], [i]).at_bytes(b)[1].psnr_db for i, b in zip(images, (700, 1000), strict=True)
     ]
     assert found.layout == "each" and found.size_bytes == found.budget_bytes == 1700
     assert found.quality is not None and found.quality.mean_psnr_db == pytest.approx(np.mean(alone))

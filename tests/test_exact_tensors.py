@@ -64,7 +64,7 @@ def test_sound_tensors_are_copied():
 def test_hostile_tensors_are_refused(what):
     tensors = sound()
     HOSTILE[what](tensors)
-    with pytest.raises(CheckpointError, match="^form: "):
+    with pytest.raises(CheckpointError, match=r"^form: "):
         checked_against(SPECS, tensors, "form")
 
 
@@ -90,7 +90,7 @@ def refusing(integers):
 )
 def test_a_structure_is_read_or_refused(structure):
     assert read_structure({"structure": torch.tensor([1, 2])}, refusing, "form") == (1, 2)
-    with pytest.raises(CheckpointError, match="^form: "):
+    with pytest.raises(CheckpointError, match=r"^form: "):
         read_structure({} if structure is None else {"structure": structure}, refusing, "form")
 
 

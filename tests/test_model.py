@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.config import LabelConfig, PriorConfig
 from latentpress.errors import LatentpressError
 from latentpress.exact.distribution import Sampling
-from latentpress.model import Latents, Model
+from latentpress.model import VQVAE, IntegerForms, Latents, Model
 from small.configs import ITEMS, delta_vae, vq_vae
 from small.items import samples_of
 from small.models import MODELS, batch_of, finished, small_model
@@ -202,9 +203,15 @@ def test_labels_condition_the_parts_that_name_them() -> None:
     assert model.labels_for("parallel", both) is None and model.labels_for("prior", None) is None
     along = model.label_numbers({"class": ("x", "y", "x")}, rows=4)
     assert along.tracks is not None and along.tracks.tolist() == [[-1, 0], [-1, 1], [-1, 0], [-1, -1]]
-    latents = model.infer(torch.from_numpy(batch_of(ITEMS["image"], 2).astype(np.int64)))
+    items = torch.from_numpy(batch_of(ITEMS["image"], 2).astype(np.int64))
+    assert isinstance(model, VQVAE) and model.prior is not None
+    for name, weight in model.prior.named_parameters():
+        if ".labels." in name:
+            weight.data.normal_(std=3, generator=torch.Generator().manual_seed(0))
+    model.integer = IntegerForms(prior=IntegerNetwork.convert(model.prior, model.encode(items)))
+    latents = model.infer(items)
     nats = [model.latent_nats(latents, torch.tensor([[0, n], [0, n]])) for n in (0, 1)]
     assert not torch.equal(*nats)
-    assert not torch.equal(
-        *(model.sample_codes(8, (6, 4), Sampling(), labels=torch.full((8, 2), n)) for n in (0, 1))
-    )
+    assert torch.equal(nats[1], model.latent_nats(latents, torch.tensor([[2, 1], [1, 1]])))
+    new = [model.sample_codes(8, (6, 4), Sampling(), labels=torch.full((8, 2), n)) for n in (0, 1)]
+    assert not torch.equal(*new)

@@ -17,6 +17,7 @@ from latentpress.press.matching import CODED, coder_for, required_ids
 from small.archives import (
     CASES,
     Case,
+    assert_near,
     changed,
     codec,
     compressed,
@@ -105,9 +106,10 @@ def forms_of(archive):
 
 def test_items_are_restored(case, made):
     model, items, data, summary = made
-    assert_same(
-        dict(decode_archive(data, model)), dict(expected(model, items, data, lossless=summary.lossless))
-    )
+    restored = dict(decode_archive(data, model))
+    assert list(restored) == list(items)
+    for name, samples in expected(model, items, data, lossless=summary.lossless):
+        assert_near(restored[name], samples, exact=summary.lossless)
 
 
 def test_every_item_takes_its_smallest_form(case, made):
@@ -151,7 +153,8 @@ def test_one_item_alone_is_restored(case, made):
     for name in list(items)[::3]:
         [(only, samples)] = decode_archive(data, model, only=name)
         [wanted] = [s for n, s in expected(model, items, data, lossless=summary.lossless) if n == name]
-        assert only == name and np.array_equal(samples, wanted)
+        assert only == name
+        assert_near(samples, wanted, exact=summary.lossless)
     assert len(list(decode_archive(data, model, only=["packed/", "raw"]))) == 3
 
 
@@ -444,7 +447,7 @@ def test_splices_give_the_same_items_or_one_error(small, draws):
         assert_same(dict(decode_archive(spliced, model)), items)
 
 
-def hostile_fields(archive, model):
+def hostile_fields(archive):
     """Changes of the header, of the index, and of blocks, by name."""
     header, count, rank = archive.header, len(archive.items), archive.header.rank
     sizes = [[item.shape[axis] for item in archive.items] for axis in range(rank)]
@@ -465,7 +468,8 @@ def hostile_fields(archive, model):
     yield "content", {"head": {"content": "pictures"}}
     for content in {"codes", "samples", "chains"} - {header.content}:
         yield f"content {content}", {"head": {"content": content}}
-    for name in header.ids:
+    needed = set(header.ids) - ({"prior"} if Mode.PRIOR not in archive.modes else set())
+    for name in set(header.ids) if header.content == "chains" else needed:
         yield f"{name} of another model", {"head": {f"{name}_id": bytes(16)}}
         yield f"{name} missing", {"head": {f"{name}_id": REMOVED}}
     yield "more rows", {"index": extents(0, sizes[0][0] + 1)}
@@ -483,21 +487,18 @@ def hostile_fields(archive, model):
     yield "another sum", {"index": {"symbols_crcs": pack([1] * len(archive.modes))}}
     yield "a duplicate of itself", {"index": {"originals": pack([1, *[0] * (count - 1)])}}
     yield "a duplicate of another", {"index": {"originals": pack([0, 1, *[0] * (count - 2)])}}
-    for number, block in enumerate(archive.layout):
-        payload = archive.payload(number)
-        for name, other in {
-            "nothing": b"",
-            "less": payload[:-5],
-            "more": payload + payload,
-            "ones": b"\xff" * 40,
-        }.items():
-            if number in (0, len(archive.layout) - 1):
-                yield f"{name} in {block.part.value} {number}", {"payloads": {number: other}}
+    for number in {0, len(archive.layout) - 1}:
+        payload, mode = archive.payload(number), archive.modes[number]
+        others = {"nothing": b"", "less": payload[:-5], "ones": b"\xff" * 40}
+        if mode in (Mode.RAW, Mode.PACKED, Mode.BITS_BACK):  # what follows a range coder's words is not read
+            others["more"] = payload + payload
+        for name, other in others.items():
+            yield f"{name} in {mode.name} {number}", {"payloads": {number: other}}
 
 
 def test_hostile_fields_give_one_error(small):
     model, data, _ = small
-    for what, changes in hostile_fields(Archive(io.BytesIO(data)), model):
+    for what, changes in hostile_fields(Archive(io.BytesIO(data))):
         with pytest.raises(ArchiveError):
             list(decode_archive(forged(data, **changes), model))
             pytest.fail(what)

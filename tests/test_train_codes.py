@@ -9,7 +9,7 @@ import torch
 from latentpress.data import Dataset
 from latentpress.data.batches import Batches
 from latentpress.model import VQVAE
-from latentpress.train.codes import EncodedBatches, LookedUpCodes, cell_mask, code_source
+from latentpress.train.vqvae import EncodedBatches, LookedUpCodes, cell_mask, code_source
 from small.configs import ITEMS
 from small.models import small_model
 from small.sources import dataset_of, random_items

@@ -19,6 +19,7 @@ from latentpress.data import Dataset, survey
 from latentpress.errors import ConfigError, TrainingError
 from latentpress.items import Image, Text
 from latentpress.latents.rates import ar1_rate_nats
+from latentpress.model import build
 from latentpress.train import committing, fitted, suggest
 from latentpress.train.fitting import check_dataset
 from small.configs import delta_vae, vq_vae
@@ -27,6 +28,10 @@ from small.sources import dataset_of, file_of, write
 
 GREY, TEXT = Image(channels=1), Text()
 PRIOR = StageConfig(crop=9)
+
+
+def check(model: Any, dataset: Dataset) -> None:
+    check_dataset(build(model), dataset)
 
 
 def images(*sizes: tuple[int, int], labels: Any = None) -> Dataset:
@@ -74,7 +79,7 @@ def test_a_delta_vae_whose_latents_span_an_axis_takes_its_extent():
     assert fitted(config, dataset).model.item.size == (8, 16)
     for name, data in (("delta-images", dataset), ("delta-text", texts(600, 700)), ("text", texts(3))):
         run = fitted(preset(name), data)
-        check_dataset(run, data)
+        check(run.model, data)
         assert run.model.item.size == (8, 16) if data is dataset else len(run.model.item.size or ()) == 1
 
 
@@ -141,28 +146,28 @@ def conditional(name: str) -> Any:
         (
             conditional("speaker"),
             lambda: images((4, 4), labels=["a"]),
-            "no label 'speaker'.* here are: class",
+            "label 'speaker'; the items have class",
         ),
         (
             delta_vae(replace(GREY, size=(5, 4))),
             lambda: images((5, 4), (5, 3), (7, 4)),
-            "extent along column, here 4 .*1 of 3 images have another, first .*: 3; scale",
+            r"any rows x 4 columns.*1 of 3 images have another size, first .*: 5 x 3; scale",
         ),
     ],
 )
 def test_items_that_do_not_fit_are_refused(model: Any, dataset: Any, message: str):
     with pytest.raises(TrainingError, match=message):
-        check_dataset(RunConfig(model=model), dataset())
+        check(model, dataset())
 
 
 def test_items_that_fit_are_taken():
-    check_dataset(RunConfig(model=conditional("class")), images((4, 4), (4, 4), labels=["b", "z"]))
-    check_dataset(RunConfig(model=delta_vae(replace(GREY, size=(5, 4)))), images((5, 4), (9, 4)))
-    check_dataset(RunConfig(model=delta_vae(TEXT)), texts(0, 9))
+    check((conditional("class")), images((4, 4), (4, 4), labels=["b", "z"]))
+    check((delta_vae(replace(GREY, size=(5, 4)))), images((5, 4), (9, 4)))
+    check((delta_vae(TEXT)), texts(0, 9))
     free = replace(
         delta_vae(replace(GREY, size=(5, 4)), "autoregressive"), encoder=AnticausalConfig(hop=(2, 2))
     )
-    check_dataset(RunConfig(model=free), images((5, 4), (9, 9)))
+    check((free), images((5, 4), (9, 9)))
     with pytest.raises(ConfigError, match=r"item\.size"):
         model = replace(delta_vae(replace(GREY, size=(5, 4)), "autoregressive"), item=GREY)
-        check_dataset(RunConfig(model=model), images((5, 4)))
+        check(model, images((5, 4)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from latentpress.config import StageConfig
 from latentpress.errors import CheckpointError, TrainingError
-from latentpress.train.loop import Limit, Stage, StageLoss, StopSignals, Training, fit
+from latentpress.train.loop import Limit, Stage, StageLoss, Training, fit, stop_signals
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Checkpoint, Position
 
@@ -64,7 +64,7 @@ def run(training: Training, limit: Limit, *, report=None, save=None, save_second
     return fit(
         training,
         limit,
-        signals=StopSignals(),
+        received=[],
         report=report or (lambda *_: None),
         save=save or (lambda: None),
         save_seconds=save_seconds,
@@ -166,28 +166,29 @@ def test_the_speed_counts_the_items_of_all_replicas(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(number: signal.Signals):
-    training, saved, signals = training_of(), [], StopSignals()
+    training, saved = training_of(), []
     before = signal.getsignal(number)
 
     def stop(position: Position, _):
         if position.step == 20:
             os.kill(os.getpid(), number)
 
-    reached = fit(
-        training,
-        Limit(steps=1000),
-        signals=signals,
-        report=stop,
-        save=lambda: saved.append(training.position.step),
-        save_seconds=1e9,
-    )
-    assert not reached and saved == [21] and signals.received == number
+    with stop_signals() as received:
+        reached = fit(
+            training,
+            Limit(steps=1000),
+            received=received,
+            report=stop,
+            save=lambda: saved.append(training.position.step),
+            save_seconds=1e9,
+        )
+    assert not reached and saved == [21] and received == [number]
     assert signal.getsignal(number) is before
 
 
 def test_a_limit_in_seconds_ends_at_the_run_clock():
     training = training_of()
-    training.position = replace(training.position, elapsed=100.0, stage_start=100.0)
+    training.position = training.position._replace(elapsed=100.0, stage_start=100.0)
     assert run(training, Limit(seconds=100.2))
     assert 100.2 <= training.position.elapsed < 110 and training.position.step > 0
     assert run(training, Limit(seconds=100.2))  # over already: not one step more

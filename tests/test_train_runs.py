@@ -45,16 +45,16 @@ def test_a_half_written_one_is_ignored_and_removed(folder: RunFolder, monkeypatc
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("latentpress.train.runs.os.rename", killed)
+    monkeypatch.setattr("latentpress.files.os.fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.save(checkpoint(2))
     monkeypatch.undo()
-    assert len(list(folder.path.glob(".step-*"))) == 1
+    (folder.path / ".0123.part").write_bytes(b"what a kill leaves")
     again = RunFolder(folder.path)
     again.claim(IDENTITY)
     latest = again.latest()
     assert latest is not None and latest.position.step == 1
-    assert not list(folder.path.glob(".step-*"))
+    assert not list(folder.path.glob(".*"))
     again.save(checkpoint(2))
 
 
@@ -64,13 +64,14 @@ def test_another_run_is_refused_and_named(folder: RunFolder):
         folder.claim({"model": {"width": 9, "strides": (2, 2)}, "seed": 1})
 
 
-@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
-def test_damage_is_one_clear_error(folder: RunFolder, name: str):
+def test_damage_is_one_clear_error(folder: RunFolder):
     folder.save(checkpoint(3))
-    path = folder.path / "step-3" / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(CheckpointError, match="step-3 is damaged"):
-        folder.latest()
+    path = folder.path / "step-3"
+    data = path.read_bytes()
+    for damaged in (data[: len(data) // 2], data[:3], data.replace(b"position", b"pxsition", 1)):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="step-3 is damaged"):
+            folder.latest()
 
 
 def test_a_damaged_run_configuration_is_one_clear_error(folder: RunFolder):

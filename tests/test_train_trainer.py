@@ -26,7 +26,8 @@ from latentpress.items import Image, Text
 from latentpress.model import VQVAE, load
 from latentpress.press import decode_archive, encode_archive
 from latentpress.train import Progress, TrainResult, run
-from latentpress.train.validation import sample_sheet
+from latentpress.train.runs import RunFolder
+from latentpress.train.stages import sample_sheet
 from small.configs import NETWORK
 from small.sources import dataset_of
 from small.training import STAGE, Case, dataset_for, dying_at, parts_of, same, train, weights
@@ -100,7 +101,7 @@ def test_sigterm_saves_and_sigint_interrupts(tmp_path: Path):
     whole, folder, steps = tmp_path / "whole", tmp_path / "stopped", 60
     train(Case("image", "vq", "parallel"), whole, steps=steps)
     result = train(Case("image", "vq", "parallel"), folder, steps=steps, progress=stop)
-    assert not result.finished and (folder / "run" / f"step-{result.steps}").is_dir()
+    assert not result.finished and (folder / "run" / f"step-{result.steps}").is_file()
     with pytest.raises(KeyboardInterrupt):
         train(Case("image", "vq", "parallel"), folder, steps=steps, progress=stop)
     assert train(Case("image", "vq", "parallel"), folder, steps=steps).finished
@@ -117,9 +118,10 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path):
 
 def test_a_limit_in_seconds_is_shared_by_the_stages(tmp_path: Path):
     result = train(Case("image", "vq", "parallel"), tmp_path, seconds=1.0)
-    state = json.loads((tmp_path / "run" / f"step-{result.steps}" / "state.json").read_text())
-    assert result.finished and state["stage"] == "prior" and state["stage_step"] > 0
-    assert state["stage_start"] >= 0.6 and state["elapsed"] >= 1.0
+    state = RunFolder(tmp_path / "run").latest()
+    assert state is not None and state.position.step == result.steps
+    assert result.finished and state.position.stage == "prior" and state.position.stage_step > 0
+    assert state.position.stage_start >= 0.6 and state.position.elapsed >= 1.0
 
 
 @pytest.mark.parametrize("case", [CASE, DELTA], ids=str)

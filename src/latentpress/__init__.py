@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latentpress.config import DeltaVAEConfig, RunConfig, VQVAEConfig
-    from latentpress.data.loading import load_pool
-    from latentpress.data.sources import open_sources
+    from latentpress.data import load_dataset, open_sources
     from latentpress.errors import LatentpressError
-    from latentpress.items.image import read_image, write_png
-    from latentpress.model import VQVAE, DeltaVAE
-    from latentpress.press import compress, decompress, inspect_archive, verify_archive
+    from latentpress.exact.distribution import Sampling
+    from latentpress.items import Image, Text
+    from latentpress.model import VQVAE, DeltaVAE, load
+    from latentpress.press import compress, decode_archive, decompress, inspect_archive, verify_archive
 
 __version__ = "0.1.0"
 
@@ -25,43 +25,40 @@ __all__ = [
     "VQVAE",
     "DeltaVAE",
     "DeltaVAEConfig",
+    "Image",
     "LatentpressError",
     "RunConfig",
+    "Sampling",
+    "Text",
     "VQVAEConfig",
     "compress",
+    "decode_archive",
     "decompress",
     "inspect_archive",
-    "load_pool",
+    "load",
+    "load_dataset",
     "open_sources",
-    "read_image",
     "verify_archive",
-    "write_png",
 ]
 
 _HOME = {
-    "DeltaVAE": "model",
-    "DeltaVAEConfig": "config",
-    "VQVAE": "model",
-    "LatentpressError": "errors",
-    "VQVAEConfig": "config",
-    "RunConfig": "config",
-    "compress": "press",
-    "decompress": "press",
-    "inspect_archive": "press",
-    "load_pool": "data.loading",
-    "open_sources": "data.sources",
-    "read_image": "items.image",
-    "verify_archive": "press",
-    "write_png": "items.image",
+    "config": ("DeltaVAEConfig", "RunConfig", "VQVAEConfig"),
+    "data": ("load_dataset", "open_sources"),
+    "errors": ("LatentpressError",),
+    "exact.distribution": ("Sampling",),
+    "items": ("Image", "Text"),
+    "model": ("DeltaVAE", "VQVAE", "load"),
+    "press": ("compress", "decode_archive", "decompress", "inspect_archive", "verify_archive"),
 }
 
-_SUBMODULES = ("checkpoint", "coding", "config", "data", "errors", "evaluate", "generate", "items")
-_SUBMODULES += ("latents", "model", "nn", "press", "train")
+_SUBMODULES = ("autoregressive", "coding", "config", "data", "errors", "evaluate", "exact", "files", "generate")
+_SUBMODULES += ("items", "latents", "model", "names", "nn", "press", "train")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"latentpress.{_HOME[name]}"), name)
+    home = next((module for module, names in _HOME.items() if name in names), None)
+    if home is not None:
+        value = getattr(import_module(f"latentpress.{home}"), name)
     elif name in _SUBMODULES:
         value = import_module(f"latentpress.{name}")
     else:

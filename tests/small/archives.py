@@ -31,6 +31,7 @@ from small.lstm import fixed_lstm
 __all__ = [
     "CASES",
     "Case",
+    "assert_near",
     "changed",
     "codec",
     "compressed",
@@ -250,6 +251,13 @@ def compressed(model: Model, items: dict[str, Samples] | Source, **options: Any)
     source = items if isinstance(items, Source) else source_of(model, items)
     summary = compress(model, source, out, **options)
     return out.getvalue(), summary
+
+
+def assert_near(restored: Samples, samples: Samples, *, exact: bool) -> None:
+    """Compares samples; convolutions of other extents or batches may round another way, of half a level."""
+    assert restored.shape == samples.shape and restored.dtype == samples.dtype
+    most = np.abs(restored.astype(np.int64) - samples.astype(np.int64)).max(initial=0)
+    assert most <= (0 if exact else 1)
 
 
 # Cases

@@ -57,7 +57,7 @@ def documented_codes(data: bytes, model: Model) -> dict[str, list[tuple[int, ...
 
 
 def documented_symbols(data: bytes, model: Model) -> dict[str, list[tuple[int, ...]]]:
-    """The symbols of the samples of a lossless archive, or of those of a lossy one that the fallback stores."""
+    """The symbols of samples that an archive holds."""
     reader = Reader(data, {"toy": _Toys})
     networks = _Networks(model, reader)
     return reader.symbols(
@@ -71,16 +71,22 @@ class _Networks:
     def __init__(self, model: Model, reader: Reader) -> None:
         self.model, self.reader, self.integer = model, reader, model.integer
 
-    def labels(self, part: str, lanes) -> Tensor | None:
-        labels = torch.tensor([self.reader.items[item].labels for item, _, _ in lanes])
-        return self.model.labels_for(part, labels if labels.numel() else None)  # type: ignore[arg-type]
+    def labels(self, part, lanes, hop: int = 1) -> Tensor | None:
+        """Those of every row of lanes, each of which is `hop` rows of samples."""
+        labels = []
+        for item, first, last in lanes:
+            own = self.reader.items[item]
+            tracks = own.tracks if own.tracks is not None else [own.labels] * own.extents[0]
+            labels.append([tracks[min(row, len(tracks) - 1)] for row in range(first * hop, last * hop)])
+        return self.model.labels_for(part, torch.tensor(labels) if labels[0][0] else None)
 
     def tensors(self) -> dict[str, list]:
-        return {name: tensor.tolist() for name, tensor in self.integer.prior.tensors().items()}  # type: ignore[union-attr]
+        assert self.integer.prior is not None
+        return {name: tensor.tolist() for name, tensor in self.integer.prior.tensors().items()}
 
     def prior(self, shape, lanes):
         if isinstance(self.integer.prior, IntegerNetwork):
-            conditioning = Conditioning(labels=self.labels("prior", lanes))
+            conditioning = Conditioning(labels=self.labels("prior", lanes, self.model.hop[0]))
             return _Lanes(self.integer.prior, shape, len(lanes), conditioning)
         return LatentLanes(self.tensors(), shape, len(lanes))
 
@@ -112,8 +118,8 @@ class _Networks:
         assert self.integer.encoder is not None
         posterior = self.integer.encoder(torch.tensor(symbols).view(1, *extents, -1))
         steps, channels = posterior.mean.shape[1], posterior.mean.shape[-1]
-        parts = (
-            part.reshape(steps, -1, channels).tolist() for part in (posterior.mean, np.array(posterior.scale))
+        mean, scale = (
+            np.array(part).reshape(steps, -1, channels) for part in (posterior.mean, posterior.scale)
         )
         return [
             [

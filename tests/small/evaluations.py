@@ -37,8 +37,6 @@ def an_evaluation(size: int = 32) -> Evaluation:
                 layout="mosaic",
                 budget_bytes=800,
                 size_bytes=800,
-                smaller_bytes=790,
-                larger_bytes=820,
                 quality=theirs,
                 curve=curve,
             ),

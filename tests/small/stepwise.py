@@ -1,4 +1,4 @@
-"""An integer network one symbol at a time, in PyTorch: slow, and the peer of the parallel pass and the engine.
+"""An integer network one symbol at a time, in PyTorch: the peer of the parallel pass and of the engine.
 
 The grid is flattened into a `Raster`, where every past offset is one shift whatever the rank. Each layer
 keeps its last inputs in a ring of as many places as its farthest shift needs, (lanes, places, channels); a

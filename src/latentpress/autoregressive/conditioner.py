@@ -187,7 +187,12 @@ class CodeConditioner(Conditioner):
         return self.map(self._described(codes, vectors.movedim(1, -1)), size)
 
     def describe(self, codes: Tensor, codebook: Tensor | None) -> Tensor:
-        """What describes positions with these codes, (B, *G, P * embedding); `codebook` is (P, K, code_dim)."""
+        """What describes positions with these codes: (B, *G, P * embedding).
+
+        Args:
+            codes: (B, *G, P), int64.
+            codebook: the vectors of all codes, (P, K, code_dim).
+        """
         assert codebook is not None
         pairs = zip(codebook, codes.unbind(-1), strict=True)
         return self._described(codes, torch.cat([vectors[code] for vectors, code in pairs], dim=-1))
@@ -195,8 +200,11 @@ class CodeConditioner(Conditioner):
     def integer_tables(self, codebook: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         """What describes each code in integers: of every code int8 (K, embedding) and its columns' scales."""
         assert codebook is not None
-        every = torch.arange(codebook.shape[1], device=codebook.device)[:, None].expand(-1, len(codebook))
-        return [round_to_int8(table) for table in self.describe(every, codebook).chunk(len(codebook), dim=-1)]
+        tables = []
+        for table, project, vectors in zip(self.embeddings, self.projections, codebook, strict=True):
+            assert isinstance(table, nn.Embedding)
+            tables.append(round_to_int8(table.weight + project(vectors[: table.num_embeddings])))
+        return tables
 
     def _described(self, codes: Tensor, vectors: Tensor) -> Tensor:
         by_code = vectors.unflatten(-1, (-1, self.code_dim)).unbind(-2)

@@ -1,8 +1,8 @@
 """Past offsets on a grid, and the flattened raster on which each of them is one shift.
 
-The source of offset `o` at position `q` is `q + o`. Positions are visited in raster order (the last axis fastest), so `o` is *past* when it is
-lexicographically negative. A causal convolution is a list of past offsets; the same lists serve
-grids of 1, 2 and 3 dimensions.
+The source of offset `o` at position `q` is `q + o`. Positions are visited in raster order (the last axis
+fastest), so `o` is *past* when it is lexicographically negative. A causal convolution is a list of past
+offsets; the same lists serve grids of 1, 2 and 3 axes.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def shift_and_concat(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
 
 
 class _ShiftAndConcat(torch.autograd.Function):
-    """`shift_and_concat` by slices of what lies inside, both ways: padding takes several passes over memory."""
+    """`shift_and_concat` by slices of what is inside, both ways: padding takes several passes over memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, offsets: tuple[Offset, ...]) -> Tensor:

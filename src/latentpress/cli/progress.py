@@ -35,7 +35,7 @@ class StageBar:
         self._options = options
         self._make = _tqdm()
         self._stage: str | None = None
-        self._bar: Any | None = None
+        self._bar: Any = None
         self._figures: dict[str, float] = {}
 
     def __enter__(self) -> StageBar:

@@ -35,7 +35,7 @@ _PRIOR_POSITIONS = 1 << 15  # of latents that are drawn from the prior: one afte
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-LatentsOf = Callable[[int, slice], Latents | None]
+LatentsOf = Callable[[int, range], Latents | None]
 """The latents of rows of a group of items, or of the first of these rows; None where there are none."""
 
 
@@ -107,10 +107,12 @@ def diagnose(
         if not model.takes((*extents, model.item.channels)):
             raise ItemError(f"{name}: {' x '.join(map(str, extents))}, and the model takes {model.wanted()}")
     with torch.inference_mode():
-        if alone is not None and (alone.item != model.item or _has_latents(alone, dataset)):
-            raise LatentpressError(
-                "the model to compare with is a decoder alone, without latents, of the same items"
-            )
+        if alone is not None:
+            first = alone.infer(as_tensor(dataset[0][None]), generator=torch.Generator())
+            if alone.item != model.item or _says_something(first):
+                raise LatentpressError(
+                    "the model to compare with is a decoder alone, without latents, of the same items"
+                )
         return _Measuring(model, dataset, seed, progress or _silent).diagnosed(alone)
 
 
@@ -127,7 +129,7 @@ class _Measuring:
 
     def diagnosed(self, alone: Model | None) -> Diagnosis:
         costs, features = self.infer()
-        nats = self.nats("latents", self.model, self.own)
+        nats = self.nats("latents", lambda group, rows: self.latents[group].take(_numbers(rows)))
         shuffled, drawn = self.shuffled_nats(), self.prior_nats()
         moved = np.flatnonzero(~np.isnan(shuffled))
         dims = self.dataset.extents.prod(axis=1) * self.model.item.channels
@@ -139,74 +141,58 @@ class _Measuring:
             shuffled_gap_nats=_mean(shuffled - nats),
             shuffled_dims=float(dims[moved].mean()) if len(moved) else None,
             prior_gap_nats=_mean(drawn - nats),
-            alone_nats=None
-            if alone is None
-            else _mean(self.nats("decoder alone", alone, self.inferred_by(alone))),
+            alone_nats=None if alone is None else _mean(self.alone_nats(alone)),
             probe=self.probe(features),
             details=self.model.details(pooled(self.latents).to(self.model.device)),
         )
 
     def infer(self) -> tuple[Floats, list[Tensor]]:
         """Infers all latents; returns what each item's cost, and what a classifier sees of them."""
-        costs, features = np.zeros(len(self.dataset)), [torch.empty(0)] * len(self.dataset)
-        generator, parts, done = torch.Generator().manual_seed(self.seed), [], 0
+        count, done, generator = len(self.dataset), 0, torch.Generator().manual_seed(self.seed)
+        costs, features = np.zeros(count), [torch.empty(0)] * count
+        parts: list[list[Latents]] = [[] for _ in self.groups]
         for group, _, numbers in self.batches():
             latents = self.model.infer(self.samples(numbers), generator=generator)
             costs[numbers] = self.model.latent_nats(latents, self.labels(numbers)).numpy()
             for number, seen in zip(numbers, self.model.features(latents), strict=True):
                 features[number] = seen
-            parts.append((group, light(latents)))
-            done += len(numbers)
-            self.report("infer", done, len(self.dataset))
-        self.latents = [
-            Latents.cat([part for g, part in parts if g == group]) for group in range(len(self.groups))
-        ]
+            parts[group].append(light(latents))
+            self.report("infer", done := done + len(numbers), count)
+        self.latents = [Latents.cat(each) for each in parts]
         return costs, features
 
-    def nats(self, stage: str, model: Model, latents_of: LatentsOf) -> Floats:
+    def nats(self, stage: str, latents_of: LatentsOf, model: Model | None = None) -> Floats:
         """-log p(x | z) of every item; NaN where there are no latents for it."""
-        nats, done = np.full(len(self.dataset), np.nan), 0
+        model, nats, done = model or self.model, np.full(len(self.dataset), np.nan), 0
         for group, rows, numbers in self.batches():
-            latents = latents_of(group, rows)
-            if latents is not None:
-                samples = self.samples(numbers[: len(latents)])
-                labels = self.labels(numbers[: len(latents)])
-                found = model.sample_nats(samples, on_device(model, latents), labels)
-                nats[numbers[: len(latents)]] = found.numpy()
-            done += len(numbers)
-            self.report(stage, done, len(self.dataset))
+            if (latents := latents_of(group, rows)) is not None:
+                some = numbers[: len(latents)]
+                latents, labels = on_device(model, latents), self.labels(some)
+                nats[some] = model.sample_nats(self.samples(some), latents, labels).numpy()
+            self.report(stage, done := done + len(numbers), len(self.dataset))
         return nats
-
-    def own(self, group: int, rows: slice) -> Latents:
-        """The latents of a group's items themselves."""
-        return self.latents[group].take(torch.arange(len(self.latents[group]))[rows])
-
-    def inferred_by(self, other: Model) -> LatentsOf:
-        """What another model infers of items."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return lambda group, rows: other.infer(self.samples(self.groups[group][rows]), generator=generator)
 
     def shuffled_nats(self) -> Floats:
         """-log p(x | z) of every item with the latents of another of its size, if there is one."""
         generator = torch.Generator().manual_seed(self.seed)
         others = [_derangement(len(latents), generator) for latents in self.latents]
-        used = _has_latents(self.model, self.dataset)
 
-        def another(group: int, rows: slice) -> Latents | None:
+        def another(group: int, rows: range) -> Latents | None:
             alike = self.latents[group]
-            return alike.take(others[group][rows]) if used and len(alike) > 1 else None
+            used = _says_something(alike) and len(alike) > 1
+            return alike.take(others[group][rows.start : rows.stop]) if used else None
 
-        return self.nats("latents of others", self.model, another)
+        return self.nats("latents of others", another)
 
     def prior_nats(self) -> Floats:
         """-log p(x | z) of some items with latents drawn from the prior, if there is one."""
         left = _PRIOR_POSITIONS if self.model.integer.prior is not None else 0
 
-        def drawn(group: int, rows: slice) -> Latents | None:
+        def drawn(group: int, rows: range) -> Latents | None:
             nonlocal left
             size = self.dataset.extents[self.groups[group][0]].tolist()
             positions = math.prod(self.model.grid(size))
-            count = min(len(self.groups[group][rows]), left // positions)
+            count = min(len(rows), left // positions)
             left -= count * positions
             if not count:
                 return None
@@ -214,41 +200,51 @@ class _Measuring:
             codes = self.model.sample_codes(count, size, how).to(self.model.device)
             return Latents(self.model.vectors_of(codes, sampled=True), codes)
 
-        return self.nats("latents of the prior", self.model, drawn)
+        return self.nats("latents of the prior", drawn)
+
+    def alone_nats(self, alone: Model) -> Floats:
+        """-log p(x) of every item under a model without latents."""
+        return self.nats(
+            "decoder alone",
+            lambda group, rows: alone.infer(self.samples(self.groups[group][rows.start : rows.stop])),
+            alone,
+        )
 
     def probe(self, features: Sequence[Tensor]) -> Probe | None:
         """What a linear classifier reads from the latents of the first label, where all items have one."""
         label = next(iter(self.dataset.items[0].labels), None)
-        if label is None or len({seen.shape for seen in features}) > 1 or not len(features[0]):
-            return None
-        values = [ref.labels.get(label) for ref in self.dataset.items]
-        if not all(isinstance(value, str) for value in values):
+        values = [ref.labels.get(label or "") for ref in self.dataset.items]
+        alike = len({seen.shape for seen in features}) == 1 and len(features[0]) > 0
+        if label is None or not alike or not all(isinstance(value, str) for value in values):
             return None
         return probe(torch.stack(list(features)).float().numpy(), values, label)
 
-    def batches(self) -> Iterator[tuple[int, slice, Integers]]:
+    def batches(self) -> Iterator[tuple[int, range, Integers]]:
         """The number of a group, some of its rows, and the numbers of the items there."""
         for group, members in enumerate(self.groups):
-            positions = int(self.dataset.extents[members[0]].prod())
-            run = max(1, _BATCH_POSITIONS // positions)
+            run = max(1, _BATCH_POSITIONS // int(self.dataset.extents[members[0]].prod()))
             for start in range(0, len(members), run):
-                rows = slice(start, start + run)
-                yield group, rows, members[rows]
+                rows = range(start, min(start + run, len(members)))
+                yield group, rows, members[rows.start : rows.stop]
 
     def samples(self, numbers: Integers) -> Tensor:
         """Items of one size, (B, *size, C)."""
-        return as_tensor(np.stack([self.dataset[int(number)] for number in numbers]))
+        return as_tensor(np.stack([self.dataset[number] for number in numbers.tolist()]))
 
     def labels(self, numbers: Integers) -> Tensor | None:
         """The labels of items as the model takes them."""
         rows = int(self.dataset.extents[numbers[0], 0])
-        known = [self.model.label_numbers(self.dataset.items[n].labels, rows) for n in numbers.tolist()]
-        return labels_of(known)
+        items = [self.dataset.items[number] for number in numbers.tolist()]
+        return labels_of([self.model.label_numbers(item.labels, rows) for item in items])
 
 
-def _has_latents(model: Model, dataset: Dataset) -> bool:
-    latents = model.infer(as_tensor(dataset[0][None]), generator=torch.Generator())
-    return latents.vectors.shape[1] > 0
+def _numbers(rows: range) -> Tensor:
+    return torch.arange(rows.start, rows.stop)
+
+
+def _says_something(latents: Latents) -> bool:
+    """Whether there are latents at all."""
+    return latents.codes is not None or latents.vectors.shape[1] > 0
 
 
 def _derangement(count: int, generator: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ All functions take arrays (B, *size, C) of one item's kind and work through boun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -91,11 +91,6 @@ class Distortion:
         """PSNR of each item (B,)."""
         return psnr(self.mse, self.peak)
 
-    def take(self, places: NDArray[np.int64]) -> Distortion:
-        """Returns the items at `places`, in that order."""
-        measures = {name: values[places] for name, values in self.measures.items()}
-        return Distortion(self.peak, self.samples[places], self.mse[places], measures)
-
     def summary(self) -> Quality:
         """Pools the items into one `Quality`."""
         known = {name: values[~np.isnan(values)] for name, values in self.measures.items()}
@@ -138,34 +133,27 @@ def distortion(item: Item, originals: Samples, restored: Samples) -> Distortion:
     >>> round(quality.psnr_db, 2), round(quality.mean_psnr_db, 2), list(quality.measures)
     (34.15, 34.15, ['ssim'])
     """
-    return Distortion(
-        peak=item.levels - 1,
-        samples=np.full(len(originals), np.prod(originals.shape[1:])),
-        mse=mean_squared_error(originals, restored),
-        measures={name: measure(originals, restored) for name, measure in _measures(item).items()},
-    )
+    samples = np.full(len(originals), np.prod(originals.shape[1:]))
+    measures = {name: measure(originals, restored) for name, measure in _measures(item).items()}
+    return Distortion(item.levels - 1, samples, mean_squared_error(originals, restored), measures)
 
 
 def distortion_each(item: Item, originals: Sequence[Samples], restored: Sequence[Samples]) -> Distortion:
     """Measures pairs of items (*size, C) of any sizes; neighbours of one size go through together."""
-    parts = []
-    pairs = list(zip(originals, restored, strict=True))
-    for _, run in groupby(pairs, key=lambda pair: pair[0].shape):
-        first, second = zip(*run, strict=True)
-        parts.append(distortion(item, np.stack(first), np.stack(second)))
-    return join(parts)
+    runs = groupby(zip(originals, restored, strict=True), key=lambda pair: pair[0].shape)
+    return join([distortion(item, *map(np.stack, zip(*run, strict=True))) for _, run in runs])
 
 
-def join(parts: Sequence[Distortion]) -> Distortion:
-    """Puts the items of several distortions one after another."""
-    return Distortion(
-        peak=parts[0].peak,
-        samples=np.concatenate([part.samples for part in parts]),
-        mse=np.concatenate([part.mse for part in parts]),
-        measures={
-            name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures
-        },
-    )
+def join(parts: Sequence[Distortion], order: Sequence[int] | None = None) -> Distortion:
+    """Puts the items of several distortions one after another, or then in another order."""
+    chosen = slice(None) if order is None else np.asarray(order)
+
+    def put(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(list(arrays))[chosen]
+
+    measures = {name: put(part.measures[name] for part in parts) for name in parts[0].measures}
+    samples, mse = put(part.samples for part in parts), put(part.mse for part in parts)
+    return Distortion(parts[0].peak, samples, mse, measures)
 
 
 def interpolate(first: Distortion, second: Distortion, share: float) -> Distortion:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def collect_samples(
             continue
         result, size = results[ref.name], original.shape[:-1]
         restored = model.decode(model.encode(as_tensor(original[None])), size)[0]
-        pictures = (picture_of(model.item, samples) for samples in (original, restored))
-        samples.append(Sample(ref.name, *pictures, size, result.size_bytes, result.psnr_db))
+        before, after = (picture_of(model.item, each) for each in (original, restored))
+        samples.append(Sample(ref.name, before, after, size, result.size_bytes, result.psnr_db))
     return tuple(samples)
 
 
@@ -132,36 +133,29 @@ class Report:
 
     def to_html(self) -> str:
         """Returns the page: one text with styles and pictures inside, which loads nothing from elsewhere."""
-        found = self.evaluation
+        found, folder = self.evaluation, files("latentpress.evaluate")
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("latentpress.evaluate", ""),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
+            autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
         )
-        environment.filters["codec"] = codec_name
-        assert environment.loader is not None
-        style, _, _ = environment.loader.get_source(environment, "report.css")
+        template = environment.from_string(folder.joinpath("report.html.jinja").read_text(encoding="utf-8"))
         rivals = [each for each in found.comparisons if each.fits and each.quality is not None]
-        side, drawn = (
-            max((max(p.shape) for p in pictures), default=0)
-            for pictures in ([sample.original for sample in self.samples], self.generated)
-        )
-        return environment.get_template("report.html.jinja").render(
+        best = max(rivals, key=lambda each: each.quality.psnr_db if each.quality else 0.0, default=None)
+        originals = [sample.original for sample in self.samples]
+        side, drawn = (max((max(p.shape) for p in each), default=0) for each in (originals, self.generated))
+        return template.render(
             title=self.title,
-            style=style,
+            style=folder.joinpath("report.css").read_text(encoding="utf-8"),
             found=found,
             words=found.words,
             lossy=found.lossy,
             size=_size,
-            gain=found.gain_db,
-            best=max(rivals, key=lambda each: each.quality.psnr_db if each.quality else 0, default=None),
+            best=best,
+            best_name="" if best is None else codec_name(best),
+            gain=0.0 if best is None else found.gain_db(best),
             tiles=list(_tiles(found)),
             table=list(_table(found)),
             over=any(not each.fits for each in found.comparisons),
-            plots=[
-                (_data_uri("svg+xml", svg.encode()), caption) for svg, caption in _plots(found, self.training)
-            ],
+            plots=[(_data_uri("svg+xml", svg.encode()), text) for svg, text in _plots(found, self.training)],
             samples=[_shown(sample) for sample in self.samples],
             amplify=_AMPLIFY,
             crop=_CROP,
@@ -207,13 +201,12 @@ def _shown(sample: Sample) -> dict[str, Any]:
     original, restored = _middle(sample.original), _middle(sample.restored)
     error = restored.astype(np.int32) - original
     difference = np.clip(128 + _AMPLIFY * error, 0, 255).astype(np.uint8)
-    pictures = ((original, "original"), (restored, "restored"), (difference, "difference"))
+    pictures = {"original": original, "restored": restored, "difference": difference}
+    about = f"{sample.name}, {' x '.join(map(str, sample.extents))}"
     return {
-        "pictures": [(_png(picture), what) for picture, what in pictures],
-        "size_bytes": sample.size_bytes,
-        "psnr_db": sample.psnr_db,
-        "name": sample.name,
-        "extents": " x ".join(map(str, sample.extents)),
+        "pictures": [(_png(picture), what) for what, picture in pictures.items()],
+        "words": f"{_size(sample.size_bytes)} bytes, {sample.psnr_db:.2f} dB",
+        "about": about,
     }
 
 

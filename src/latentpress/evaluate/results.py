@@ -18,14 +18,9 @@ __all__ = ["Evaluation", "ItemResult", "LossyResult", "to_json"]
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item that came back other than it was.
+    """One item that came back other than it was, and its share of the archive in bytes.
 
-    Attributes:
-        name: its name.
-        size: its extents.
-        size_bytes: its share of the archive: of its blocks, in proportion to what its latents cost.
-        psnr_db: of what came back.
-        measures: other measures by name, as far as they fit it (see `latentpress.evaluate.quality`).
+    `measures` are those that fit it (see `latentpress.evaluate.quality`).
     """
 
     name: str
@@ -121,15 +116,13 @@ class Evaluation:
     @property
     def model_bits_per_dim(self) -> float | None:
         """-log2 p(x, z) a sample under the float networks: a lossless code of the samples under the model."""
-        if self.lossy is None:
-            return None
-        return 8 * (self.lossy.latent_bytes + self.lossy.sample_bytes) / self.dims
+        lossy = self.lossy
+        return None if lossy is None else 8 * (lossy.latent_bytes + lossy.sample_bytes) / self.dims
 
     def gain_db(self, comparison: Comparison) -> float | None:
         """How much higher the pooled PSNR is than another codec's."""
-        if self.lossy is None or comparison.quality is None:
-            return None
-        return self.lossy.quality.psnr_db - comparison.quality.psnr_db
+        ours, theirs = self.quality, comparison.quality
+        return None if ours is None or theirs is None else ours.psnr_db - theirs.psnr_db
 
     def to_json(self) -> str:
         """All of it as JSON text, with the derived figures; what is infinite becomes null."""

@@ -235,7 +235,7 @@ class _Rows:
         """Rows start to stop - 1."""
         if start < self._first:
             self._start()
-        while self._end < stop:
+        while self._end < stop or not self._held:
             self._held.append(next(self._pieces))
             self._end += len(self._held[-1])
             while self._first + len(self._held[0]) <= min(start, self._end - 1):

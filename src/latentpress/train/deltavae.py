@@ -15,7 +15,7 @@ negative ELBO of two observations of x, independent given z: one by each decoder
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -28,13 +28,12 @@ from latentpress.coding.gaussians import LATENT_UNIT
 from latentpress.config import AR1Config, ObjectiveConfig
 from latentpress.data.batches import Batch
 from latentpress.latents import IntegerLSTM, Posterior
-from latentpress.latents.information import mutual_information_nats
-from latentpress.latents.sequences import as_sequences, from_sequences
+from latentpress.latents.sequences import from_sequences
 from latentpress.model import DeltaVAE, IntegerForms, Latents
 from latentpress.model.decoding import symbols_of
 from latentpress.train.fits import Fit, Terms, calibration, decoder_terms, hidden, summed
 from latentpress.train.loop import StageLoss
-from latentpress.train.plan import sees_latents
+from latentpress.train.plan import DECODERS, sees_latents
 
 __all__ = ["DeltaVAEObjective"]
 
@@ -52,9 +51,11 @@ class DeltaVAEObjective:
     def __init__(self, fit: Fit) -> None:
         assert isinstance(fit.model, DeltaVAE)
         self.fit, self.model = fit, fit.model
+        self.stream = fit.source.stream
+        self._last: Latents | None = None  # of the last batch
 
     def infer(self, batch: Batch, generator: torch.Generator | None = None) -> Latents:
-        """See `Objective.infer`; gradients flow through the draw to the encoder."""
+        """The latents of a batch on the CPU, on the model's device; with gradients to the encoder."""
         return self.model.infer(batch.samples, mask=batch.mask, generator=generator)
 
     def codec_loss(self, batch: Batch, progress: float) -> StageLoss:
@@ -64,38 +65,28 @@ class DeltaVAEObjective:
         terms = decoder_terms(model, self.fit.decoders, batch, latents, hidden(batch.labels))
         if latents.posterior is None:
             return summed(terms)
+        self._last = draws = _detached(latents)
         kl, floor = model.kl_nats(latents), self._committed_nats(latents)
+        _check_floor(kl.detach(), floor)
+        elbo = (self._nats(terms) + kl.sum()) / dims / math.log(2)
+        figures = {"elbo_bits_per_dim": elbo, "kl_nats": kl.mean(), "committed_nats": floor.mean()}
         others = [_weighed(model.config.objective, kl, progress).sum() / dims]
-        figures = {
-            "kl_nats": kl.mean(),
-            "committed_nats": floor.mean(),
-            "information_nats": _information_nats(latents),
-        }
         if "auxiliary" in self.fit.parts:
-            draws = replace(latents, vectors=latents.vectors.detach())
             nats = model.auxiliary_nats(draws)
             others.append(nats.sum() / draws.vectors.numel())
             figures["auxiliary_kl_nats"] = (nats - model.posterior_nats(draws)).mean()
-        _check_floor(kl.detach(), floor)
-        elbo = {"elbo_bits_per_dim": (self._nats(terms) + kl.sum()) / dims / math.log(2)}
-        figures = {name: value.detach() for name, value in {**elbo, **figures}.items()}
-        return summed(terms, *others, figures=figures)
+        return summed(terms, *others, figures={name: value.detach() for name, value in figures.items()})
 
     def prior_loss(self, batch: Batch, progress: float) -> StageLoss:
         """Of the stage prior."""
         with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
             latents = self.infer(batch)
-            posterior_nats = self.model.posterior_nats(latents).mean()
         nats = self.model.auxiliary_nats(latents)
-        figures = {"auxiliary_kl_nats": nats.detach().mean() - posterior_nats}
+        figures = {"auxiliary_kl_nats": (nats - self.model.posterior_nats(latents)).detach().mean()}
         return StageLoss(nats.sum() / latents.vectors.numel(), figures)
 
-    def prior_stream(self, expected: int | None) -> Callable[[int], Iterator[Batch]]:
-        """The batches of the stage prior, of which so many are `expected` (None: many)."""
-        return self.fit.source.stream
-
     def measures(self, batch: Batch, latents: Latents, terms: Terms) -> Terms:
-        """The negative ELBO, and that with the auxiliary prior."""
+        """The negative ELBO, and that with the auxiliary prior, of a batch whose decoders cost `terms`."""
         if latents.posterior is None:
             return {}
         nats, model = self._nats(terms), self.model
@@ -106,11 +97,15 @@ class DeltaVAEObjective:
         return {**elbos, "auxiliary_elbo_bits_per_dim": (nats + auxiliary, batch.dims)}
 
     def status(self) -> tuple[Mapping[str, float], str | None]:
-        """A warning where an AR(1) prior has one step to work on."""
+        """The information in the last batch's latents, and a warning where an AR(1) prior has one step."""
+        model, rows = self.model, self.fit.source.size[0]
         one = (
-            isinstance(self.model.config.latents, AR1Config) and self.fit.source.size[0] <= self.model.hop[0]
+            isinstance(model.config.latents, AR1Config) and rows <= model.hop[0] and self.fit.name == "codec"
         )
-        return {}, _COMMITS_NOTHING if one and self.fit.name == "codec" else None
+        details = {} if self._last is None else model.details(self._last).to_dict()
+        return {
+            n: details[n] for n in ("information_nats",) if n in details
+        }, _COMMITS_NOTHING if one else None
 
     def stepped(self) -> None:
         """Nothing but the optimiser moves the model."""
@@ -125,53 +120,41 @@ class DeltaVAEObjective:
         model, parts, forms = self.model, self.fit.parts, self.model.integer
         batch = calibration(self.fit.source)
         latents = self.infer(batch, torch.Generator().manual_seed(0))
-        batch = batch.to(model.device)
         if "autoregressive" in parts:
-            forms = replace(forms, decoder=self._integer_decoder(batch, latents))
+            forms = replace(forms, decoder=self._integer_decoder(batch.to(model.device), latents))
         if model.latents is None or latents.posterior is None:
             return forms
         if "encoder" in parts and isinstance(model.encoder, AnticausalEncoder):
             symbols = symbols_of(model.item, batch.samples, False).to(model.device)
-            forms = replace(
-                forms, encoder=IntegerEncoder.convert(model.encoder, model.latents.posterior, symbols)
-            )
+            encoder = IntegerEncoder.convert(model.encoder, model.latents.posterior, symbols)
+            forms = replace(forms, encoder=encoder)
         if self.fit.name not in ("codec", "prior"):
             return forms
+        deviation = float(torch.exp(latents.posterior.log_variance / 2).mean())
+        step = min(_MOST_STEP, max(1, round(math.sqrt(12) * deviation / LATENT_UNIT)))
         if isinstance(forms.prior, IntegerLSTM) and self.fit.name == "prior":
             step = forms.prior.step
-        else:
-            spread = float(torch.exp(latents.posterior.log_variance / 2).mean())
-            step = min(_MOST_STEP, max(1, round(math.sqrt(12) * spread / LATENT_UNIT)))
         if model.auxiliary is not None:
             return replace(forms, prior=IntegerLSTM.convert(model.auxiliary, step))
-        return replace(forms, prior=IntegerLSTM.ar1(self._alphas, step))
+        return replace(forms, prior=IntegerLSTM.ar1(model.latents.alphas.tolist(), step))
 
     def _integer_decoder(self, batch: Batch, latents: Latents) -> IntegerDecoder:
         """Calibrated on draws from the prior too, so that new items do not clip what the latents say."""
-        model, symbols = self.model, batch.symbols
+        model, symbols, vectors, codes = self.model, batch.symbols, latents.vectors, None
         assert model.autoregressive is not None and symbols is not None
-        labels, codes = model.labels_for("autoregressive", batch.labels), None
+        labels = model.labels_for("autoregressive", batch.labels)
         if model.latents is not None and sees_latents(model.config, "autoregressive"):
-            assert latents.posterior is not None
-            sequences, steps = latents.posterior.mean.shape[:2]
-            drawn = model.latents.sample(sequences, steps, torch.Generator().manual_seed(1)).to(
-                latents.vectors
-            )
-            new = from_sequences(drawn, latents.vectors.shape[3:])
-            z = torch.cat([latents.vectors, new]).movedim(1, -1)
-            codes = IntegerLSTM.ar1(self._alphas, 1).quantise(z.cpu()).to(model.device)
+            count, cells, generator = len(vectors), vectors.shape[3:], torch.Generator().manual_seed(1)
+            drawn = model.latents.sample(count * math.prod(cells), vectors.shape[2], generator)
+            z = torch.cat([vectors.cpu(), from_sequences(drawn, cells)]).movedim(1, -1)
+            codes = IntegerLSTM.ar1(model.latents.alphas.tolist(), 1).quantise(z).to(model.device)
             symbols, labels = torch.cat([symbols] * 2), None if labels is None else torch.cat([labels] * 2)
         return IntegerDecoder.convert(model.autoregressive, symbols, codes, labels=labels)
 
-    @property
-    def _alphas(self) -> tuple[float, ...]:
-        assert self.model.config.latents is not None
-        return self.model.config.latents.alphas
-
     def _nats(self, terms: Terms) -> Tensor:
         """Of the decoder whose ELBO is shown: the autoregressive one if it sees the latents."""
-        decoder = "autoregressive" if sees_latents(self.model.config, "autoregressive") else "parallel"
-        return terms.get(f"{decoder}_bits_per_dim", next(iter(terms.values())))[0]
+        names = [f"{name}_bits_per_dim" for name in DECODERS if sees_latents(self.model.config, name)]
+        return [terms[name][0] for name in names if name in terms][-1]
 
     def _committed_nats(self, latents: Latents) -> Tensor:
         """The committed rate of each item in nats, (B,)."""
@@ -182,26 +165,19 @@ class DeltaVAEObjective:
         return rates.view(len(latents), -1).sum(1).to(latents.vectors.device)
 
 
+def _detached(latents: Latents) -> Latents:
+    assert latents.posterior is not None
+    mean, log_variance = latents.posterior.mean.detach(), latents.posterior.log_variance.detach()
+    return Latents(latents.vectors.detach(), None, Posterior(mean, log_variance), latents.step_mask)
+
+
 def _check_floor(kl: Tensor, floor: Tensor) -> None:
     """Asserts that every item's KL reaches the committed rate, which is the family's minimum."""
     reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
-    if kl.is_cuda:
-        # does not wait for the device
+    if kl.is_cuda:  # does not wait for the device
         torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]
     else:
         assert bool(reached), "an item's KL is below the committed rate"
-
-
-def _information_nats(latents: Latents) -> Tensor:
-    """I(x; z) estimated over the batch, all cells of a step taken as channels."""
-    count, posterior = len(latents), latents.posterior
-    assert posterior is not None
-    z, mean, log_variance = (
-        part.unflatten(0, (count, -1)).movedim(1, 2).flatten(2)
-        for part in (as_sequences(latents.vectors), posterior.mean, posterior.log_variance)
-    )
-    mask = None if latents.step_mask is None else latents.step_mask.unflatten(0, (count, -1))[:, 0]
-    return mutual_information_nats(Posterior(mean, log_variance), z, mask)
 
 
 def _weighed(objective: ObjectiveConfig, kl: Tensor, progress: float) -> Tensor:

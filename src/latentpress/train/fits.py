@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,19 +21,11 @@ from latentpress.data import Dataset
 from latentpress.data.batches import Batch, Batches
 from latentpress.model import Latents, Model
 from latentpress.nn import to_signal
-from latentpress.train.loop import StageLoss
-from latentpress.train.plan import (
-    DECODERS,
-    STAGES,
-    StageName,
-    codec_decoders,
-    fitted_parts,
-    sees_latents,
-    stage_config,
-)
+from latentpress.train.loop import Limit, StageLoss
+from latentpress.train.plan import DECODERS, STAGES, StageName, codec_decoders, fitted_parts, sees_latents
 from latentpress.train.replicas import Replicas
 
-__all__ = ["Fit", "RunContext", "Terms", "calibration", "decoder_terms", "hidden", "summed"]
+__all__ = ["Fit", "RunContext", "Terms", "calibration", "decoder_terms", "hidden", "summed", "whole_rows"]
 
 _UNKNOWN_SHARE = 0.1  # of the items, whose label is hidden in training
 _CALIBRATION_BATCHES = 4
@@ -47,13 +39,8 @@ Terms = Mapping[str, tuple[Tensor, float | Tensor]]
 class RunContext:
     """What the stages of a run work with.
 
-    Attributes:
-        config: the run's.
-        dataset: the items to train on.
-        held_out: others to validate on, or None.
-        whole: whether the run has a stage codec.
-        seed: of the batches.
-        replicas: this process among those of the run.
+    `dataset` holds the items to train on, `held_out` others to validate on; `whole` says whether the run
+    has a stage codec, `seed` is that of the batches.
     """
 
     config: RunConfig
@@ -70,16 +57,19 @@ class Fit:
     Attributes:
         name: of the stage.
         model: the model; it is frozen but for `parts`, which are in training mode.
+        context: the run's.
         config: how the stage is trained.
+        expected: how many batches it takes, if that is known.
         parts: names of the model's parts that it fits.
         decoders: names of those through which its loss sees the samples.
         groups: the parameters, in groups whose gradients are clipped together; a prior's are apart.
         source: the batches.
     """
 
-    def __init__(self, name: StageName, model: Model, context: RunContext) -> None:
+    def __init__(self, name: StageName, model: Model, context: RunContext, limit: Limit) -> None:
         self.name, self.model, self.context = name, model, context
-        self.config: StageConfig = stage_config(context.config, name)
+        self.config: StageConfig = getattr(context.config, name)
+        self.expected = None if limit.steps is None else limit.steps * self.config.accumulate
         self.parts = fitted_parts(model.config, name, whole=context.whole)
         fitted = tuple(part for part in self.parts if part in DECODERS)
         self.decoders = codec_decoders(model.config) if name == "encoder" else fitted
@@ -87,17 +77,13 @@ class Fit:
         self.source = self.batches()
 
     def _groups(self) -> list[list[Parameter]]:
-        apart = self.parts if self.name == "decoder" else ("prior", "auxiliary")
-        groups = [
-            [part for part in self.parts if part not in apart],
-            *([part] for part in self.parts if part in apart),
-        ]
         self.model.eval().requires_grad_(False)
-        modules = [[getattr(self.model, part) for part in group] for group in groups]
-        for module in (module for group in modules for module in group):
-            module.train().requires_grad_(True)
-        parameters = [[p for module in group for p in module.parameters()] for group in modules]
-        return [group for group in parameters if group]
+        groups: dict[str, list[Parameter]] = {}
+        for part in self.parts:
+            module = getattr(self.model, part).train().requires_grad_(True)
+            apart = self.name == "decoder" or part in ("prior", "auxiliary")
+            groups.setdefault(part if apart else "codec", []).extend(module.parameters())
+        return [group for group in groups.values() if group]
 
     def batches(self, held_out: Dataset | None = None) -> Batches:
         """The batches to train on, or those of items that are `held_out`.
@@ -105,12 +91,8 @@ class Fit:
         Where a decoder learns the distribution of samples given latents that are there already, pieces
         begin where a latent position does, as items do.
         """
-        model, context = self.model, self.context
-        dataset, ones, extents = (
-            held_out or context.dataset,
-            (1,) * model.rank,
-            self.config.extents(model.rank),
-        )
+        model, context, config = self.model, self.context, self.config
+        dataset, extents, ones = held_out or context.dataset, config.extents(model.rank), (1,) * model.rank
         if isinstance(model.config, DeltaVAEConfig) and model.config.latents is not None:
             given = len(model.config.encoder.hop)  # latents span the other axes whole
             extents = (*extents[:given], *model.hop[given:])
@@ -121,14 +103,14 @@ class Fit:
             extents=extents,
             multiple_of=model.hop if dataset.item.epoch == "sample" else ones,  # what is more is masked there
             corner_step=model.hop if aligned else ones,
-            flip=self.config.flip and held_out is None,
+            flip=config.flip and held_out is None,
             residual=None if model.autoregressive is None else model.residual,
         )
         if held_out is not None:
             most = batches(batch_size=1, seed=context.seed).windows_per_epoch
-            return batches(batch_size=min(self.config.batch_size, most), seed=context.seed)
+            return batches(batch_size=min(config.batch_size, most), seed=context.seed)
         seed, replicas = len(STAGES) * context.seed + STAGES.index(self.name), context.replicas
-        return batches(batch_size=self.config.batch_size, seed=seed, rank=replicas.rank, world=replicas.world)
+        return batches(batch_size=config.batch_size, seed=seed, rank=replicas.rank, world=replicas.world)
 
 
 def hidden(labels: Tensor) -> Tensor:
@@ -149,16 +131,14 @@ def decoder_terms(
     """What a batch on the model's device costs under the decoders called `names`, given its latents."""
     terms: dict[str, tuple[Tensor, float | Tensor]] = {}
     for name in names:
+        chosen = model.labels_for(cast(Any, name), labels)
         if name == "parallel":
             assert model.parallel is not None
             signal = to_signal(batch.samples, model.item.low, model.item.levels)
-            chosen = model.labels_for("parallel", labels)
             nats = model.parallel.nats(signal, latents.vectors, chosen, batch.mask)
         else:
             assert model.autoregressive is not None and batch.symbols is not None
-            seen = latents.input if sees_latents(model.config, name) else None
-            chosen = model.labels_for("autoregressive", labels)
-            nats = model.autoregressive.nats(batch.symbols, seen, chosen, batch.mask)
+            nats = model.autoregressive.nats(batch.symbols, latents.input, chosen, batch.mask)
         terms[f"{name}_bits_per_dim"] = nats.sum(), batch.dims
     return terms
 
@@ -173,16 +153,21 @@ def summed(terms: Terms, *others: Tensor, figures: Mapping[str, Tensor] | None =
 def calibration(source: Batches) -> Batch:
     """Some whole items of the first batches, with whose symbols integer forms are calibrated."""
     batches = [source.batch(step) for step in range(_CALIBRATION_BATCHES)]
-    masks = [None if batch.mask is None else batch.mask.flatten(1).all(1) for batch in batches]
-    if all(mask is not None and not mask.any() for mask in masks):
-        masks = [None] * len(batches)  # all are shorter than a window: padding, then, is what there is
-    most = max(1, _CALIBRATION_POSITIONS // math.prod(source.size))
+    rows, most = (
+        whole_rows([batch.mask for batch in batches]),
+        _CALIBRATION_POSITIONS // math.prod(source.size),
+    )
 
     def joined(name: str) -> Any:
-        parts = [getattr(batch, name) for batch in batches]
-        kept = [part if mask is None else part[mask] for part, mask in zip(parts, masks, strict=True)]
-        return torch.cat(kept)[:most]
+        parts = zip((getattr(batch, name) for batch in batches), rows, strict=True)
+        return torch.cat([part[kept] for part, kept in parts])[: max(1, most)]
 
-    return Batch(
-        joined("samples"), None, joined("labels"), joined("symbols") if source.residual is not None else None
-    )
+    symbols = None if source.residual is None else joined("symbols")
+    return Batch(joined("samples"), None, joined("labels"), symbols)
+
+
+def whole_rows(masks: Sequence[Tensor | None]) -> list[Any]:
+    """Indices of the items in each batch that have no padding; of all, where each has some."""
+    rows = [slice(None) if mask is None else mask.flatten(1).all(1) for mask in masks]
+    whole = any(isinstance(each, slice) or bool(each.any()) for each in rows)
+    return rows if whole else [slice(None)] * len(rows)

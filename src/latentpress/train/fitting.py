@@ -14,6 +14,7 @@ from latentpress.data import Dataset, Survey, evenly_spaced
 from latentpress.errors import ConfigError, TrainingError
 from latentpress.items import Item, residuals_are_cheaper
 from latentpress.latents.rates import alpha_for_rate
+from latentpress.model import Model
 
 __all__ = ["Suggestion", "check_dataset", "committing", "fitted", "suggest"]
 
@@ -23,13 +24,7 @@ _ROWS = 1 << 12  # and rows of each
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to train on some data.
-
-    Attributes:
-        preset: the name of a preset.
-        item: the kind of the items.
-        reason: why, in a few words.
-    """
+    """What to train on some data: the name of a preset, the kind of the items, and why, in a few words."""
 
     preset: str
     item: Item
@@ -75,15 +70,16 @@ def fitted(config: RunConfig, dataset: Dataset, changes: Mapping[str, Any] | Non
 
 
 def _new_size(config: RunConfig, dataset: Dataset) -> list[int]:
-    model, rank = config.model, len(dataset.item.axes)
-    known = dataset.extents[dataset.extents.min(axis=1) > 0]
+    model, known = config.model, dataset.extents[dataset.extents.min(axis=1) > 0]
     if not len(known):
         return list(dataset.item.default_size)
     later = isinstance(model, VQVAEConfig) and model.prior is not None and model.prior.training == "after"
-    crop = (config.prior if later else config.codec).extents(rank)
+    crop = (config.prior if later else config.codec).extents(known.shape[1])
     size = np.median(known, axis=0).astype(int).clip(max=crop).tolist()
-    given = len(model.encoder.hop) if isinstance(model, DeltaVAEConfig) and model.latents else rank
-    return size[:given] + known[0, given:].tolist()  # latents that span whole axes know one size
+    if not isinstance(model, DeltaVAEConfig) or model.latents is None:
+        return size
+    given = len(model.encoder.hop)  # along the other axes, which latents span whole, items have one extent
+    return [*size[:given], *known[0, given:].tolist()]
 
 
 def committing(config: RunConfig, rate_bits: float) -> RunConfig:
@@ -100,50 +96,33 @@ def committing(config: RunConfig, rate_bits: float) -> RunConfig:
     model = config.model
     if not isinstance(model, DeltaVAEConfig) or not isinstance(model.latents, AR1Config):
         raise ConfigError("a rate to commit is for delta-VAEs with model.latents.kind=ar1")
-    whole = model.item.size if model.item.epoch == "item" else None
-    size = whole or config.codec.extents(len(model.item.axes))
+    size = model.item.size if model.item.epoch == "item" else None
+    size = size or config.codec.extents(len(model.item.axes))
     steps, *cells = (-(-extent // hop) for extent, hop in zip(size, model.hop, strict=True))
     alpha = alpha_for_rate(rate_bits * math.log(2) / math.prod(cells), steps, model.latents.channels)
     return replace(config, model=replace(model, latents=replace(model.latents, alpha=alpha)))
 
 
-def check_dataset(config: RunConfig, dataset: Dataset) -> None:
-    """Raises `TrainingError` where the items do not fit the model, and `ConfigError` where it lacks a size."""
-    model, words = config.model, dataset.item.words
-    if model.item.kind != dataset.item.kind:
+def check_dataset(model: Model, dataset: Dataset) -> None:
+    """Raises `TrainingError` where the items do not fit a model."""
+    item, words = dataset.item, dataset.item.words
+    if model.item.kind != item.kind:
         raise TrainingError(f"the model is one of {model.item.words.items}, and the items are {words.items}")
-    if not len(dataset) or not dataset.extents.prod(axis=1).any():
+    if not len(known := np.flatnonzero(dataset.extents.prod(axis=1))):
+        raise TrainingError(f"there is nothing to train on: no {words.item} that is not empty")
+    if model.item.channels != item.channels:
         raise TrainingError(
-            f"there is nothing to train on: the sources hold no {words.item} that is not empty"
+            f"the items have {item.channels} channels and the model {model.item.channels}; "
+            f"set model.item.channels={item.channels}, or read them as the model's kind of item"
         )
-    if model.item.channels != dataset.item.channels:
+    parts = (getattr(model.config, name, None) for name in ("prior", "parallel", "autoregressive"))
+    used = {name for part in parts if part is not None for name in part.labels}
+    if missing := sorted(used - dataset.label_values.keys()):
+        there = ", ".join(dataset.label_values) or "none"
+        raise TrainingError(f"the model is conditioned by the label {missing[0]!r}; the items have {there}")
+    sizes = {i: tuple(dataset.extents[i].tolist()) for i in known}
+    if others := [i for i, size in sizes.items() if not model.takes((*size, item.channels))]:
         raise TrainingError(
-            f"the items have {dataset.item.channels} channels and the model {model.item.channels}; "
-            f"set model.item.channels={dataset.item.channels}, or read them as the model's kind of item"
-        )
-    parts = (getattr(model, name, None) for name in ("prior", "parallel", "autoregressive"))
-    for name in (name for part in parts if part is not None for name in part.labels):
-        if name not in dataset.label_values:
-            there = ", ".join(dataset.label_values) or "none"
-            raise TrainingError(
-                f"the items have no label {name!r}, which conditions the model; here are: {there}"
-            )
-    if isinstance(model, DeltaVAEConfig) and model.latents is not None:
-        _check_one_size(model, dataset)
-
-
-def _check_one_size(model: DeltaVAEConfig, dataset: Dataset) -> None:
-    """Items have one size along the axes that latents span whole."""
-    given, words = len(model.encoder.hop), dataset.item.words
-    size = np.array(model.hop[given:])
-    others = np.flatnonzero((dataset.extents[:, given:] != size).any(axis=1))
-    if len(others):
-        axes = " and ".join(dataset.item.axes[given:])
-        wanted, first = (
-            " x ".join(map(str, each.tolist())) for each in (size, dataset.extents[others[0], given:])
-        )
-        raise TrainingError(
-            f"this delta-VAE's latents span whole axes, and know one extent along {axes}, here {wanted} "
-            f"(model.item.size); {len(others):,} of {len(dataset):,} {words.items} have another, first "
-            f"{dataset.names[others[0]]}: {first}; scale them, leave them out, or give model.encoder.hop for all axes"
+            f"the model takes {model.wanted()}; {len(others):,} of {len(dataset):,} {words.items} have another size, "
+            f"first {dataset.names[others[0]]}: {' x '.join(map(str, sizes[others[0]]))}; scale them, or leave them out"
         )

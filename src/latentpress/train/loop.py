@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -27,7 +27,7 @@ from latentpress.train.optim import WeightAverage, build_optimizer, learning_rat
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Checkpoint, Position
 
-__all__ = ["Limit", "Stage", "StageLoss", "StopSignals", "Training", "Validation", "fit"]
+__all__ = ["Limit", "Stage", "StageLoss", "Training", "Validation", "fit", "stop_signals"]
 
 B = TypeVar("B")
 
@@ -36,14 +36,14 @@ _GOLDEN = 0x9E3779B97F4A7C15  # keeps the seeds of two runs' steps apart
 
 
 class StageLoss(NamedTuple):
-    """What one batch gives: `total`, a scalar to minimise, and `figures`, scalars to show, without gradient."""
+    """What one batch gives: a scalar to minimise, and scalars to show, without gradient."""
 
     total: Tensor
     figures: Mapping[str, Tensor]
 
 
 class Validation(NamedTuple):
-    """How a model does on items that training does not see: `figures`, and a PNG to look at or None."""
+    """How a model does on items that training does not see: figures, and a PNG to look at or None."""
 
     figures: Mapping[str, float] = {}
     picture: bytes | None = None
@@ -91,36 +91,33 @@ class Limit:
 
     def progress(self, position: Position) -> float:
         """Share of the stage that is over; 1 or more at its end."""
-        if self.steps is not None:
-            return position.stage_step / max(1, self.steps) if self.steps else 1.0
-        assert self.seconds is not None
-        length = self.seconds - position.stage_start
-        return (position.elapsed - position.stage_start) / length if length > 0 else 1.0
+        over, whole = position.stage_step, self.steps
+        if whole is None:
+            assert self.seconds is not None
+            over, whole = position.elapsed - position.stage_start, self.seconds - position.stage_start
+        return over / whole if whole > 0 else 1.0
 
 
-class StopSignals:
-    """Notes SIGTERM and SIGINT in `received`, 0 before; a second SIGINT interrupts at once."""
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Within it SIGTERM and SIGINT are noted in a list; a second SIGINT interrupts at once.
 
-    def __init__(self) -> None:
-        self.received = 0
+    Only a process' main thread can do so; elsewhere nothing changes.
+    """
+    received: list[int] = []
 
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Within it signals are noted; only a process' main thread can do so, elsewhere nothing changes."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: object) -> None:
-        if self.received == number == signal.SIGINT:
+    def note(number: int, _frame: object) -> None:
+        if number == signal.SIGINT and number in received:
             raise KeyboardInterrupt
-        self.received = number
+        received.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT) if main}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Training:
@@ -142,7 +139,10 @@ class Training:
     def step(self, batches: Iterator[Any], progress: float) -> dict[str, Tensor]:
         """Takes one optimiser step, at `progress` of the stage; returns its figures as tensors."""
         config, position = self.stage.config, self.position
-        _seed(self.device, (self.seed * _GOLDEN + position.step) % (1 << 63))
+        seed = (self.seed * _GOLDEN + position.step) % (1 << 63)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes longer than a small step
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, position.stage_step, progress)
         figures: dict[str, Tensor] = {}
@@ -161,7 +161,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update(position.stage_step + 1)
         self.stage.stepped()
-        self.position = replace(position, stage_step=position.stage_step + 1, step=position.step + 1)
+        self.position = position._replace(stage_step=position.stage_step + 1, step=position.step + 1)
         return figures
 
     def finish(self) -> None:
@@ -199,13 +199,12 @@ class Training:
 def fit(
     training: Training,
     limit: Limit,
-    *,
-    signals: StopSignals,
+    received: list[int],
     report: Callable[[Position, dict[str, float]], None],
     save: Callable[[], None],
     save_seconds: float,
 ) -> bool:
-    """Trains a stage to its limit, or until a stop signal; returns whether the limit was reached.
+    """Trains a stage to its limit, or until a stop signal is `received`; returns whether the limit was reached.
 
     `report` is called every few steps with the position and the mean figures since the last call
     (`items_per_second` counts those of all replicas), `save` every `save_seconds` and at the end.
@@ -213,47 +212,34 @@ def fit(
     Raises:
         TrainingError: the loss or its gradient is not finite.
     """
-    replicas, stage = training.replicas, training.stage
-    clock_zero = time.monotonic() - training.position.elapsed
-    saved_at, reported = training.position.elapsed, training.position
-    meter = Meter()
+    replicas, config, meter = training.replicas, training.stage.config, Meter()
+    reported = training.position
+    saved_at, clock_zero = reported.elapsed, time.monotonic() - reported.elapsed
+    batches = training.stage.stream(reported.stage_step * config.accumulate)
 
-    def flush() -> None:
-        nonlocal reported
+    def flush() -> Position:
         position = training.position
         if figures := meter.read(replicas):
             _refuse_infinite(figures, position)
-            batch = stage.config.batch_size * stage.config.accumulate * replicas.world
-            items = (position.step - reported.step) * batch
+            items = (position.step - reported.step) * config.batch_size * config.accumulate * replicas.world
             figures["items_per_second"] = items / max(1e-9, position.elapsed - reported.elapsed)
             report(position, figures)
-        reported = position
+        return position
 
-    first = training.position.stage_step * stage.config.accumulate
-    batches = stage.stream(first)
-    with signals.caught():
-        while True:
-            elapsed, stop = replicas.agree(time.monotonic() - clock_zero, signals.received)
-            training.position = replace(training.position, elapsed=elapsed)
-            progress = limit.progress(training.position)
-            over = bool(stop) or progress >= 1
-            if over or elapsed - saved_at >= save_seconds:
-                flush()
-                save()
-                saved_at = elapsed
-            elif training.position.stage_step % _REPORT_EVERY == 0:
-                flush()
-            if over:
-                signals.received = stop
-                return progress >= 1
-            meter.add(training.step(batches, progress))
-
-
-def _seed(device: torch.device, seed: int) -> None:
-    """Seeds what a step may draw from; `torch.manual_seed` takes longer than a small step."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    while True:
+        elapsed, stop = replicas.agree(time.monotonic() - clock_zero, max(received, default=0))
+        training.position = training.position._replace(elapsed=elapsed)
+        progress = limit.progress(training.position)
+        over = bool(stop) or progress >= 1
+        if over or elapsed - saved_at >= save_seconds:
+            reported, saved_at = flush(), elapsed
+            save()
+        elif training.position.stage_step % _REPORT_EVERY == 0:
+            reported = flush()
+        if over:
+            received.extend([stop] * (stop != 0 and not received))  # another replica's
+            return progress >= 1
+        meter.add(training.step(batches, progress))
 
 
 def _refuse_infinite(figures: Mapping[str, float], position: Position) -> None:

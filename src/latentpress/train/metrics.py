@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from torch import Tensor
 from latentpress.files import write_atomically
 from latentpress.train.replicas import Replicas
 
-__all__ = ["JsonLines", "Meter", "MetricsSink", "TensorBoard", "open_sinks"]
+__all__ = ["Meter", "Sink", "json_lines", "open_sinks", "tensorboard"]
+
+Sink = Callable[[str, int, Mapping[str, float]], None]
+"""A place where the figures of a moment go: those of a stage, after so many steps of the run."""
 
 
 class Meter:
@@ -48,54 +51,40 @@ class Meter:
         return figures
 
 
-class JsonLines:
+def json_lines(path: Path, step: int) -> Sink:
     """One JSON object a line. Lines after `step`, and half a line that a kill left, are dropped first."""
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        write_atomically(path, b"".join(line for line in lines if _belongs(line, step)))
 
-    def __init__(self, path: Path, step: int) -> None:
-        if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
-            write_atomically(path, b"".join(line for line in lines if _belongs(line, step)))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+    def write(stage: str, step: int, figures: Mapping[str, float]) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "step": step, **figures}) + "\n")
 
-    def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
-        """Appends one line."""
-        self._file.write(json.dumps({"stage": stage, "step": step, **figures}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+    return write
 
 
-class TensorBoard:
+def tensorboard(path: Path, step: int) -> Sink:
     """Event files for TensorBoard, where that package is installed (extra `tensorboard`)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its dependencies
+        from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, path: Path, step: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own dependencies
-            from torch.utils.tensorboard import SummaryWriter
+        writer = SummaryWriter(str(path), purge_step=step + 1)
 
-            self._writer = SummaryWriter(str(path), purge_step=step + 1)
-
-    def write(self, stage: str, step: int, figures: Mapping[str, float]) -> None:
-        """Adds one scalar a figure."""
+    def write(stage: str, step: int, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, step)
+            writer.add_scalar(f"{stage}/{name}", value, step)
+        writer.flush()
 
-    def close(self) -> None:
-        """Flushes and closes the event file."""
-        self._writer.close()
-
-
-MetricsSink = JsonLines | TensorBoard
-"""A place where figures go."""
+    return write
 
 
-def open_sinks(folder: Path, step: int) -> list[MetricsSink]:
+def open_sinks(folder: Path, step: int) -> list[Sink]:
     """Opens `metrics.jsonl` and, where it can be imported, TensorBoard, to go on after `step`."""
-    sinks: list[MetricsSink] = [JsonLines(folder / "metrics.jsonl", step)]
+    sinks = [json_lines(folder / "metrics.jsonl", step)]
     with suppress(ImportError):
-        sinks.append(TensorBoard(folder / "tensorboard", step))
+        sinks.append(tensorboard(folder / "tensorboard", step))
     return sinks
 
 

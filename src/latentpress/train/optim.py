@@ -26,10 +26,8 @@ _FINAL = 0.01  # share of the peak learning rate that is left at the end
 def learning_rate(config: StageConfig, step: int, progress: float) -> float:
     """Learning rate of a step: a linear warm-up times a half cosine that ends at a hundredth of the peak.
 
-    Args:
-        config: gives the peak and the warm-up's length in steps.
-        step: steps taken before this one in its stage.
-        progress: share of the stage that is over, 0 to 1: of its steps, or of its time.
+    `step` counts the steps before it in its stage; `progress` is the share of the stage that is over, 0 to
+    1: of its steps, or of its time.
 
     >>> config = StageConfig(learning_rate=1.0, warmup=10)
     >>> [round(learning_rate(config, step, step / 100), 3) for step in (0, 9, 50, 100)]
@@ -50,11 +48,8 @@ class WeightAverage:
     """Exponential moving average of parameters, which a finished model keeps instead of the last ones.
 
     After step t (from 1) the average moves by 1 - min(decay, (1 + t) / (10 + t)) of the way to the
-    parameters: the ramp lets it forget the untrained weights soon.
-
-    Args:
-        parameters: the parameters followed; their present values are the start.
-        decay: 0 turns the average off: it then equals the parameters.
+    parameters, whose present values are the start: the ramp lets it forget the untrained weights soon. A
+    decay of 0 turns it off: it then equals the parameters.
 
     >>> weight = Parameter(torch.zeros(1))
     >>> average = WeightAverage([weight], decay=0.999)

@@ -1,7 +1,7 @@
 """Which stages a run has, in which order, what parts of the model each fits, and where each ends.
 
-    codec     encoder, latents, the decoders with `training="joint"`; the prior too where it is trained
-              jointly, and a delta-VAE's auxiliary prior beside them
+    codec     encoder, latents, and the decoders with `training="joint"`; the prior too where it is trained
+              jointly, and a delta-VAE's auxiliary prior
     prior     the prior over the latents of the finished codec
     decoder   decoders of the finished codec: those with `training="after"`
     encoder   another encoder for the finished codec, whose codes keep their meaning
@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import AnyModelConfig, RunConfig, StageConfig, VQVAEConfig
+from latentpress.config import AnyModelConfig, RunConfig, VQVAEConfig
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
@@ -29,7 +29,6 @@ __all__ = [
     "fitted_parts",
     "plan_stages",
     "sees_latents",
-    "stage_config",
     "used_parts",
 ]
 
@@ -41,7 +40,7 @@ _MISSING: dict[StageName, str] = {
     "codec": "no decoder that sees the latents is trained with the encoder; give one training=joint",
     "prior": "the model has no prior that could be fitted to a finished codec",
     "decoder": "no decoder is trained after the codec; give one training=after",
-    "encoder": "it fits an encoder to a finished codec with a decoder that sees the latents, in a run of its own",
+    "encoder": "it is for a finished codec with a decoder that sees the latents, in a run of its own",
 }
 
 
@@ -63,77 +62,59 @@ def plan_stages(
     if any(limit is not None and limit <= 0 for limit in (steps, seconds)):
         raise ConfigError("the limit of a training must be positive")
     whole = "codec" in stages
-    names: list[StageName] = [
-        name for name in STAGES if name in stages and fitted_parts(config.model, name, whole=whole)
-    ]
+    names: list[StageName] = [n for n in STAGES if n in stages and fitted_parts(config.model, n, whole=whole)]
     if not names or (whole and names[0] != "codec"):
-        first = stages[0] if not names else "codec"
+        first = "codec" if whole else stages[0]
         raise ConfigError(f"stage {first}: {_MISSING[first]}")
     if steps is None and seconds is None:
-        return {name: Limit(steps=stage_config(config, name).steps) for name in names}
+        return {name: Limit(steps=getattr(config, name).steps) for name in names}
     ends = _ends(config, names)
     if seconds is not None:
         return {name: Limit(seconds=seconds * end) for name, end in zip(names, ends, strict=True)}
-    assert steps is not None
-    marks = [0, *(round(steps * end) for end in ends)]
+    marks = [0, *(round((steps or 0) * end) for end in ends)]
     lengths = [after - before for before, after in itertools.pairwise(marks)]
     return {name: Limit(steps=length) for name, length in zip(names, lengths, strict=True)}
 
 
-def stage_config(config: RunConfig, name: StageName) -> StageConfig:
-    """How a stage is trained."""
-    return getattr(config, name)
-
-
 def fitted_parts(model: AnyModelConfig, name: StageName, *, whole: bool) -> tuple[str, ...]:
-    """Names of the model's parts that a stage fits; none where there is nothing to do.
+    """Names of the model's parts that a stage fits, () where there is nothing to do.
 
-    Args:
-        model: the model's configuration.
-        name: of the stage.
-        whole: whether the run has a stage codec.
+    `whole` says whether the run has a stage codec.
     """
-    prior = "prior" if isinstance(model, VQVAEConfig) else "auxiliary"
-    alone = model.latents is None
+    kind = "prior" if isinstance(model, VQVAEConfig) else "auxiliary"
+    section = getattr(model, kind) if model.latents is not None else None
+    prior = () if section is None else (kind,)
+    joint_prior = prior if getattr(section, "training", "joint") == "joint" else ()
     match name:
-        case "codec" if alone:
-            return ("autoregressive",)
         case "codec":
             decoders = _decoders(model, "joint")
-            if not any(sees_latents(model, each) for each in decoders):
-                return ()
-            return ("encoder", "latents", *decoders, *((prior,) if _joint_prior(model) else ()))
+            if model.latents is None:
+                return decoders
+            seen = any(sees_latents(model, decoder) for decoder in decoders)
+            return ("encoder", "latents", *decoders, *joint_prior) if seen else ()
         case "prior":
-            there = getattr(model, prior) is not None and not alone
-            later = not whole or not isinstance(model, VQVAEConfig) or not _joint_prior(model)
-            return (prior,) if there and later else ()
+            return () if whole and joint_prior == ("prior",) else prior
         case "decoder":
-            later = () if alone and whole else _decoders(model, "after")
-            return later or (() if whole else _decoders(model))
+            return _decoders(model, "after") or (() if whole else _decoders(model))
         case "encoder":
-            return () if whole or alone or not codec_decoders(model) else ("encoder",)
+            return () if whole or not codec_decoders(model) else ("encoder",)
 
 
 def used_parts(model: AnyModelConfig, name: StageName) -> tuple[str, ...]:
     """Names of the parts of a finished codec that a stage takes as they are."""
-    match name:
-        case "codec":
-            return ()
-        case "encoder":
-            return ("latents", *codec_decoders(model))
-        case "decoder" if not any(
-            sees_latents(model, each) for each in fitted_parts(model, name, whole=False)
-        ):
-            return ()
-        case _:
-            return ("encoder", "latents")
+    if name == "encoder":
+        return ("latents", *codec_decoders(model))
+    blind = not any(sees_latents(model, part) for part in fitted_parts(model, "decoder", whole=False))
+    return () if name == "codec" or (name == "decoder" and blind) else ("encoder", "latents")
 
 
 def codec_decoders(model: AnyModelConfig) -> tuple[str, ...]:
-    """Names of the decoders through which an encoder is fitted: the joint ones, or all where none is."""
+    """Names of the decoders through which an encoder is fitted: those that see the latents.
+
+    Of these the ones that are trained jointly, if there are any.
+    """
     seeing = [name for name in _decoders(model) if sees_latents(model, name)]
-    joint = _decoders(model, "joint")
-    return tuple(name for name in seeing if name in joint) or tuple(seeing)
+    return tuple(name for name in seeing if name in _decoders(model, "joint")) or tuple(seeing)
 
 
 def sees_latents(model: AnyModelConfig, decoder: str) -> bool:
@@ -144,24 +125,16 @@ def sees_latents(model: AnyModelConfig, decoder: str) -> bool:
 
 def _decoders(model: AnyModelConfig, training: str | None = None) -> tuple[str, ...]:
     """Names of the decoders that there are, of this training or of any."""
-    there = {"parallel": model.parallel, "autoregressive": model.autoregressive}
-    return tuple(
-        name for name, part in there.items() if part is not None and training in (None, part.training)
-    )
-
-
-def _joint_prior(model: AnyModelConfig) -> bool:
-    """Whether a prior is fitted in the stage codec."""
-    if isinstance(model, VQVAEConfig):
-        return model.prior is not None and model.prior.training == "joint"
-    return model.auxiliary is not None
+    there = [(name, getattr(model, name)) for name in DECODERS]
+    return tuple(n for n, part in there if part is not None and training in (None, part.training))
 
 
 def _ends(config: RunConfig, names: Sequence[StageName]) -> list[float]:
     """The share of the whole run that is over at the end of each stage."""
-    decoder = config.decoder_share if "decoder" in names and len(names) > 1 else float("decoder" in names)
     others = len(names) - ("decoder" in names)  # one alone, or a prior and a codec or encoder
-    shares = {"prior": 1 - config.codec_share if others > 1 else 1.0}
-    usual = config.codec_share if others > 1 else 1.0
-    lengths = [decoder if name == "decoder" else (1 - decoder) * shares.get(name, usual) for name in names]
-    return [*list(itertools.accumulate(lengths))[:-1], 1.0]
+    decoder = config.decoder_share if others else 1.0
+    rest = 1 - decoder if "decoder" in names else 1.0
+    first = config.codec_share if others > 1 else 1.0
+    shares = {"decoder": decoder, "prior": rest * (1 - first if others > 1 else 1.0)}
+    ends = itertools.accumulate(shares.get(name, rest * first) for name in names)
+    return [*list(ends)[:-1], 1.0]

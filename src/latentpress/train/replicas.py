@@ -42,8 +42,7 @@ class Replicas:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        pieces = flat.split([gradient.numel() for gradient in gradients])
-        for gradient, piece in zip(gradients, pieces, strict=True):
+        for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:
@@ -60,11 +59,6 @@ class Replicas:
         both = torch.tensor([elapsed, stop], dtype=torch.float64)  # on the CPU: waits for no kernel
         dist.all_reduce(both, dist.ReduceOp.MAX)
         return float(both[0]), int(both[1])
-
-    def wait(self) -> None:
-        """Returns when every replica has come here."""
-        if self.world > 1:
-            dist.barrier()
 
 
 @contextmanager
@@ -88,8 +82,7 @@ def join_replicas(device: torch.device) -> Iterator[tuple[Replicas, torch.device
 
 def _placed(device: torch.device) -> torch.device:
     """The GPU of this process on its machine, where `device` is a GPU without a number."""
-    if device.type != "cuda" or device.index is not None:
-        return device
-    placed = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(placed)
-    return placed
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device

@@ -1,29 +1,41 @@
-"""The stages of a run: a model's objective as the loop sees it."""
+"""The stages of a run: a model's objective as the loop sees it, and how it does on held-out items."""
 
 from __future__ import annotations
 
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from latentpress.data.batches import Batch
-from latentpress.model import VQVAE, Model
+from latentpress.items import Content, Image
+from latentpress.model import VQVAE, Latents, Model
+from latentpress.nn import to_signal
 from latentpress.train.deltavae import DeltaVAEObjective
 from latentpress.train.fits import Fit, RunContext, decoder_terms, hidden, summed
-from latentpress.train.loop import Limit, Stage, StageLoss
-from latentpress.train.plan import StageName
-from latentpress.train.validation import validate
+from latentpress.train.loop import Limit, Stage, StageLoss, Validation
+from latentpress.train.plan import StageName, codec_decoders
 from latentpress.train.vqvae import VQVAEObjective
 
-__all__ = ["make_stage"]
+__all__ = ["make_stage", "sample_sheet", "validate"]
+
+_COLUMNS = 8
+_SAMPLES = 1 << 25  # that a model is judged on at most,
+_SYMBOLS = 1 << 18  # and where it gives one symbol after another: that takes its time
+_SHOWN = ("perplexity", "kl_nats", "auxiliary_kl_nats", "information_nats", "active_units")
 
 
 def make_stage(name: StageName, model: Model, context: RunContext, limit: Limit) -> Stage[Any]:
     """A stage, ready to begin; the model's other parts are frozen."""
-    fit = Fit(name, model, context)
+    fit = Fit(name, model, context, limit)
     objective = VQVAEObjective(fit) if isinstance(model, VQVAE) else DeltaVAEObjective(fit)
-    expected = None if limit.steps is None else limit.steps * fit.config.accumulate
 
     def decoder_loss(batch: Batch, progress: float) -> StageLoss:
         with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
@@ -41,10 +53,101 @@ def make_stage(name: StageName, model: Model, context: RunContext, limit: Limit)
         name=name,
         config=fit.config,
         groups=fit.groups,
-        stream=objective.prior_stream(expected) if name == "prior" else fit.source.stream,
+        stream=objective.stream,
         loss=losses.get(name, objective.codec_loss),
         finish=finish,
         stepped=objective.stepped,
         status=objective.status,
         validate=partial(validate, fit, objective),
     )
+
+
+@torch.no_grad()
+def validate(fit: Fit, objective: VQVAEObjective | DeltaVAEObjective) -> Validation:
+    """How a model under way does on held-out items; what is drawn is the same every time."""
+    model, generator = fit.model, torch.Generator().manual_seed(0)
+    decoders = tuple(dict.fromkeys((*codec_decoders(model.config), *fit.decoders)))
+    batches = _batches(fit, slow="autoregressive" in decoders)
+    if not batches:
+        return Validation()
+    sums: dict[str, Tensor] = {}
+    latents, error, dims = [], 0.0, 0
+    with _evaluating(model):
+        for batch in batches:
+            latents.append(objective.infer(batch, generator))
+            batch = batch.to(model.device)
+            terms = decoder_terms(model, decoders, batch, latents[-1], batch.labels)
+            for name, (nats, count) in {**terms, **objective.measures(batch, latents[-1], terms)}.items():
+                both = torch.stack([nats, torch.as_tensor(count).to(nats)]).double().cpu()
+                sums[name] = sums.get(name, 0) + both
+            if "parallel" in decoders:
+                original, restored = _signals(model, batch, latents[-1])
+                squares = (original - restored).square()
+                error += float(squares.sum() if batch.mask is None else (squares * batch.mask[:, None]).sum())
+                dims += batch.dims
+        details = model.details(Latents.cat(latents)).to_dict()
+        picture = sample_sheet(model, batches[0], latents[0]) if fit.name == "codec" else None
+    figures = {name: float(nats / count) / math.log(2) for name, (nats, count) in sums.items()}
+    if dims:
+        figures["psnr_db"] = 10 * math.log10(4 * dims / error) if error else math.inf
+    return Validation(figures | {n: float(details[n]) for n in _SHOWN if details.get(n) is not None}, picture)
+
+
+def _batches(fit: Fit, *, slow: bool) -> list[Batch]:
+    """Some of the held-out items, each once; all have masks, or none."""
+    held_out, item = fit.context.held_out, fit.model.item
+    if held_out is None or not fit.context.replicas.first:
+        return []
+    source = fit.batches(held_out)
+    most = _SYMBOLS if slow or item.epoch == "sample" else _SAMPLES
+    items = min(source.windows_per_epoch, most // (math.prod(source.size) * item.channels))
+    batches = [source.batch(step) for step in range(max(1, items // source.batch_size))]
+    if all(batch.mask is None for batch in batches):
+        return batches
+    full = torch.ones(batches[0].samples.shape[:-1], dtype=torch.bool)
+    return [replace(batch, mask=full) if batch.mask is None else batch for batch in batches]
+
+
+def sample_sheet(model: Model, batch: Batch, latents: Latents) -> bytes | None:
+    """A PNG of the first items of a batch, each above its reconstruction; of films the first frame.
+
+    None where nothing is to be seen: there is no parallel decoder, or items have no rows and columns.
+    """
+    axes = model.item.axes
+    if model.parallel is None or not {"row", "column"} <= set(axes):
+        return None
+    some = torch.arange(min(_COLUMNS, len(batch.samples)))
+    few = Batch(batch.samples[some], None, batch.labels[some]).to(model.device)
+    sheet = np.concatenate([_row(each, axes) for each in _signals(model, few, latents.take(some))])
+    channels = 3 if sheet.shape[-1] == 3 else 1
+    file = io.BytesIO()
+    Image(channels=channels).write(Content.of(sheet[..., :channels]), file)
+    return file.getvalue()
+
+
+def _signals(model: Model, batch: Batch, latents: Latents) -> tuple[Tensor, Tensor]:
+    """A batch and what the parallel decoder makes of its latents, both (B, C, *S) on the scale -1..1."""
+    assert model.parallel is not None
+    signal = to_signal(batch.samples, model.item.low, model.item.levels)
+    restored = model.parallel.mean(latents.vectors, model.labels_for("parallel", batch.labels))
+    return signal, restored[(slice(None), slice(None), *map(slice, signal.shape[2:]))]
+
+
+def _row(signals: Tensor, axes: Sequence[str]) -> np.ndarray:
+    """Signals (B, C, *S) side by side as 8-bit pixels, (rows, B * columns, C)."""
+    first = (slice(None) if axis in ("row", "column") else 0 for axis in axes)
+    pictures = signals[(slice(None), slice(None), *first)].movedim(1, -1).float()
+    pixels = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.concatenate(list(pixels.cpu().numpy()), axis=1)
+
+
+@contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Within it the model is in evaluation mode; each part then returns to the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
 from latentpress.config import AnyModelConfig, RunConfig, to_json
@@ -22,8 +23,8 @@ from latentpress.model import Model, build, load, resolve_device
 from latentpress.train.card import model_card
 from latentpress.train.fits import RunContext
 from latentpress.train.fitting import check_dataset
-from latentpress.train.loop import Limit, StopSignals, Training, fit
-from latentpress.train.metrics import MetricsSink, open_sinks
+from latentpress.train.loop import Limit, Training, fit, stop_signals
+from latentpress.train.metrics import Sink, open_sinks
 from latentpress.train.plan import STAGES, StageName, fitted_parts, plan_stages, used_parts
 from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder
@@ -39,13 +40,9 @@ _FORMS = {"decoder": "autoregressive", "encoder": "encoder"}  # the part of whic
 class Progress:
     """What a running training reports to its caller, every few steps.
 
-    Attributes:
-        stage: its name.
-        step: optimiser steps taken in all stages.
-        fraction: share of the stage that is over, 0 to 1.
-        elapsed: seconds trained.
-        figures: mean figures since the last report; those of held-out items begin with `held_out_`.
-        warning: one line that says what to do, where something is wrong.
+    `step` counts the optimiser steps of all stages, `fraction` is the share of this one that is over and
+    `elapsed` the seconds trained. `figures` are means since the last report; those of held-out items begin
+    with `held_out_`. A `warning` is one line that says what to do.
     """
 
     stage: str
@@ -58,15 +55,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """How a run ended: its model in evaluation mode, and the folder that holds it.
 
-    Attributes:
-        model: the model, in evaluation mode.
-        folder: the model folder.
-        steps: optimiser steps taken, over all the times that the run was started.
-        seconds: seconds trained, likewise.
-        finished: whether all stages are done; false after SIGTERM.
-        figures: the last figures on held-out items; empty where there are none.
+    `steps` and `seconds` count all the times that the run was started. It is `finished` if all stages are
+    done, which they are not after SIGTERM. `figures` are the last ones on held-out items, if there are any.
     """
 
     model: Model
@@ -118,19 +110,14 @@ def run(
         CheckpointError: a checkpoint or the model in `folder` is damaged.
     """
     plan = plan_stages(config, stages, steps, seconds)
-    check_dataset(config, dataset)
+    with torch.device("meta"):
+        check_dataset(build(config.model), dataset)
     dataset, folder, whole = labels_as(dataset, config.model.labels), Path(folder), "codec" in plan
     fits = {part for name in plan for part in fitted_parts(config.model, name, whole=whole)}
     uses = {part for name in plan for part in used_parts(config.model, name)} - fits
     previous = load(folder, "cpu") if not whole and (uses or _has_model(folder)) else None
-    limits = {
-        "stages": list(plan),
-        "steps": steps,
-        "seconds": seconds,
-        "seed": seed,
-        "data": dataset.digest(),
-    }
-    identity = {**json.loads(to_json(config)), **limits}
+    identity = json.loads(to_json(config)) | {"stages": list(plan), "steps": steps, "seconds": seconds}
+    identity |= {"seed": seed, "data": dataset.digest()}
     if previous is not None and uses:
         identity["codec_weights"] = _digest(_weights(previous, uses))
     with ExitStack() as stack:
@@ -143,15 +130,15 @@ def run(
                     f"{folder} holds a model already; train into another folder, or delete it to start again"
                 )
             runs.claim(identity)
-        replicas.wait()
+        replicas.agree(0.0, 0)  # that the folder is there
         torch.manual_seed(seed)
         model = build(config.model).to(place)
         if previous is not None:
             adopt(model, previous, fits, folder)
         context = RunContext(config, *dataset.split(), whole, seed, replicas)
-        return _Session(context, folder, runs, plan, progress or (lambda _: None)).run(
-            model, checkpoint_seconds
-        )
+        report = progress or (lambda _: None)
+        received = stack.enter_context(stop_signals())
+        return _Session(context, folder, runs, plan, report, checkpoint_seconds, received).run(model)
 
 
 def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
@@ -170,9 +157,8 @@ def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) ->
     if differing:
         raise TrainingError(f"the codec in {folder} has other settings: {', '.join(differing)}")
     model.load_state_dict(_weights(previous, kept), strict=False)
-    forms = previous.integer.to(model.device)
-    new_forms = {form: None for form, part in _FORMS.items() if part in fits}
-    model.integer = replace(forms, **new_forms)
+    none = {form: None for form, part in _FORMS.items() if part in fits}
+    model.integer = replace(previous.integer.to(model.device), **none)
 
 
 def _settings(config: AnyModelConfig, part: str) -> object:
@@ -193,12 +179,7 @@ def _weights(model: Model, parts: Collection[str]) -> dict[str, Tensor]:
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
-    """Hash of tensors on the CPU, with their names."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hashlib.blake2b(dump_tensors(dict(weights)), digest_size=16).hexdigest()
 
 
 @dataclass(eq=False)
@@ -210,84 +191,72 @@ class _Session:
     runs: RunFolder
     plan: Mapping[StageName, Limit]
     progress: Callable[[Progress], None]
-    signals: StopSignals = field(default_factory=StopSignals)
+    save_seconds: float
+    received: list[int]
     figures: Mapping[str, float] = field(default_factory=dict)
-    sinks: Sequence[MetricsSink] = ()
+    sinks: Sequence[Sink] = ()
 
-    def run(self, model: Model, save_seconds: float) -> TrainResult:
+    def run(self, model: Model) -> TrainResult:
         """Runs the stages of the plan that are not over yet."""
-        names, device, reached = list(self.plan), model.device, True
+        names, context, device, reached = list(self.plan), self.context, model.device, True
         over = self.runs.finished and _has_model(self.folder)
         checkpoint = self.runs.latest()
         position = checkpoint.position if checkpoint else Position(names[0])
-        self.sinks = open_sinks(self.runs.path, position.step) if self.context.replicas.first else ()
-        try:
-            for name in names[names.index(cast(StageName, position.stage)) :]:
-                if name != position.stage:
-                    checkpoint = None
-                    position = Position(name, 0, position.step, position.elapsed, position.elapsed)
-                elif checkpoint is not None and name != names[0]:
-                    model.integer = load(self.folder, device).integer  # of the stages before
-                stage = make_stage(name, model, self.context, self.plan[name])
-                training = Training(stage, model, position, self.context.replicas, self.context.seed)
-                if checkpoint is not None:
-                    training.restore(checkpoint)
-                reached = self._fit(training, save_seconds)
-                position = training.position
-                if not reached:
-                    break
-                if not over:
-                    training.finish()
-                    self._save_model(model, position)
-            if over:
-                model = load(self.folder, device)
-            elif reached and self.context.replicas.first:
-                self.runs.finish()
-        finally:
-            for sink in self.sinks:
-                sink.close()
-        if self.signals.received == signal.SIGINT:
+        self.sinks = open_sinks(self.runs.path, position.step) if context.replicas.first else ()
+        for name in names[names.index(cast(StageName, position.stage)) :]:
+            if name != position.stage:
+                checkpoint = None
+                position = Position(name, 0, position.step, position.elapsed, position.elapsed)
+            elif checkpoint is not None and name != names[0]:
+                model.integer = load(self.folder, device).integer  # of the stages before
+            stage = make_stage(name, model, context, self.plan[name])
+            training = Training(stage, model, position, context.replicas, context.seed)
+            if checkpoint is not None:
+                training.restore(checkpoint)
+            reached = self._fit(training, self.plan[name])
+            position = training.position
+            if not reached:
+                break
+            if not over:
+                training.finish()
+            if not over and context.replicas.first:
+                about = position.step, position.elapsed, self.figures
+                card = model_card(model.config, context.dataset, *about)
+                model.save_pretrained(self.folder, card=card)
+        if over:
+            model = load(self.folder, device)
+        elif reached and context.replicas.first:
+            self.runs.finish()
+        if signal.SIGINT in self.received:
             raise KeyboardInterrupt
         return TrainResult(model.eval(), self.folder, position.step, position.elapsed, reached, self.figures)
 
-    def _fit(self, training: Training, save_seconds: float) -> bool:
-        limit = self.plan[cast(StageName, training.stage.name)]
+    def _fit(self, training: Training, limit: Limit) -> bool:
+        first, stage = self.context.replicas.first, training.stage
+
+        def report(position: Position, figures: Mapping[str, float], warning: str | None = None) -> None:
+            for sink in self.sinks:
+                sink(stage.name, position.step, figures)
+            share = min(1.0, limit.progress(position))
+            if first:
+                self.progress(Progress(stage.name, position.step, share, position.elapsed, figures, warning))
+
+        def with_status(position: Position, figures: dict[str, float]) -> None:
+            status, warning = stage.status()
+            report(position, {**figures, **status}, warning)
 
         def save() -> None:
-            if self.context.replicas.first:
-                self.runs.save(training.checkpoint())
-                with training.average.applied():
-                    self._validate(training, limit)
+            if not first:
+                return
+            self.runs.save(training.checkpoint())
+            with training.average.applied():
+                figures, picture = stage.validate()
+            if picture is not None:
+                samples = self.runs.path / "samples"
+                samples.mkdir(exist_ok=True)
+                write_atomically(samples / f"step-{training.position.step}.png", picture)
+            if figures:
+                self.figures = figures
+                report(training.position, {f"held_out_{name}": value for name, value in figures.items()})
 
-        def report(position: Position, figures: dict[str, float]) -> None:
-            status, warning = training.stage.status()
-            self._report(position, limit, {**figures, **status}, warning)
-
-        return fit(training, limit, signals=self.signals, report=report, save=save, save_seconds=save_seconds)
-
-    def _validate(self, training: Training, limit: Limit) -> None:
-        """Reports figures on held-out items, and writes the picture that comes with them."""
-        validation, position = training.stage.validate(), training.position
-        if validation.picture is not None:
-            samples = self.runs.path / "samples"
-            samples.mkdir(exist_ok=True)
-            write_atomically(samples / f"step-{position.step}.png", validation.picture)
-        if validation.figures:
-            self.figures = validation.figures
-            self._report(position, limit, {f"held_out_{name}": value for name, value in self.figures.items()})
-
-    def _report(
-        self, position: Position, limit: Limit, figures: dict[str, float], warning: str | None = None
-    ) -> None:
-        if not self.context.replicas.first:
-            return
-        for sink in self.sinks:
-            sink.write(position.stage, position.step, figures)
-        fraction = min(1.0, limit.progress(position))
-        self.progress(Progress(position.stage, position.step, fraction, position.elapsed, figures, warning))
-
-    def _save_model(self, model: Model, position: Position) -> None:
-        if self.context.replicas.first:
-            config, dataset = model.config, self.context.dataset
-            card = model_card(config, dataset, position.step, position.elapsed, self.figures)
-            model.save_pretrained(self.folder, card=card)
+        return fit(training, limit, self.received, with_status, save, self.save_seconds)

@@ -29,18 +29,25 @@ def begin_position(program, lanes, order, local, labels, x, room):
     n, layers = len(order), len(program.taps)
     if len(program.label_starts):
         _add_labels(program, lanes, order, labels)
-    h = room.residual
+    h, sums = room.residual, room.sums
     h[:n] = 0
     for layer in range(layers):
         if layer:
-            _remember(program, lanes, order, layer, h)
-        _gather(program, lanes, order, local, layer, x)
+            _remember(program.taps, program.scales[layer - 1], lanes.rings, lanes.turns, order, layer, h)
+        number = max(0, 2 * layer - 1)
+        inputs = program.maps.table[number, 1]
+        _gather(program.taps, program.tap_shifts, lanes.rings, lanes.turns, order, layer, inputs, x)
+        extra = inputs - program.taps[layer, 1] * program.taps[layer, 4]
+        if extra:
+            _append(local, lanes.local_starts, lanes.positions, order, inputs, extra, x)
         for step in range(2 if layer else 1):  # the input layer has no gates
-            _affine(program, lanes, order, max(0, 2 * layer - 1) + step, x, room)
+            _affine(
+                program.maps, lanes.biases, lanes.scaled_biases, order, number + step, x, room.products, sums
+            )
             if layer and step == 0:
-                _gate(program, n, x, room)
+                _gate(program.gates, n, h.shape[1], sums, x)
             else:
-                _add(n, h, room)
+                _add(n, sums, h)
     for row in range(n):
         _to_int8(h[row], program.scales[-1], lanes.trunk[order[row]])
 
@@ -56,7 +63,7 @@ def _add_labels(program, lanes, order, labels):
             continue
         biases, scaled = lanes.biases[lane], lanes.scaled_biases[lane]
         for c in range(count):
-            biases[c] = program.biases[c]
+            biases[c] = program.maps.biases[c]
         first = lanes.label_starts[lane] + position // period * step
         for number in range(len(program.label_starts)):
             entry = program.label_tables[program.label_starts[number] + labels[first + number]]
@@ -68,13 +75,13 @@ def _add_labels(program, lanes, order, labels):
 
 
 @compiled
-def _add(n, h, room):
+def _add(n, sums, h):
     """Adds an affine map's outputs to the residual stream."""
     width = h.shape[1]
     for row in range(n):
-        sums = room.sums[row * width : (row + 1) * width]
+        target, part = h[row], sums[row * width : (row + 1) * width]
         for c in range(width):
-            h[row, c] = min(max(h[row, c] + sums[c], -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
+            target[c] = min(max(target[c] + part[c], -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
 
 
 @compiled
@@ -82,7 +89,7 @@ def component_logits(program, lanes, order, component, x, room):
     """Puts the logits of a component, n rows of alphabets[component], into `room.sums`."""
     n, width = len(order), program.scales.shape[1]
     number = 2 * len(program.taps) - 1 + 2 * component
-    inputs, hidden = program.affines[number, 1], program.affines[number, 2]
+    inputs, hidden = program.maps.table[number, 1], program.maps.table[number, 2]
     embedding = (inputs - width) // max(1, component)
     for row in range(n):
         lane, target = order[row], x[row * inputs : (row + 1) * inputs]
@@ -98,9 +105,10 @@ def component_logits(program, lanes, order, component, x, room):
             start += program.alphabets[p] * embedding
             at += embedding
     for step in range(2):
-        _affine(program, lanes, order, number + step, x, room)
+        maps, sums = program.maps, room.sums
+        _affine(maps, lanes.biases, lanes.scaled_biases, order, number + step, x, room.products, sums)
         if step == 0:
-            sums, target = room.sums[: n * hidden], x[: n * hidden]
+            target = x[: n * hidden]
             for i in range(n * hidden):
                 target[i] = min(max(sums[i], 0), INT8_LIMIT)
 
@@ -144,14 +152,13 @@ def _embed(program, lanes, lane):
 
 
 @compiled
-def _remember(program, lanes, order, layer, h):
+def _remember(taps, scale, rings, turns, order, layer, h):
     """Rounds the residual stream into the layer's ring."""
-    start, channels = program.taps[layer, 2], program.taps[layer, 4]
-    scale = program.scales[layer - 1]
+    start, channels = taps[layer, 2], taps[layer, 4]
     for row in range(len(order)):
         lane = order[row]
-        first = start + lanes.turns[lane, layer] * channels
-        _to_int8(h[row], scale, lanes.rings[lane, first : first + channels])
+        first = start + turns[lane, layer] * channels
+        _to_int8(h[row], scale, rings[lane, first : first + channels])
 
 
 @compiled
@@ -162,89 +169,103 @@ def _to_int8(h, scale, target):
 
 
 @compiled
-def _gather(program, lanes, order, local, layer, x):
-    """Lays the layer's taps, and the context map here, side by side for every lane."""
-    first, count, start = program.taps[layer, 0], program.taps[layer, 1], program.taps[layer, 2]
-    length, channels = program.taps[layer, 3], program.taps[layer, 4]
-    inputs = program.affines[max(0, 2 * layer - 1), 1]
-    extra = inputs - count * channels
+def _gather(taps, tap_shifts, rings, turns, order, layer, inputs, x):
+    """Lays the layer's taps side by side for every lane."""
+    first, count, start = taps[layer, 0], taps[layer, 1], taps[layer, 2]
+    length, channels = taps[layer, 3], taps[layer, 4]
     for row in range(len(order)):
         lane, at = order[row], row * inputs
-        turn = lanes.turns[lane, layer]
+        turn = turns[lane, layer]
         for tap in range(count):
-            slot = turn - program.tap_shifts[first + tap]
+            slot = turn - tap_shifts[first + tap]
             if slot < 0:
                 slot += length
             begin = start + slot * channels
-            source, target = lanes.rings[lane, begin : begin + channels], x[at : at + channels]
+            source, target = rings[lane, begin : begin + channels], x[at : at + channels]
             for c in range(channels):
                 target[c] = source[c]
             at += channels
-        if extra:
-            begin = lanes.local_starts[lane] + lanes.positions[lane] * extra
-            source, target = local[begin : begin + extra], x[at : at + extra]
-            for c in range(extra):
-                target[c] = source[c]
 
 
 @compiled
-def _gate(program, n, x, room):
+def _append(local, starts, positions, order, inputs, extra, x):
+    """Lays the local conditioning here behind the taps of every lane."""
+    for row in range(len(order)):
+        lane = order[row]
+        begin = starts[lane] + positions[lane] * extra
+        source, target = local[begin : begin + extra], x[(row + 1) * inputs - extra : (row + 1) * inputs]
+        for c in range(extra):
+            target[c] = source[c]
+
+
+@compiled
+def _gate(gates, n, width, sums, x):
     """Tanh times sigmoid of the two halves of every row, by the table."""
-    width = program.scales.shape[1]
     for row in range(n):
-        a = room.sums[2 * row * width : (2 * row + 1) * width]
-        b = room.sums[(2 * row + 1) * width : (2 * row + 2) * width]
+        a = sums[2 * row * width : (2 * row + 1) * width]
+        b = sums[(2 * row + 1) * width : (2 * row + 2) * width]
         target = x[row * width : (row + 1) * width]
         for c in range(width):
             i = np.uint32(min(max(a[c], 0), GATE_ENTRIES - 1))
             j = np.uint32(min(max(b[c], GATE_ENTRIES), 2 * GATE_ENTRIES - 1))
-            target[c] = (program.gates[i] * program.gates[j] + np.int32(32768)) >> np.int32(16)
+            target[c] = (gates[i] * gates[j] + np.int32(32768)) >> np.int32(16)
 
 
-def _affine(program, lanes, order, number, x, room):
-    """floor((W x + b) 2^-shift) of every lane, into `room.sums`; see `_dots` and `_products`."""
+def _affine(maps, biases, scaled_biases, order, number, x, products, sums):
+    """floor((W x + b) 2^-shift) of every lane, into `sums`; see `_dots` and `_products`."""
     raise NotImplementedError
 
 
 @overload(_affine)
-def _choose(program, lanes, order, number, x, room):
+def _choose(maps, biases, scaled_biases, order, number, x, products, sums):
     """Takes the one or the other by the type of `x`, when the caller is compiled."""
     return _dots if x.dtype == types.int16 else _products
 
 
-def _dots(program, lanes, order, number, x, room):
-    entry = program.affines[number]
+def _dots(maps, biases, scaled_biases, order, number, x, products, sums):
+    entry = maps.table[number]
     first, inputs, outputs, bias, labelled = entry[0], entry[1], entry[2], entry[3], entry[4]
-    shifts = program.shifts[bias : bias + outputs]
+    shifts = maps.shifts[bias : bias + outputs]
     for row in range(len(order)):
-        biases = program.biases[bias : bias + outputs]
-        if labelled:
-            biases = lanes.biases[order[row], bias : bias + outputs]
         vector = x[row * inputs : (row + 1) * inputs]
-        sums = room.sums[row * outputs : (row + 1) * outputs]
+        target = sums[row * outputs : (row + 1) * outputs]
         for o in range(outputs):
-            weights = program.weights[first + o * inputs : first + (o + 1) * inputs]
+            weights = maps.weights[first + o * inputs : first + (o + 1) * inputs]
             total = np.int32(0)
             for i in range(inputs):  # this very shape becomes multiply-add instructions of 16 bits
                 total += np.int32(weights[i]) * np.int32(vector[i])
-            sums[o] = total
-        for o in range(outputs):
-            total = sums[o] + biases[o]
-            down, up = max(shifts[o], np.int32(0)), max(-shifts[o], np.int32(0))
-            sums[o] = (total << up) >> down
+            target[o] = total
+        if labelled:
+            _shift(target, biases[order[row], bias : bias + outputs], shifts)
+        else:
+            _shift(target, maps.biases[bias : bias + outputs], shifts)
 
 
-def _products(program, lanes, order, number, x, room):
-    entry = program.affines[number]
+@compiled
+def _shift(sums, biases, shifts):
+    for o in range(len(sums)):
+        total = sums[o] + biases[o]
+        down, up = max(shifts[o], np.int32(0)), max(-shifts[o], np.int32(0))
+        sums[o] = (total << up) >> down
+
+
+def _products(maps, biases, scaled_biases, order, number, x, products, sums):
+    entry = maps.table[number]
     first, inputs, outputs, bias, labelled = entry[0], entry[1], entry[2], entry[3], entry[4]
     n = len(order)
-    matrix = program.columns[first : first + inputs * outputs].reshape(inputs, outputs)
-    products = room.products[: n * outputs]
-    np.dot(x[: n * inputs].reshape(n, inputs), matrix, products.reshape(n, outputs))
+    matrix = maps.columns[first : first + inputs * outputs].reshape(inputs, outputs)
+    scaled = products[: n * outputs]
+    np.dot(x[: n * inputs].reshape(n, inputs), matrix, scaled.reshape(n, outputs))
     for row in range(n):
-        biases = program.scaled_biases[bias : bias + outputs]
+        part = scaled[row * outputs : (row + 1) * outputs]
+        target = sums[row * outputs : (row + 1) * outputs]
         if labelled:
-            biases = lanes.scaled_biases[order[row], bias : bias + outputs]
-        sums, scaled = room.sums[row * outputs :], products[row * outputs :]
-        for o in range(outputs):
-            sums[o] = np.int32(np.floor(scaled[o] + biases[o]))
+            _floor(part, scaled_biases[order[row], bias : bias + outputs], target)
+        else:
+            _floor(part, maps.scaled_biases[bias : bias + outputs], target)
+
+
+@compiled
+def _floor(scaled, biases, sums):
+    for o in range(len(sums)):
+        sums[o] = np.int32(np.floor(scaled[o] + biases[o]))

@@ -3,8 +3,8 @@
 The loop takes no objects, only arrays, so every affine map, tap and ring of the network is a run of
 numbers in one of them, found through a table:
 
-    affines[a] = first weight, inputs, outputs, first of the outputs' biases and shifts, whether labels add
-    taps[t]    = first tap, how many, where its ring begins in a lane's rings, the ring's length, channels
+    maps.table[a] = first weight, inputs, outputs, first of the outputs' biases and shifts, whether labels add
+    taps[t]       = first tap, how many, where its ring begins in a lane's rings, the ring's length, channels
 
 Affine 0 is the input layer's; 1 + 2i and 2 + 2i are the gates and the residual of layer i; each head
 has its hidden units and its logits after these. Tap layer 0 is the input's, 1 + i that of layer i.
@@ -29,33 +29,41 @@ from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.exact.affine import Affine, gate_table
 from latentpress.exact.tensors import read_affine
 
-__all__ = ["Program", "assemble"]
+__all__ = ["Maps", "Program", "assemble"]
 
 Array = NDArray[Any]
 
 
-class Program(NamedTuple):
-    """The arrays; see the module. All are read-only by convention.
+class Maps(NamedTuple):
+    """The affine maps: `table` int64 (A, 5), see the module.
 
-    `alphabets`: int64 (P,). `weights`: int8. `columns`: float32. `biases`: int32, and `scaled_biases`:
-    float32, the same times 2^-shift. `shifts`: int32, and `factors`: float32, 2^-shift. `affines`: int64
-    (A, 5). `label_tables`: int32 (rows, conditioned biases), all labels' tables one after the other, and
-    `label_starts`: int64 (L,), where each begins. `taps`: int64 (T, 5). `tap_shifts`: int64, places back on
-    the raster. `scales`: int32 (T, width). `embeddings` and `head_embeddings`: int8, component after
-    component. `gates`: int32 (2048,). `skips`: int64, empty places of the raster after each position of one
-    row along the first axis.
+    `weights`: int8. `columns`: float32. `biases` and `shifts`: int32. `scaled_biases`: float32, biases times
+    2^-shift.
     """
 
-    alphabets: Array
+    table: Array
     weights: Array
     columns: Array
     biases: Array
     scaled_biases: Array
     shifts: Array
-    factors: Array
-    affines: Array
+
+
+class Program(NamedTuple):
+    """The arrays; see the module. All are read-only by convention.
+
+    `alphabets`: int64 (P,). `label_tables`: int32 (rows, conditioned biases), all labels' tables one after the
+    other, `label_starts`: int64 (L,), where each begins, and `factors`: float32, 2^-shift of each conditioned
+    bias. `taps`: int64 (T, 5). `tap_shifts`: int64, places back on the raster. `scales`: int32 (T, width).
+    `embeddings` and `head_embeddings`: int8, component after component. `gates`: int32 (2048,). `skips`:
+    int64, empty places of the raster after each position of one row along the first axis.
+    """
+
+    alphabets: Array
+    maps: Maps
     label_tables: Array
     label_starts: Array
+    factors: Array
     taps: Array
     tap_shifts: Array
     scales: Array
@@ -73,12 +81,12 @@ class Program(NamedTuple):
     @property
     def most_inputs(self) -> int:
         """Inputs of the widest affine map."""
-        return int(self.affines[:, 1].max())
+        return int(self.maps.table[:, 1].max())
 
     @property
     def most_outputs(self) -> int:
         """Outputs of the widest affine map."""
-        return int(self.affines[:, 2].max())
+        return int(self.maps.table[:, 2].max())
 
 
 def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: Sequence[int]) -> Program:
@@ -94,10 +102,12 @@ def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: S
     period = raster.positions // raster.grid[0]
     places = np.array([raster.place(i) for i in range(period + 1)])
     taps, shifts = _taps(structure, layers, live, raster)
+    maps = _maps(structure, tensors, live)
     scales = [f"layers.{i}.scale" for i in range(len(structure.dilations))] + ["scale"]
     return Program(
         alphabets=np.array(structure.alphabets, np.int64),
-        **_affines(structure, tensors, live),
+        maps=maps,
+        **_labels(structure, tensors),
         taps=taps,
         tap_shifts=shifts,
         scales=np.stack([tensors[name].numpy() for name in scales]).astype(np.int32),
@@ -122,49 +132,49 @@ def _taps(
     return np.array(rows, np.int64), np.array(shifts, np.int64)
 
 
-def _affines(
-    structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]
-) -> dict[str, Array]:
+def _maps(structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]) -> Maps:
     names = _names(structure)
     affines = [read_affine(tensors, name) for name, _ in names]
     order = sorted(range(len(names)), key=lambda a: names[a][1] is None)  # the conditioned ones first
-    sizes = [len(affines[a].bias) for a in order]
-    starts = dict(zip(order, np.cumsum([0, *sizes]).tolist(), strict=False))
-    factors = [np.exp2(-affine.shift.numpy().astype(np.float32)) for affine in affines]
-    rows, weights, columns, at = [], [], [], 0
+    starts = dict(zip(order, np.cumsum([0, *(len(affines[a].bias) for a in order)]).tolist(), strict=False))
+    table, weights, columns, at = [], [], [], 0
     for a, ((_, layer), affine) in enumerate(zip(names, affines, strict=True)):
         weight = affine.weight.numpy()
         if layer is not None:
             weight = _without_dead_taps(weight, live[layer], structure, layer)
         weights.append(weight.ravel())
-        columns.append((weight * factors[a][:, None]).T.astype(np.float32).ravel())
+        columns.append((weight * _factor(affine)[:, None]).T.ravel())
         labelled = layer is not None and bool(structure.label_sizes)
-        rows.append((at, weight.shape[1], weight.shape[0], starts[a], labelled))
+        table.append((at, weight.shape[1], weight.shape[0], starts[a], labelled))
         at += weight.size
     biases = np.concatenate([affines[a].bias.numpy() for a in order])
-    factor = np.concatenate([factors[a] for a in order])
-    return {
-        "weights": np.ascontiguousarray(np.concatenate(weights)),
-        "columns": np.ascontiguousarray(np.concatenate(columns)),
-        "biases": biases,
-        "scaled_biases": (biases * factor).astype(np.float32),
-        "shifts": np.concatenate([affines[a].shift.numpy() for a in order]).astype(np.int32),
-        "factors": factor,
-        "affines": np.array(rows, np.int64),
-        **_labels(structure, [affines[a] for a in order if names[a][1] is not None]),
-    }
+    factors = np.concatenate([_factor(affines[a]) for a in order])
+    return Maps(
+        table=np.array(table, np.int64),
+        weights=np.concatenate(weights),
+        columns=np.concatenate(columns),
+        biases=biases,
+        scaled_biases=(biases * factors).astype(np.float32),
+        shifts=np.concatenate([affines[a].shift.numpy() for a in order]).astype(np.int32),
+    )
 
 
-def _labels(structure: NetworkStructure, conditioned: Sequence[Affine]) -> dict[str, Array]:
+def _factor(affine: Affine) -> Array:
+    """2^-shift, float32."""
+    return np.exp2(-affine.shift.numpy().astype(np.float32))
+
+
+def _labels(structure: NetworkStructure, tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """What every value of every label adds to the conditioned biases."""
     rows = [size + 1 for size in structure.label_sizes]
+    conditioned = [read_affine(tensors, name) for name, layer in _names(structure) if layer is not None]
     tables = [
-        np.concatenate([a.labels[number].numpy() for a in conditioned], axis=1) for number in range(len(rows))
+        np.concatenate([a.labels[number].numpy() for a in conditioned], 1) for number in range(len(rows))
     ]
-    starts = np.cumsum([0, *rows[:-1]])[: len(rows)]
     return {
         "label_tables": np.concatenate(tables) if tables else np.zeros((0, 0), np.int32),
-        "label_starts": starts.astype(np.int64),
+        "label_starts": np.cumsum([0, *rows], dtype=np.int64)[: len(rows)],
+        "factors": np.concatenate([_factor(a) for a in conditioned]),
     }
 
 

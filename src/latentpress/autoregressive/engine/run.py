@@ -107,7 +107,7 @@ def run(
     threads: int,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Result]:
-    """Does one thing with the symbols of all jobs, and yields each one's result when it is done, in any order.
+    """Does one thing with the symbols of all jobs, and yields each one's result when it is done.
 
     Args:
         program: of a grid whose extents, but for the first, are those of every job.

@@ -62,7 +62,7 @@ class IntegerDecoder:
         Args:
             decoder: in floating point.
             symbols: (B, *size, P) int64.
-            codes: theirs, (B, *G, P), if the decoder sees latents; Gaussian latents are in their finest steps.
+            codes: theirs, (B, *G, P), if the decoder sees latents; of Gaussian ones in their finest steps.
             codebook: the vectors of the codes (P, K, code_dim), where they are a codebook's.
             labels: theirs, as in `Conditioning`.
         """
