@@ -77,7 +77,7 @@ def table(found: dict[str, Diagnosis]) -> str:
         "|---|" + "---:|" * 9,
     ]
     for model, one in found.items():
-        figures = one.details.to_dict()
+        figures = one.details.values
         cells = [rate(one.sample_nats + figures.get("kl_nats", 0.0)), rate(one.sample_nats + one.latent_nats)]
         nats = [figures.get(f"{name}_nats") for name in ("committed", "kl", "min_kl", "auxiliary_kl")]
         nats += [figures.get(f"{name}_nats") for name in ("information", "information_cap")]

@@ -188,14 +188,15 @@ def test_labels_are_read_where_they_begin_and_no_more_often(along):
     for _ in range(24):
         how = int(Action.ENCODE), Choice(), 1
         advance(program, lanes, np.arange(1), task, streams, *how, room.few, room)
-        seen.append(lanes.biases[0].copy())
+        seen.append(lanes.biases[len(program.biases) :].copy())
         task.labels[: 0 if along else None] = 0
     rows = labels.reshape(-1, 2) + program.label_starts
-    wanted = program.maps.biases[: lanes.biases.shape[1]] + program.label_tables[rows].sum(1)
+    count = program.label_tables.shape[1]
+    wanted = program.biases[:count] + program.label_tables[rows].sum(1)
     assert all(
         np.array_equal(biases, wanted[place // 6 if along else 0]) for place, biases in enumerate(seen)
     )
-    assert np.array_equal(lanes.scaled_biases[0], seen[-1] * program.factors[: len(seen[-1])])
+    assert np.array_equal(lanes.scaled_biases[-count:], seen[-1] * program.factors[:count])
 
 
 def test_the_program_leaves_out_what_no_position_can_reach():

@@ -40,8 +40,8 @@ def test_figures_are_the_models(model: Model) -> None:
     assert found.sample_nats == pytest.approx(float(model.sample_nats(samples, latents).mean()), rel=1e-5)
     assert found.latent_nats == pytest.approx(float(model.latent_nats(latents).mean()), rel=1e-5)
     details = model.details(latents)
-    assert found.details == details or found.details.to_dict() == pytest.approx(
-        dict(details.to_dict()), rel=1e-3
+    assert found.details == details or found.details.values == pytest.approx(
+        dict(details.values), rel=1e-3
     )
     assert found.shuffled_dims == found.dims and found.prior_gap_nats is not None
     assert found.verdict == found.details.verdict(found.shuffled_gap_nats, found.dims)
@@ -71,7 +71,7 @@ def test_json_has_every_figure(model: Model) -> None:
     tree = json.loads(found.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert tree["verdict"] == found.verdict and tree["sample_nats"] == found.sample_nats
     assert tree["probe"] is None and tree["alone_nats"] is None
-    assert tree["details"] == json.loads(json.dumps(dict(found.details.to_dict())))
+    assert tree["details"] == json.loads(json.dumps(dict(found.details.values)))
 
 
 @pytest.mark.parametrize("case", ["vq-both", "delta-both"])
@@ -113,7 +113,7 @@ def test_items_of_several_sizes_change_latents_within_a_size() -> None:
     assert found.dims == np.mean([height * width for height, width in sizes])
     assert found.shuffled_dims == 144 and found.shuffled_gap_nats is not None
     codes = sum(math.prod(model.grid(size)) for size in sizes) * len(model.alphabets)
-    assert found.details.to_dict()["num_codes"] == codes
+    assert found.details.values["num_codes"] == codes
     alone = diagnose(model, load_dataset(Source.of(item, refs[:2])))
     assert alone.shuffled_gap_nats is None and "two items of one size" in alone.verdict
 
@@ -236,7 +236,7 @@ def test_a_collapsed_delta_vae_is_called_one(latents) -> None:
             if name.startswith("out."):
                 parameter.zero_()  # it says the same of every item
     found = diagnosed(model.eval(), 200)
-    details = found.details.to_dict()
+    details = found.details.values
     assert "not used" in found.verdict
     assert abs(found.shuffled_gap_nats or 0) < 0.05 and abs(details["information_nats"]) < 1e-3
     assert details["active_units"] == 0
@@ -246,7 +246,7 @@ def test_a_collapsed_delta_vae_is_called_one(latents) -> None:
 
 def test_a_delta_vae_in_use_is_called_one(used: DeltaVAE) -> None:
     found = diagnosed(used, 200)
-    details = found.details.to_dict()
+    details = found.details.values
     assert "in use" in found.verdict and found.shuffled_gap_nats is not None and found.shuffled_gap_nats > 1
     assert found.probe is not None and found.probe.accuracy > found.probe.majority + 0.15
     assert (

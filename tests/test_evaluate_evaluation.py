@@ -95,7 +95,7 @@ def test_what_the_model_says_of_the_cost_is_there(model: Model, found: Evaluatio
     assert 8 * found.lossy.latent_bytes == pytest.approx(bits[0], rel=1e-4)
     assert found.model_bits_per_dim * found.dims == pytest.approx(sum(bits), rel=1e-4)
     assert found.lossy.stochastic == model.stochastic and found.model_bits
-    figures, expected = (dict(d.to_dict()) for d in (found.lossy.details, model.details(latents)))
+    figures, expected = (dict(d.values) for d in (found.lossy.details, model.details(latents)))
     assert figures.pop("counts", None) == expected.pop("counts", None)
     assert figures == pytest.approx(expected, rel=1e-3)
 
@@ -137,7 +137,7 @@ def test_json_is_strict_and_holds_the_derived_figures(found: Evaluation) -> None
     tree = json.loads(found.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert tree["archive_bytes"] == found.archive_bytes and tree["bits_per_dim"] == found.bits_per_dim
     assert found.lossy is not None and len(tree["lossy"]["items"]) == 5
-    assert tree["lossy"]["details"] == json.loads(json.dumps(dict(found.lossy.details.to_dict())))
+    assert tree["lossy"]["details"] == json.loads(json.dumps(dict(found.lossy.details.values)))
     assert len(tree["comparisons"]) == len(found.comparisons)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from latentpress.data import array_source
 from latentpress.evaluate import Comparison, Quality, evaluate
@@ -22,7 +23,7 @@ from latentpress.evaluate.report import (
     read_training_curve,
 )
 from latentpress.items import Text
-from latentpress.model.details import CodebookDetails
+from latentpress.model.details import codebook_details
 from small.evaluations import an_evaluation, with_lossy
 from small.items import samples_of
 from small.models import small_model
@@ -130,14 +131,7 @@ def test_optional_parts_are_left_out() -> None:
 
 
 def test_a_collapsed_codebook_is_said_at_the_top() -> None:
-    collapsed = CodebookDetails(
-        codebook_size=64,
-        num_codebooks=1,
-        num_codes=6400,
-        used=1,
-        perplexity=1.0,
-        counts=((6400,) + (0,) * 63,),
-    )
+    collapsed = codebook_details(torch.zeros(6400, 1, dtype=torch.int64), 64)
     text = Page(Report(with_lossy(an_evaluation(), details=collapsed)).to_html()).text
     assert text.index("The codebook has collapsed") < text.index("Rates in full")
 

@@ -106,7 +106,7 @@ def test_features_and_details(model: Model) -> None:
         9.0, 10.0
     )
     assert details.figures() and all(np.isfinite(value) for _, value, _ in details.figures())
-    assert dict(details.to_dict())
+    assert details.values
 
 
 def test_new_codes(model: Model) -> None:

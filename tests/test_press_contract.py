@@ -158,6 +158,19 @@ def test_one_item_alone_is_restored(case, made):
     assert len(list(decode_archive(data, model, only=["packed/", "raw"]))) == 3
 
 
+def test_only_blocks_that_are_needed_are_read_and_each_once(one, monkeypatch):
+    model, items = one.codec, items_for(one.codec)
+    data, _ = compressed(model, items, **one.options)
+    archive, read, payload = Archive(io.BytesIO(data)), [], Archive.payload
+    monkeypatch.setattr(Archive, "payload", lambda self, number: read.append(number) or payload(self, number))
+    assert len(list(decode_archive(data, model))) == len(items)
+    assert sorted(read) == list(range(len(archive.layout)))
+    for number, item in enumerate(archive.items):
+        read.clear()
+        assert len(list(decode_archive(data, model, only=item.name))) == 1
+        assert sorted(read) == archive.blocks_of[number]
+
+
 def test_files_are_restored(case, made, tmp_path):
     model, items, data, _ = made
     assert decompress(data, model, tmp_path).items == len(items)

@@ -7,6 +7,7 @@ import pytest
 
 from latentpress.coding import Archive, Mode, Part
 from latentpress.press import decode_archive, verify_archive
+from small.documented import documented_codes
 from small.golden import FOLDER, GOLDEN, golden_archive
 
 EXPECTED = {
@@ -34,6 +35,14 @@ def test_golden_archives_are_read_as_ever(name):
         samples = ref.read()
         assert restored[ref.name].shape == samples.shape
         assert way == "lossy" or np.array_equal(restored[ref.name], samples)
+
+
+@pytest.mark.parametrize("name", ["prior.lpz", "stored.lpz"])
+def test_the_codes_of_golden_archives_are_the_documented_ones(name):
+    model, source = GOLDEN[name][0]()
+    codes = documented_codes((FOLDER / name).read_bytes(), model)
+    for ref in source.items:
+        assert codes[ref.name] == [*map(tuple, model.encode(ref.read()[None]).flatten(0, -2).tolist())]
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentpress.coding import Archive, Part
+from latentpress.coding import Archive, BlockLayout, Part, Segment
 from latentpress.data import ItemRef, Source
 from latentpress.items import Content, Image, Text
 from latentpress.press import compress, decode_archive, decompress, restoring, verify_archive
+from latentpress.press.blocks import batches
 from latentpress.press.reading import row_ranges
 from small.archives import Case, assert_near, compressed, expected_samples, flat_samples, noise_samples
 from small.toy import Toy
@@ -168,6 +169,42 @@ def test_few_rows_are_read_and_restored_at_once(case, narrow, monkeypatch):
         assert max(pieces) == samples.size  # it draws one sample after another
     else:
         assert max(pieces) <= HELD + model.hop[0] * samples[0].size < samples.size
+
+
+def test_items_of_one_shape_are_encoded_together(monkeypatch):
+    model = Case("vq", "colour", "both", "lossy").codec
+    encode, shapes = type(model).encode, []
+    monkeypatch.setattr(type(model), "encode", lambda self, x: shapes.append(x.shape[:2]) or encode(self, x))
+    sizes = [(8, 8)] * 6 + [(9, 8), (1, 1)] + [(8, 8)] * 3
+    items = {f"{n}.png": noise_samples(model.item, size, n) for n, size in enumerate(sizes)}
+    compressed(model, items, verify=False)
+    assert sorted(shapes) == [(1, 1), (1, 9), (9, 8)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 30), st.booleans()), max_size=40
+    ),
+    st.integers(1, 60),
+    st.integers(1, 900),
+)
+def test_blocks_go_side_by_side_in_batches_that_fit_the_memory(blocks, most_lanes, most_positions):
+    layout = [
+        BlockLayout((rows, width), (Segment(0, 0, rows),) * lanes, Part.CHAIN if chain else Part.SAMPLES)
+        for rows, width, lanes, chain in blocks
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentpress.press.blocks._SIDE_BY_SIDE", (most_lanes, most_positions))
+        patch.setattr("latentpress.press.blocks._CHAINS", (2, most_positions))
+        made = list(batches(layout, range(len(layout))))
+    assert sorted(number for batch in made for number in batch) == list(range(len(layout)))
+    for batch in made:
+        chosen = [layout[number] for number in batch]
+        [(part, _)] = {(block.part, block.shape[1:]) for block in chosen}
+        lanes = [1 if part is Part.CHAIN else len(block.lanes) for block in chosen]
+        positions = sum(n * block.positions for n, block in zip(lanes, chosen, strict=True))
+        limit = 2 if part is Part.CHAIN else most_lanes
+        assert len(batch) == 1 or (sum(lanes) <= limit and positions <= most_positions)
 
 
 def test_ranges_cover_an_item_once():

@@ -100,8 +100,8 @@ def integers(shape: tuple[int, ...], seed: int, most: int) -> Tensor:
     return torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).integers(-most, most + 1, shape))
 
 
-def drawn(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Tensors of the same names, types and shapes, as an integer form may have them."""
+def drawn(tensors: dict[str, Tensor], seed: int, slope: int = 16) -> dict[str, Tensor]:
+    """Tensors of these names, types and shapes; every symbol takes `slope` / 32 bits more than the last."""
     result = {}
     for number, (name, value) in enumerate(sorted(tensors.items())):
         part = name.rpartition(".")[2]
@@ -114,7 +114,7 @@ def drawn(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
             if "gates" in name:
                 new = new + 32 * torch.tensor([512, 1536]).repeat_interleave(value.shape[-1] // 2)
             elif "logits" in name:
-                new = new + 32 * -torch.clamp(16 * torch.arange(value.shape[-1]), max=400)
+                new = new + 32 * -torch.clamp(slope * torch.arange(value.shape[-1]), max=400)
         else:
             most = {"weight": 3 if "logits" in name else 40, "context_exponents": 3}.get(part, 100)
             new = integers(tuple(value.shape), seed + number, most)
@@ -168,7 +168,7 @@ def _forms(model: Model, item: Item, seed: int) -> IntegerForms:
     if isinstance(model, VQVAE) and model.prior is not None:
         conditioning = Conditioning(labels=model.labels_for("prior", labels))
         prior = IntegerNetwork(
-            drawn(IntegerNetwork.convert(model.prior, codes, conditioning).tensors(), seed + 1)
+            drawn(IntegerNetwork.convert(model.prior, codes, conditioning).tensors(), seed + 1, 32)
         )
     if isinstance(model, DeltaVAE) and model.latents is not None:
         prior = fixed_lstm()

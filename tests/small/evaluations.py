@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from latentpress.evaluate import Comparison, Evaluation, ItemResult, LossyResult, Quality, RatePoint
 from latentpress.items import Image
-from latentpress.model.details import CodebookDetails
+from latentpress.model.details import codebook_details
 
 __all__ = ["an_evaluation", "with_lossy"]
 
@@ -15,9 +17,7 @@ def an_evaluation(size: int = 32) -> Evaluation:
     ours = Quality(27.5, 28.25, {"ssim": 0.9123})
     theirs = Quality(25.25, 26.0, {"ssim": 0.8765})
     curve = (RatePoint(400, 22.0), RatePoint(800, 25.25), RatePoint(1600, 29.0))
-    details = CodebookDetails(
-        codebook_size=4, num_codebooks=1, num_codes=9, used=3, perplexity=2.5, counts=((5, 3, 0, 1),)
-    )
+    details = codebook_details(torch.tensor([0] * 5 + [1] * 3 + [3])[:, None], 4)
     return Evaluation(
         words=Image.words,
         num_items=10,

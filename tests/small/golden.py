@@ -29,8 +29,8 @@ def _labelled() -> tuple[Model, Source]:
     labels = (LabelConfig(values=("cat", "dog")),)
     model = codec("vq", "colour", labels=labels, prior=PriorConfig(network=NETWORK, labels=("class",)))
     refs = []
-    for number in range(40):
-        samples = expected_samples(model, (24 + number % 3, 20), number % 39)
+    for number in range(10):
+        samples = expected_samples(model, (24 + number % 3, 20), number % 9)
         values, dots = (
             {"class": ("cat", "dog", "cow")[number // 2 % 3]},
             {"dots_per_metre_x": 2835 + number % 2},
@@ -42,8 +42,8 @@ def _labelled() -> tuple[Model, Source]:
 def _without_prior() -> tuple[Model, Source]:
     """Images whose codes are in all modes that take no model."""
     model = codec("vq", "colour", prior=None)
-    items = {f"{n}.png": noise_samples(model.item, (4 + n, 9), n) for n in range(6)}
-    items |= {f"large/{n}.png": noise_samples(model.item, (128, 96), n) for n in range(3)}
+    items = {f"{n}.png": noise_samples(model.item, (4 + n, 9), n) for n in range(40)}
+    items |= {"large.png": noise_samples(model.item, (128, 96)), "dot.png": noise_samples(model.item, (1, 1))}
     items |= {
         f"flat/{n}.png": noise_samples(model.item, (1, 1), n).repeat(64, 0).repeat(64, 1) for n in range(9)
     }

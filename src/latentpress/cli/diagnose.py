@@ -109,7 +109,7 @@ def diagnosis_table(found: Diagnosis) -> str:
     rows = [_HEAD, *(_row(name, nats, found.dims) for name, nats in figures if nats is not None)]
     notes = [f"{found.items:,} items of {found.dims:,.0f} dimensions"]
     notes += [f"{name}: {worded(value, unit)}" for name, value, unit in details if unit != "nats"]
-    if (codes := found.details.to_dict().get("num_codes")) is not None:
+    if (codes := found.details.values.get("num_codes")) is not None:
         notes.append(f"bits a code: {found.latent_nats * found.items / math.log(2) / codes:.3f}")
     if found.probe is not None:
         probe = found.probe

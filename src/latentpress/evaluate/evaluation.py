@@ -26,7 +26,7 @@ from latentpress.evaluate.quality import Distortion, distortion, join
 from latentpress.evaluate.results import Evaluation, ItemResult, LossyResult
 from latentpress.items.base import Samples, Shape
 from latentpress.model.base import Model
-from latentpress.model.details import NoDetails
+from latentpress.model.details import LatentDetails
 from latentpress.model.labels import labels_of
 from latentpress.model.latents import Latents
 from latentpress.press import compress, decode_archive
@@ -181,7 +181,7 @@ class _Measuring:
             psnr_db = float(measured.psnr_db[index])
             items.append(ItemResult(self.refs[place].name, size, float(shares[place]), psnr_db, known))
         details = (
-            self.model.details(pooled(self.latents).to(self.model.device)) if self.latents else NoDetails()
+            self.model.details(pooled(self.latents).to(self.model.device)) if self.latents else LatentDetails()
         )
         return LossyResult(
             quality=measured.summary(),

@@ -189,7 +189,7 @@ def _table(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
 def _plots(found: Evaluation, training: TrainingCurve | None) -> Iterator[tuple[str, str]]:
     if found.lossy is not None and any(each.curve for each in found.comparisons):
         yield plot_rate_distortion(found), "Rate and distortion: up and to the left is better."
-    counts = {} if found.lossy is None else found.lossy.details.to_dict()
+    counts = {} if found.lossy is None else found.lossy.details.values
     if "counts" in counts:
         words = "Use of the codes, in units of the uniform share. Dashed: all used alike."
         yield plot_usage(counts["counts"]), words

@@ -144,8 +144,8 @@ def to_json(tree: Mapping[str, Any]) -> str:
 
 
 def _tree(value: Any) -> Any:
-    if hasattr(value, "to_dict"):
-        return _tree(value.to_dict())
+    if isinstance(value, LatentDetails):
+        return _tree(dict(value.values))
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _tree(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

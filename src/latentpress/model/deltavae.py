@@ -38,7 +38,7 @@ from latentpress.latents.information import active_units, mutual_information_nat
 from latentpress.latents.sequences import as_sequences, from_sequences, mask_sequences
 from latentpress.model.base import Model, PriorName
 from latentpress.model.decoding import symbols_of
-from latentpress.model.details import LatentDetails, NoDetails, PosteriorDetails
+from latentpress.model.details import LatentDetails, posterior_details
 from latentpress.model.integer import IntegerForms
 from latentpress.model.latents import Latents
 from latentpress.nn import ParallelDecoder
@@ -237,9 +237,8 @@ class DeltaVAE(Model):
     def details(self, latents: Latents) -> LatentDetails:
         """See `Model.details`."""
         if self.latents is None or latents.posterior is None:
-            return NoDetails()
+            return LatentDetails()
         count, (steps, *cells) = len(latents), latents.vectors.shape[2:]
-        kl = self.kl_nats(latents).double()
         joint = Posterior(
             *(self._by_item(p, count) for p in (latents.posterior.mean, latents.posterior.log_variance))
         )
@@ -248,15 +247,13 @@ class DeltaVAE(Model):
         auxiliary = None
         if self.auxiliary is not None:
             auxiliary = float((self.auxiliary_nats(latents) - self.posterior_nats(latents)).mean())
-        return PosteriorDetails(
+        return posterior_details(
             steps=steps,
             channels=z.shape[2],
             committed_nats=self.latents.committed_rate_nats(steps) * math.prod(cells),
-            kl_nats=float(kl.mean()),
-            min_kl_nats=float(kl.min()),
+            kl_nats=self.kl_nats(latents).double(),
             auxiliary_kl_nats=auxiliary,
             information_nats=float(mutual_information_nats(joint, z, mask)),
-            information_cap_nats=math.log(count),
             active_units=active_units(joint.mean, mask),
         )
 

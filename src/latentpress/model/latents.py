@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ class Latents:
         vectors: (B, V, *grid), what decoders see.
         codes: (B, *grid, P) int64, where latents are discrete.
         posterior: q(z | x) of every sequence, (B * cells, n, d), where they are Gaussian; `vectors` hold a
-            draw from it.
+            sample of it.
         step_mask: (B * cells, n) bool, false at padding, or None.
     """
 
@@ -41,43 +41,36 @@ class Latents:
 
     def take(self, items: Tensor) -> Latents:
         """The latents of the items at these indices, (N,) int64."""
-        return Latents(
-            self.vectors[items.to(self.vectors.device)],
-            None if self.codes is None else self.codes[items.to(self.codes.device)],
-            None
-            if self.posterior is None
-            else Posterior(*(self._rows(p, items) for p in _parts(self.posterior))),
-            None if self.step_mask is None else self._rows(self.step_mask, items),
-        )
+
+        def chosen(rows: Tensor) -> Tensor:  # an item has as many rows as it has cells
+            return rows.unflatten(0, (len(self), -1))[items.to(rows.device)].flatten(0, 1)
+
+        return self._mapped(chosen)
 
     def to(self, device: torch.device | str) -> Latents:
         """The same latents elsewhere."""
-        posterior = self.posterior
-        return Latents(
-            self.vectors.to(device),
-            None if self.codes is None else self.codes.to(device),
-            None if posterior is None else Posterior(*(part.to(device) for part in _parts(posterior))),
-            None if self.step_mask is None else self.step_mask.to(device),
-        )
+        return self._mapped(lambda rows: rows.to(device))
 
     @classmethod
     def cat(cls, parts: Sequence[Latents]) -> Latents:
         """The latents of several batches of items of one size."""
-        codes = [part.codes for part in parts if part.codes is not None]
-        posteriors = [_parts(part.posterior) for part in parts if part.posterior is not None]
-        masks = [part.step_mask for part in parts if part.step_mask is not None]
-        return cls(
-            torch.cat([part.vectors for part in parts]),
-            torch.cat(codes) if codes else None,
-            Posterior(*map(torch.cat, zip(*posteriors, strict=True))) if posteriors else None,
-            torch.cat(masks) if masks else None,
+        columns = (
+            torch.cat(list(column)) if column[0] is not None else None
+            for column in zip(*(part._tensors() for part in parts), strict=True)
         )
+        return cls._of(*columns)
 
-    def _rows(self, sequences: Tensor, items: Tensor) -> Tensor:
-        """The rows of some items, of which each has as many as it has cells."""
-        by_item = sequences.unflatten(0, (len(self.vectors), -1))
-        return by_item[items.to(sequences.device)].flatten(0, 1)
+    def _tensors(self) -> tuple[Tensor | None, ...]:
+        posterior = self.posterior
+        both = (None, None) if posterior is None else (posterior.mean, posterior.log_variance)
+        return self.vectors, self.codes, *both, self.step_mask
 
+    @classmethod
+    def _of(cls, vectors: Tensor | None, codes: Tensor | None, *rest: Tensor | None) -> Latents:
+        mean, log_variance, step_mask = rest
+        assert vectors is not None
+        posterior = None if mean is None or log_variance is None else Posterior(mean, log_variance)
+        return cls(vectors, codes, posterior, step_mask)
 
-def _parts(posterior: Posterior) -> tuple[Tensor, Tensor]:
-    return posterior.mean, posterior.log_variance
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Latents:
+        return self._of(*(None if part is None else function(part) for part in self._tensors()))

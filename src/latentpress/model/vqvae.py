@@ -28,7 +28,7 @@ from latentpress.items.base import Samples, Shape
 from latentpress.latents import Codebook
 from latentpress.model.base import Model, PriorName
 from latentpress.model.decoding import tile_sides
-from latentpress.model.details import CodebookDetails
+from latentpress.model.details import LatentDetails, codebook_details
 from latentpress.model.integer import IntegerForms
 from latentpress.model.latents import Latents
 from latentpress.nn import ConvEncoder, ParallelDecoder, pad_to_hop, tiled
@@ -212,10 +212,10 @@ class VQVAE(Model):
         pool = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[self.rank - 1]
         return pool(latents.vectors, _REGIONS).flatten(1).cpu()
 
-    def details(self, latents: Latents) -> CodebookDetails:
+    def details(self, latents: Latents) -> LatentDetails:
         """See `Model.details`."""
         assert latents.codes is not None
-        return CodebookDetails.of(latents.codes.cpu(), self.config.latents.codebook_size)
+        return codebook_details(latents.codes.cpu(), self.config.latents.codebook_size)
 
     def _read_forms(self, forms: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
         prior, decoder = forms.get("prior"), forms.get("decoder")

@@ -34,16 +34,8 @@ from latentpress.coding.records import Block, ItemRecord, symbols_crc
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Samples, Shape, Symbols
-from latentpress.latents import IntegerLSTM
-from latentpress.latents.stacked import (
-    Sequences,
-    finest,
-    pop_posterior,
-    pop_prior,
-    push_posterior,
-    push_prior,
-    rounded_means,
-)
+from latentpress.latents import IntegerLSTM, stacked
+from latentpress.latents.stacked import Sequences
 from latentpress.model.base import Model
 from latentpress.press.blocks import Bits, Coded, batches, labels_in
 from latentpress.press.reading import Items, grouped
@@ -137,13 +129,13 @@ class ChainCoder:
         """Codes a band onto each stack, its latents drawn from there, or rounded; returns the bits."""
         step, sequences = 1 if drawn else self._step, self._sequences(rows, bands)
         mean, scale = self._posterior(bands)
-        latents, given_back = rounded_means(mean, step), np.zeros(len(rows))
+        latents, given_back = stacked.rounded_means(mean, step), np.zeros(len(rows))
         if drawn:
-            latents, given_back = pop_posterior(stacks, sequences, mean, scale)
+            latents, given_back = stacked.pop_posterior(stacks, sequences, mean, scale)
         symbols = [self._joined([band]) for band in bands]
         intervals = coding.measure(self._decoder.network, self._streams(latents, step, bands, symbols))
         coding.push(stacks, rows, intervals)
-        spent = push_prior(stacks, sequences, self._prior, latents, step)
+        spent = stacked.push_prior(stacks, sequences, self._prior, latents, step)
         return np.array([each.bits for each in intervals]) + spent - given_back
 
     def _pop(
@@ -151,7 +143,9 @@ class ChainCoder:
     ) -> list[Symbols]:
         """The inverse of `_push`: the bands' symbols (*shape, P)."""
         step, sequences = 1 if drawn else self._step, self._sequences(rows, bands)
-        latents = pop_prior(stacks, sequences, self._prior, step, self._model.grid(bands[0].shape)[1:])
+        latents = stacked.pop_prior(
+            stacks, sequences, self._prior, step, self._model.grid(bands[0].shape)[1:]
+        )
         popped = coding.pop(self._decoder.network, self._streams(latents, step, bands), stacks, rows)
         restored = []
         for band, symbols in zip(bands, popped, strict=True):
@@ -162,7 +156,7 @@ class ChainCoder:
             item, residual = self._model.item, self._model.residual
             samples = (item.from_symbols(symbols, residual=residual) for symbols in restored)
             bands = [replace(band, samples=known) for band, known in zip(bands, samples, strict=True)]
-            push_posterior(stacks, sequences, *self._posterior(bands), latents)
+            stacked.push_posterior(stacks, sequences, *self._posterior(bands), latents)
         return restored
 
     def _bands(
@@ -214,7 +208,7 @@ class ChainCoder:
         """The streams of bands, given their latents (L, N, *cells, d), and their symbols if these are known."""
         made: dict[int, Stream] = {}
         for shape, places in grouped([band.shape for band in bands]).items():
-            codes = torch.from_numpy(finest(latents[places, : self._model.grid(shape)[0]], step))
+            codes = torch.from_numpy(stacked.finest(latents[places, : self._model.grid(shape)[0]], step))
             local = self._decoder.conditioning(codes, shape).local
             assert local is not None
             for row, place in enumerate(places):

@@ -73,7 +73,7 @@ class BandReader:
         coder: BlockCoder,
         part: Part,
         items: Iterable[int],
-        convert: Callable[[Symbols], Symbols] | None = None,
+        convert: Callable[[Symbols], Symbols] = lambda symbols: symbols,
     ) -> None:
         self._archive, self._coder, self._part, self._convert = archive, coder, part, convert
         self._bands: dict[int, dict[int, Symbols]] = {item: {} for item in items}
@@ -92,8 +92,7 @@ class BandReader:
             self._done.add(number)
             for lane, band in _bands_of(self._archive.layout[number], symbols):
                 if lane.item in self._bands:
-                    band = band.astype(self._dtype)
-                    self._bands[lane.item][lane.start] = self._convert(band) if self._convert else band
+                    self._bands[lane.item][lane.start] = self._convert(band.astype(self._dtype))
         for item, same in grouped([part.item for part in rows]).items():
             first, bands = min(rows[place].start for place in same), self._bands[item]
             self._bands[item] = {start: band for start, band in bands.items() if first < start + len(band)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from latentpress.coding.container import Archive, pack_counts
 from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, ItemRecord, symbols_crc
-from latentpress.coding.tables import TOTAL_BITS, normalize
+from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.exact.distribution import Conditioning
 from latentpress.items.base import Item, Samples, Shape, Symbols
@@ -173,30 +172,26 @@ class SamplesCoder:
             return [Conditioning(labels=each) for each in labels]
         lanes = [lane for block in blocks for lane in block.lanes]
         windows = [_window(conditioner.structure, lane, records[lane.item].shape) for lane in lanes]
-        codes, local = read([window.codes for window in windows]), dict[int, Tensor]()
-        for (size, rows), places in grouped([(window.size, window.rows) for window in windows]).items():
-            stacked = np.stack([codes[windows[place].codes] for place in places]).astype(np.int64)
+        wanted, spans = [window for window, _ in windows], [span for _, span in windows]
+        codes, local = read(wanted), dict[int, Tensor]()
+        for (size, rows), places in grouped(spans).items():
+            stacked = np.stack([codes[wanted[place]] for place in places]).astype(np.int64)
             local |= zip(places, conditioner(torch.from_numpy(stacked), size, rows), strict=True)
         ends = np.cumsum([0, *(len(block.lanes) for block in blocks)]).tolist()
         maps = (torch.stack([local[place] for place in range(*ends[n : n + 2])]) for n in range(len(blocks)))
         return [Conditioning(*parts) for parts in zip(maps, labels, strict=True)]
 
 
-class _Window(NamedTuple):
-    """The codes that a band's conditioning depends on, the size of what they span, and the band's rows in that."""
-
-    codes: Segment
-    size: Shape
-    rows: tuple[int, int]
-
-
-def _window(structure: ConditionerStructure, band: Segment, shape: Shape) -> _Window:
+def _window(
+    structure: ConditionerStructure, band: Segment, shape: Shape
+) -> tuple[Segment, tuple[Shape, tuple[int, int]]]:
+    """The codes that a band's conditioning depends on; the size of what they span, and the band's rows in it."""
     hop = structure.hop[0]
     first = max(0, band.start // hop - structure.before)
     last = min(-(-shape[0] // hop), -(-band.stop // hop) + structure.after)
     above, below = first * hop, min(shape[0], last * hop)
     size = below - above, *shape[1:]
-    return _Window(Segment(band.item, first, last), size, (band.start - above, band.stop - above))
+    return Segment(band.item, first, last), (size, (band.start - above, band.stop - above))
 
 
 @dataclass(frozen=True)
@@ -210,11 +205,10 @@ class FallbackCoder:
         for place, block in enumerate(blocks):
             [samples] = map(items.rows, block.lanes)
             symbols = self._symbols(samples)
-            raw, packed = modes.encode_raw(symbols, self.item.alphabets), self.item.pack(samples)
-            mode, payload = Mode.RAW, raw
-            if packed is not None and len(packed) < len(raw):
-                if np.array_equal(self.item.unpack(packed, samples.shape), samples):
-                    mode, payload = Mode.PACKED, packed
+            mode, payload = Mode.RAW, modes.encode_raw(symbols, self.item.alphabets)
+            packed = self.item.pack(samples)
+            if packed is not None and len(packed) < len(payload) and self._holds(packed, samples):
+                mode, payload = Mode.PACKED, packed
             yield place, Block(mode, payload, symbols_crc(symbols)), np.array([8.0 * len(payload)])
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
@@ -235,6 +229,9 @@ class FallbackCoder:
         """See `BlockCoder`."""
         [lane] = block.lanes
         return self._symbols(items.rows(lane))
+
+    def _holds(self, packed: bytes, samples: Samples) -> bool:
+        return np.array_equal(self.item.unpack(packed, samples.shape), samples)
 
     def _symbols(self, samples: Samples) -> Symbols:
         symbols = self.item.to_symbols(samples, residual=False)

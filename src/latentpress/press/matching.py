@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from latentpress.press.bitsback import ChainCoder
 from latentpress.press.blocks import BlockCoder
 from latentpress.press.coders import CodesCoder, FallbackCoder, SamplesCoder
 
-__all__ = ["CODED", "check_half", "check_model", "coder_for", "header_for", "required_ids"]
+__all__ = ["CODED", "check_half", "check_model", "coder_for", "header_for", "leaves", "required_ids"]
 
 CODED: dict[Content, Part] = {"codes": Part.CODES, "samples": Part.SAMPLES, "chains": Part.CHAIN}
 """The blocks of an archive from which items are restored, but for those that the fallback stores."""
@@ -65,16 +65,26 @@ def coder_for(part: Part, model: Model, header: Header) -> BlockCoder:
     )
 
 
-def required_ids(archive: Archive, chosen: Iterable[int]) -> dict[str, bytes]:
-    """Hashes, by name, of the parts of a model without which these items cannot be restored."""
-    blocks = {number for item in chosen for number in archive.blocks_of[item]}
-    needed = {"prior"} if any(archive.modes[number] is Mode.PRIOR for number in blocks) else set[str]()
-    if any(archive.layout[number].part is CODED[archive.header.content] for number in blocks):
-        needed |= _IDS[archive.header.content]
-    return {name: archive.header.ids[name] for name in sorted(needed)}
+def leaves(archive: Archive, items: Iterable[int]) -> dict[Part, list[int]]:
+    """The blocks, part by part, from which items are restored; codes of lossless archives are none of them."""
+    blocks = {number for item in items for number in archive.blocks_of[item]}
+    parts = (CODED[archive.header.content], Part.FALLBACK)
+    by_part = {part: [n for n in sorted(blocks) if archive.layout[n].part is part] for part in parts}
+    return {part: numbers for part, numbers in by_part.items() if numbers}
 
 
-def check_model(archive: Archive, model: Model, chosen: Iterable[int]) -> None:
+def required_ids(archive: Archive, items: Iterable[int]) -> dict[str, bytes]:
+    """Hashes, by name, of the parts of a model without which items cannot be restored."""
+    items, content = list(items), archive.header.content
+    modes = {archive.modes[number] for item in items for number in archive.blocks_of[item]}
+    needed = _IDS[content] if CODED[content] in leaves(archive, items) else set[str]()
+    return {
+        name: archive.header.ids[name]
+        for name in sorted(needed | ({"prior"} if Mode.PRIOR in modes else set()))
+    }
+
+
+def check_model(archive: Archive, model: Model, items: Sequence[int]) -> None:
     """Raises unless a model has what these items are restored with.
 
     Raises:
@@ -82,11 +92,11 @@ def check_model(archive: Archive, model: Model, chosen: Iterable[int]) -> None:
         WrongModelError: it is another model.
         ArchiveError: the header, or a label, does not fit the model that the archive names.
     """
-    header, item, chosen = archive.header, model.item, list(chosen)
+    header, item = archive.header, model.item
     if (header.kind, header.channels, header.sample_alphabets) != (item.kind, item.channels, item.alphabets):
         kind = f"kind {header.kind!r} with {header.channels} channels"
         raise WrongModelError(f"this archive holds items of {kind}; the model is for {item.words.items}")
-    needed = required_ids(archive, chosen)
+    needed = required_ids(archive, items)
     if not needed:
         return  # the fallback stores all of them
     check_half(model, header.content, restoring=True)
@@ -98,10 +108,12 @@ def check_model(archive: Archive, model: Model, chosen: Iterable[int]) -> None:
             raise WrongModelError(
                 f"this archive needs {needs} with {name} {id.hex()}; the one given has {has}"
             )
-    expected, sizes = header_for(model, header.content), [len(label.values) for label in model.config.labels]
-    fields = ("hop", "code_alphabets", "residual", "labels")
-    fits = all(getattr(header, field) == getattr(expected, field) for field in fields)
-    for record in (archive.items[number] for number in chosen if fits):
+    own, sizes = header_for(model, header.content), [len(label.values) for label in model.config.labels]
+    fits = all(
+        getattr(header, each) == getattr(own, each)
+        for each in ("hop", "code_alphabets", "residual", "labels")
+    )
+    for record in (archive.items[number] for number in items if fits):
         fits = not np.any(np.array(record.labels if record.tracks is None else record.tracks) >= sizes)
     if not fits:
         raise ArchiveError("damaged archive: its header or a label does not fit the model that it names")
@@ -112,7 +124,9 @@ def check_half(model: Model, content: Content, *, restoring: bool) -> None:
     parts = (_RESTORING if restoring else _COMPRESSING)[content]
     for part in parts:
         if model.half_name is not None and not model.has(part):
-            raise MissingPartError(model.half_name, model.sides[part], "the whole model" if parts == _BOTH else "")
+            raise MissingPartError(
+                model.half_name, model.sides[part], "the whole model" if parts == _BOTH else ""
+            )
 
 
 def _ids(model: Model, content: Content) -> dict[str, bytes]:

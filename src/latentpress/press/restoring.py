@@ -27,7 +27,7 @@ from latentpress.items.base import Content, Samples, Shape
 from latentpress.model.base import Model
 from latentpress.names import check_name, output_names
 from latentpress.press.blocks import BandReader, labels_in
-from latentpress.press.matching import CODED, check_model, coder_for
+from latentpress.press.matching import CODED, check_model, coder_for, leaves
 from latentpress.press.reading import HELD_SAMPLES, grouped, row_ranges
 from latentpress.press.summary import Progress, Summary
 
@@ -98,16 +98,12 @@ def verify_archive(archive: ArchiveLike, model: Model, *, progress: Progress | N
         items = range(len(opened.items))
         check_model(opened, model, items)
         _prepare(opened, progress)
-        start, done, layout = time.perf_counter(), 0, opened.layout
-        numbers = grouped([block.part for block in layout])
-        coded = CODED[opened.header.content]
-        for part in [part for part in (coded, Part.FALLBACK) if part in numbers]:
-            for _ in coder_for(part, model, opened.header).decode(opened, numbers[part]):
+        start, done, blocks = time.perf_counter(), 0, leaves(opened, items)
+        for part, numbers in blocks.items():
+            for _ in coder_for(part, model, opened.header).decode(opened, numbers):
                 done += 1
                 if progress is not None:
-                    progress(
-                        "verify", done, sum(len(numbers.get(each, ())) for each in (coded, Part.FALLBACK))
-                    )
+                    progress("verify", done, sum(map(len, blocks.values())))
         return Summary.of(opened, model.item.words, items, start)
 
 
@@ -119,10 +115,8 @@ class _Restorer:
         self._archive, self._model, self._item, self._chosen = archive, model, model.item, chosen
         self._originals = grouped([archive.original(number) for number in chosen])
         self._coded = CODED[archive.header.content]
-        blocks = [number for item in self._originals for number in archive.blocks_of[item]]
-        parts = {archive.layout[number].part for number in blocks} & {self._coded, Part.FALLBACK}
-        self._coders = {part: coder_for(part, model, archive.header) for part in parts}
-        if Part.CODES in parts:
+        self._coders = {part: coder_for(part, model, archive.header) for part in leaves(archive, chosen)}
+        if Part.CODES in self._coders:
             model.require("parallel")
         for shape in {self._shape(number) for number in self._originals}:
             try:  # without memory for samples that nobody has
@@ -164,10 +158,10 @@ class _Restorer:
 
     def _readers(self, items: Sequence[int]) -> dict[Part, BandReader]:
         """Readers of the blocks that items are restored from; those of chains and of the fallback give samples."""
-        convert = partial(self._item.from_symbols, residual=self._archive.header.residual)
-        converts = {Part.FALLBACK: partial(self._item.from_symbols, residual=False), Part.CHAIN: convert}
+        residual = {Part.FALLBACK: False, Part.CHAIN: self._archive.header.residual}
+        convert = {p: {"convert": partial(self._item.from_symbols, residual=r)} for p, r in residual.items()}
         return {
-            part: BandReader(self._archive, coder, part, items, converts.get(part))
+            part: BandReader(self._archive, coder, part, items, **convert.get(part, {}))
             for part, coder in self._coders.items()
         }
 

@@ -35,7 +35,7 @@ from latentpress.model.base import Model
 from latentpress.names import check_name, output_names
 from latentpress.press.blocks import Bits, BlockCoder, batches
 from latentpress.press.coders import CodesCoder
-from latentpress.press.matching import CODED, check_half, coder_for, header_for
+from latentpress.press.matching import CODED, check_half, coder_for, header_for, leaves
 from latentpress.press.reading import Items, read_items
 from latentpress.press.summary import Progress, Summary
 
@@ -112,21 +112,21 @@ def compress(
         if header.lossless:
             coded |= writer.smaller_by_fallback(fallback, coded, report)
             fallback |= {lanes[0].item for part, lanes in coded if part is Part.FALLBACK}
+        for again in (False, True):
             coded = writer.code(fallback, coded, _silent)
-        size = writer.write(file, fallback, coded)
-        if verify and (failing := writer.failing(file, fallback, report)):
-            fallback |= failing
-            coded = writer.code(fallback, coded, _silent)
-            size = writer.write(file, fallback, coded)
-            if writer.failing(file, fallback, _silent):
+            archive = writer.write(file, fallback, coded)
+            failing = writer.failing(archive, fallback, report) if verify else frozenset[int]()
+            if not failing:
+                break
+            if again:
                 raise ArchiveError("the archive does not decode to what was coded; please report this")
-        sizes = [ref.file_bytes for ref in source.items]
-        file_bytes = None if None in sizes else sum(size or 0 for size in sizes)
-        bits = sum(float(each.bits.sum()) for each in coded.values())
-        archive, everything = Archive(file), range(len(source.items))
-        return Summary.of(
-            archive, model.item.words, everything, start, file_bytes=file_bytes, model_bits=bits
+            fallback |= failing
+        sizes, bits = (
+            [ref.file_bytes for ref in source.items],
+            sum(each.bits.sum() for each in coded.values()),
         )
+        more = {"file_bytes": None if None in sizes else sum(map(int, sizes)), "model_bits": float(bits)}  # type: ignore[arg-type]
+        return Summary.of(archive, model.item.words, range(len(sizes)), start, **more)
 
 
 def encode_archive(
@@ -195,8 +195,8 @@ class _Writer:
             report("compare", done, len(blocks))
         return smaller
 
-    def write(self, file: BinaryIO, fallback: Collection[int], coded: _Blocks) -> int:
-        """Writes the archive and returns its bytes."""
+    def write(self, file: BinaryIO, fallback: Collection[int], coded: _Blocks) -> Archive:
+        """Writes the archive, and opens it."""
         layout = self.header.layout(self.items.records, fallback)
         stored = [coded[block.part, block.lanes] for block in layout]
         static, counts = dict[int, Block](), None
@@ -206,17 +206,16 @@ class _Writer:
         file.seek(0)
         file.truncate()
         blocks = (static.get(number) or self._block(each) for number, each in enumerate(stored))
-        return write_archive(file, self.header, self.items.records, blocks, counts, fallback)
+        write_archive(file, self.header, self.items.records, blocks, counts, fallback)
+        return Archive(file)
 
-    def failing(self, file: BinaryIO, fallback: Collection[int], report: Progress) -> frozenset[int]:
+    def failing(self, archive: Archive, fallback: Collection[int], report: Progress) -> frozenset[int]:
         """The items of blocks that do not decode to what was coded."""
-        archive = Archive(file)
         same = archive.header == self.header and list(archive.items) == self.items.records
         if not same or archive.fallback != fallback:
             raise ArchiveError("the archive's index does not read as it was written; please report this")
+        numbers = [n for part in leaves(archive, range(len(archive.items))).values() for n in part]
         failing, done = set[int](), 0
-        parts = (CODED[self.header.content], Part.FALLBACK)
-        numbers = [number for number, block in enumerate(archive.layout) if block.part in parts]
         for batch in batches(archive.layout, numbers):
             proven = self._proven(archive, batch)
             if len(proven) < len(batch):  # one failing block ends the decoding of those beside it

@@ -32,7 +32,7 @@ _TEXT = f"""# A Latentpress {{name}} for {{items}}
 
 ## Training
 
-{{count}} with {{channels}}; {{run}}.
+{{count}} {{positions}}; {{run}}.
 {_TABLE}{{figures}}
 ## Use
 
@@ -55,8 +55,8 @@ def model_card(
         name="decoder" if config.latents is None else kind,
         items=words.items,
         parts=_parts(config),
-        count=f"{len(dataset):,} {words.items} of at most {_times(dataset.extents.max(axis=0))} {words.position}s",
-        channels=f"{item.channels} channel{'' if item.channels == 1 else 's'}",
+        count=f"{len(dataset):,} {words.items} of at most {_times(dataset.extents.max(axis=0))}",
+        positions=f"{words.position}s and {item.channels} channel{'' if item.channels == 1 else 's'}",
         run=f"{steps:,} optimiser steps in {seconds:.0f} s",
         figures="".join(f"| {_MEANING.get(name, name)} | {value:.4g} |\n" for name, value in figures.items()),
         lossless=" --lossless" if config.parallel is None else "",

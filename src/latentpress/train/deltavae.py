@@ -102,13 +102,9 @@ class DeltaVAEObjective:
         one = (
             isinstance(model.config.latents, AR1Config) and rows <= model.hop[0] and self.fit.name == "codec"
         )
-        details = {} if self._last is None else model.details(self._last).to_dict()
-        return {
-            n: details[n] for n in ("information_nats",) if n in details
-        }, _COMMITS_NOTHING if one else None
-
-    def stepped(self) -> None:
-        """Nothing but the optimiser moves the model."""
+        details = {} if self._last is None else model.details(self._last).values
+        figures = {name: value for name, value in details.items() if name == "information_nats"}
+        return figures, _COMMITS_NOTHING if one else None
 
     def forms(self) -> IntegerForms:
         """The model's integer forms, those of the fitted parts made anew.

@@ -97,6 +97,7 @@ class Fit:
             given = len(model.config.encoder.hop)  # latents span the other axes whole
             extents = (*extents[:given], *model.hop[given:])
         aligned = self.name == "decoder" and any(sees_latents(model.config, part) for part in self.parts)
+        needed = self.decoders if held_out is None else (*self.decoders, *codec_decoders(model.config))
         batches = partial(
             Batches,
             dataset,
@@ -104,7 +105,7 @@ class Fit:
             multiple_of=model.hop if dataset.item.epoch == "sample" else ones,  # what is more is masked there
             corner_step=model.hop if aligned else ones,
             flip=config.flip and held_out is None,
-            residual=None if model.autoregressive is None else model.residual,
+            residual=model.residual if "autoregressive" in needed else None,
         )
         if held_out is not None:
             most = batches(batch_size=1, seed=context.seed).windows_per_epoch
@@ -153,14 +154,12 @@ def summed(terms: Terms, *others: Tensor, figures: Mapping[str, Tensor] | None =
 def calibration(source: Batches) -> Batch:
     """Some whole items of the first batches, with whose symbols integer forms are calibrated."""
     batches = [source.batch(step) for step in range(_CALIBRATION_BATCHES)]
-    rows, most = (
-        whole_rows([batch.mask for batch in batches]),
-        _CALIBRATION_POSITIONS // math.prod(source.size),
-    )
+    rows = whole_rows([batch.mask for batch in batches])
+    most = max(1, _CALIBRATION_POSITIONS // math.prod(source.size))
 
     def joined(name: str) -> Any:
         parts = zip((getattr(batch, name) for batch in batches), rows, strict=True)
-        return torch.cat([part[kept] for part, kept in parts])[: max(1, most)]
+        return torch.cat([part[kept] for part, kept in parts])[:most]
 
     symbols = None if source.residual is None else joined("symbols")
     return Batch(joined("samples"), None, joined("labels"), symbols)

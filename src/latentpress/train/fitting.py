@@ -121,8 +121,9 @@ def check_dataset(model: Model, dataset: Dataset) -> None:
         there = ", ".join(dataset.label_values) or "none"
         raise TrainingError(f"the model is conditioned by the label {missing[0]!r}; the items have {there}")
     sizes = {i: tuple(dataset.extents[i].tolist()) for i in known}
-    if others := [i for i, size in sizes.items() if not model.takes((*size, item.channels))]:
+    if others := [i for i, each in sizes.items() if not model.takes((*each, item.channels))]:
+        size = " x ".join(map(str, sizes[others[0]]))
         raise TrainingError(
-            f"the model takes {model.wanted()}; {len(others):,} of {len(dataset):,} {words.items} have another size, "
-            f"first {dataset.names[others[0]]}: {' x '.join(map(str, sizes[others[0]]))}; scale them, or leave them out"
+            f"the model takes {model.wanted()}; {len(others):,} of {len(dataset):,} {words.items} have "
+            f"another size, first {dataset.names[others[0]]}: {size}; scale them, or leave them out"
         )

@@ -204,7 +204,7 @@ def fit(
     save: Callable[[], None],
     save_seconds: float,
 ) -> bool:
-    """Trains a stage to its limit, or until a stop signal is `received`; returns whether the limit was reached.
+    """Trains a stage to its limit, or until a stop signal is `received`; returns whether it got there.
 
     `report` is called every few steps with the position and the mean figures since the last call
     (`items_per_second` counts those of all replicas), `save` every `save_seconds` and at the end.

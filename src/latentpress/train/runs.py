@@ -3,7 +3,7 @@
     config.json     the resolved configuration, seed, data and limits: what makes it this run
     metrics.jsonl   one line of figures every few steps (`latentpress.train.metrics`)
     samples/        originals above their reconstructions
-    step-N          a checkpoint, in the safetensors format: weights, averages, moments, and counters as metadata
+    step-N          a checkpoint in the safetensors format: weights, averages, moments; counters as metadata
     finished        empty; there once the model of the last stage is written
 
 A checkpoint is written under a hidden name, flushed to the disk and renamed, so that a `step-N` is always

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from latentpress.data.batches import Batch
 from latentpress.items import Content, Image
 from latentpress.model import VQVAE, Latents, Model
-from latentpress.nn import to_signal
+from latentpress.nn import from_signal, to_signal
 from latentpress.train.deltavae import DeltaVAEObjective
-from latentpress.train.fits import Fit, RunContext, decoder_terms, hidden, summed
+from latentpress.train.fits import Fit, RunContext, Terms, decoder_terms, hidden, summed
 from latentpress.train.loop import Limit, Stage, StageLoss, Validation
 from latentpress.train.plan import StageName, codec_decoders
 from latentpress.train.vqvae import VQVAEObjective
@@ -29,6 +26,7 @@ __all__ = ["make_stage", "sample_sheet", "validate"]
 _COLUMNS = 8
 _SAMPLES = 1 << 25  # that a model is judged on at most,
 _SYMBOLS = 1 << 18  # and where it gives one symbol after another: that takes its time
+_ERROR = "squared_error"
 _SHOWN = ("perplexity", "kl_nats", "auxiliary_kl_nats", "information_nats", "active_units")
 
 
@@ -56,7 +54,7 @@ def make_stage(name: StageName, model: Model, context: RunContext, limit: Limit)
         stream=objective.stream,
         loss=losses.get(name, objective.codec_loss),
         finish=finish,
-        stepped=objective.stepped,
+        stepped=model.latents.update if isinstance(model, VQVAE) and "latents" in fit.parts else lambda: None,
         status=objective.status,
         validate=partial(validate, fit, objective),
     )
@@ -71,34 +69,42 @@ def validate(fit: Fit, objective: VQVAEObjective | DeltaVAEObjective) -> Validat
     if not batches:
         return Validation()
     sums: dict[str, Tensor] = {}
-    latents, error, dims = [], 0.0, 0
-    with _evaluating(model):
+    latents, modes = [], [module for module in model.modules() if module.training]
+    model.eval()
+    try:
         for batch in batches:
             latents.append(objective.infer(batch, generator))
             batch = batch.to(model.device)
-            terms = decoder_terms(model, decoders, batch, latents[-1], batch.labels)
-            for name, (nats, count) in {**terms, **objective.measures(batch, latents[-1], terms)}.items():
-                both = torch.stack([nats, torch.as_tensor(count).to(nats)]).double().cpu()
-                sums[name] = sums.get(name, 0) + both
+            terms: Terms = decoder_terms(model, decoders, batch, latents[-1], batch.labels)
+            terms = {**terms, **objective.measures(batch, latents[-1], terms)}
             if "parallel" in decoders:
                 original, restored = _signals(model, batch, latents[-1])
-                squares = (original - restored).square()
-                error += float(squares.sum() if batch.mask is None else (squares * batch.mask[:, None]).sum())
-                dims += batch.dims
-        details = model.details(Latents.cat(latents)).to_dict()
-        picture = sample_sheet(model, batches[0], latents[0]) if fit.name == "codec" else None
-    figures = {name: float(nats / count) / math.log(2) for name, (nats, count) in sums.items()}
-    if dims:
-        figures["psnr_db"] = 10 * math.log10(4 * dims / error) if error else math.inf
+                mask = torch.ones_like(original[:, :1]) if batch.mask is None else batch.mask[:, None]
+                terms = {**terms, _ERROR: (((original - restored) * mask).square().sum(), batch.dims)}
+            for name, (total, count) in terms.items():
+                sums[name] = (
+                    sums.get(name, 0) + torch.stack([total, torch.as_tensor(count).to(total)]).double()
+                )
+        details = model.details(Latents.cat(latents)).values
+        shown = fit.name == "codec" and "parallel" in decoders
+        picture = sample_sheet(model, batches[0], latents[0]) if shown else None
+    finally:
+        for module in modes:
+            module.training = True
+    means = {name: float(total / count) for name, (total, count) in sums.items()}
+    error = means.pop(_ERROR, None)
+    figures = {name: nats / math.log(2) for name, nats in means.items()}
+    if error is not None:
+        figures["psnr_db"] = 10 * math.log10(4 / error) if error else math.inf
     return Validation(figures | {n: float(details[n]) for n in _SHOWN if details.get(n) is not None}, picture)
 
 
 def _batches(fit: Fit, *, slow: bool) -> list[Batch]:
     """Some of the held-out items, each once; all have masks, or none."""
-    held_out, item = fit.context.held_out, fit.model.item
-    if held_out is None or not fit.context.replicas.first:
+    item = fit.model.item
+    if fit.context.held_out is None:
         return []
-    source = fit.batches(held_out)
+    source = fit.batches(fit.context.held_out)
     most = _SYMBOLS if slow or item.epoch == "sample" else _SAMPLES
     items = min(source.windows_per_epoch, most // (math.prod(source.size) * item.channels))
     batches = [source.batch(step) for step in range(max(1, items // source.batch_size))]
@@ -116,11 +122,12 @@ def sample_sheet(model: Model, batch: Batch, latents: Latents) -> bytes | None:
     axes = model.item.axes
     if model.parallel is None or not {"row", "column"} <= set(axes):
         return None
-    some = torch.arange(min(_COLUMNS, len(batch.samples)))
-    few = Batch(batch.samples[some], None, batch.labels[some]).to(model.device)
-    sheet = np.concatenate([_row(each, axes) for each in _signals(model, few, latents.take(some))])
-    channels = 3 if sheet.shape[-1] == 3 else 1
-    file = io.BytesIO()
+    few = torch.arange(min(_COLUMNS, len(batch.samples)))
+    some = Batch(batch.samples[few], None, batch.labels[few]).to(model.device)
+    seen = (slice(None), slice(None), *(slice(None) if axis in ("row", "column") else 0 for axis in axes))
+    pictures = [from_signal(each[seen], 0, 256) for each in _signals(model, some, latents.take(few))]
+    sheet = torch.cat([torch.cat(list(row), dim=1) for row in pictures]).cpu().numpy()
+    channels, file = 3 if sheet.shape[-1] == 3 else 1, io.BytesIO()
     Image(channels=channels).write(Content.of(sheet[..., :channels]), file)
     return file.getvalue()
 
@@ -131,23 +138,3 @@ def _signals(model: Model, batch: Batch, latents: Latents) -> tuple[Tensor, Tens
     signal = to_signal(batch.samples, model.item.low, model.item.levels)
     restored = model.parallel.mean(latents.vectors, model.labels_for("parallel", batch.labels))
     return signal, restored[(slice(None), slice(None), *map(slice, signal.shape[2:]))]
-
-
-def _row(signals: Tensor, axes: Sequence[str]) -> np.ndarray:
-    """Signals (B, C, *S) side by side as 8-bit pixels, (rows, B * columns, C)."""
-    first = (slice(None) if axis in ("row", "column") else 0 for axis in axes)
-    pictures = signals[(slice(None), slice(None), *first)].movedim(1, -1).float()
-    pixels = ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.concatenate(list(pixels.cpu().numpy()), axis=1)
-
-
-@contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """Within it the model is in evaluation mode; each part then returns to the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

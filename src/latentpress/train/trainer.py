@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save as dump_tensors
+from safetensors.torch import save as dump
 from torch import Tensor
 
 from latentpress.config import AnyModelConfig, RunConfig, to_json
@@ -90,12 +90,11 @@ def run(
     it with the same arguments. A run that is over is left as it is, and so is a prior fitted since.
 
     Args:
-        config: the model, and how each stage is trained; `latentpress.train.fitted` fits it to the data.
+        config: the model, and how each stage is trained; see `latentpress.train.fitted`.
         dataset: the items; some of them are held out, if there are many.
         folder: the model folder; its `run` subfolder holds what is needed to continue.
-        steps: optimiser steps of all stages together, split as `RunConfig` says. Where neither `steps`
-            nor `seconds` is given, the `steps` of each stage's configuration count.
-        seconds: time for training instead, split in the same way.
+        steps: optimiser steps of all stages together, split as `RunConfig` says.
+        seconds: time for training instead. By default the `steps` of each stage's configuration count.
         seed: of weights, batches and everything else that is random.
         device: "auto", "cpu", "cuda", ...
         progress: called every few steps.
@@ -105,8 +104,8 @@ def run(
 
     Raises:
         ConfigError: limits or stages do not fit the configuration.
-        TrainingError: there are no items, or others than the model takes; `folder` holds another run or
-            another run's model; the codec of an earlier run was replaced; or the loss is not finite.
+        TrainingError: the items do not fit the model; `folder` holds another run or another run's model;
+            the codec of an earlier run was replaced; or the loss is not finite.
         CheckpointError: a checkpoint or the model in `folder` is damaged.
     """
     plan = plan_stages(config, stages, steps, seconds)
@@ -119,16 +118,16 @@ def run(
     identity = json.loads(to_json(config)) | {"stages": list(plan), "steps": steps, "seconds": seconds}
     identity |= {"seed": seed, "data": dataset.digest()}
     if previous is not None and uses:
-        identity["codec_weights"] = _digest(_weights(previous, uses))
+        identity["codec_weights"] = hashlib.blake2b(
+            dump(_weights(previous, uses)), digest_size=16
+        ).hexdigest()
     with ExitStack() as stack:
         replicas, place = stack.enter_context(join_replicas(resolve_device(device)))
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
         runs = RunFolder(folder / ("run" if len(stages) > 1 else f"run-{stages[0]}"))
+        if replicas.first and whole and _has_model(folder) and not runs.started:
+            raise TrainingError(f"{folder} holds a model already; train into another folder, or delete it")
         if replicas.first:
-            if whole and _has_model(folder) and not runs.started:
-                raise TrainingError(
-                    f"{folder} holds a model already; train into another folder, or delete it to start again"
-                )
             runs.claim(identity)
         replicas.agree(0.0, 0)  # that the folder is there
         torch.manual_seed(seed)
@@ -136,16 +135,14 @@ def run(
         if previous is not None:
             adopt(model, previous, fits, folder)
         context = RunContext(config, *dataset.split(), whole, seed, replicas)
-        report = progress or (lambda _: None)
-        received = stack.enter_context(stop_signals())
+        received, report = stack.enter_context(stop_signals()), progress or (lambda _: None)
         return _Session(context, folder, runs, plan, report, checkpoint_seconds, received).run(model)
 
 
 def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
     """Gives a new model what the finished one in `folder` has of the parts that are not in `fits`.
 
-    Raises:
-        TrainingError: the configurations differ in what stays.
+    Raises `TrainingError` where the configurations differ in what stays.
     """
     old, new = previous.config, model.config
     if type(model) is not type(previous):
@@ -176,10 +173,6 @@ def _has_model(folder: Path) -> bool:
 def _weights(model: Model, parts: Collection[str]) -> dict[str, Tensor]:
     """The weights of the parts of those names."""
     return {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    return hashlib.blake2b(dump_tensors(dict(weights)), digest_size=16).hexdigest()
 
 
 @dataclass(eq=False)
@@ -220,9 +213,8 @@ class _Session:
             if not over:
                 training.finish()
             if not over and context.replicas.first:
-                about = position.step, position.elapsed, self.figures
-                card = model_card(model.config, context.dataset, *about)
-                model.save_pretrained(self.folder, card=card)
+                about = context.dataset, position.step, position.elapsed, self.figures
+                model.save_pretrained(self.folder, card=model_card(model.config, *about))
         if over:
             model = load(self.folder, device)
         elif reached and context.replicas.first:

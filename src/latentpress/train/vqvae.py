@@ -105,11 +105,6 @@ class VQVAEObjective:
         learns = "latents" in self.fit.parts
         return ({"perplexity": usage.perplexity}, usage.warning) if learns else ({}, None)
 
-    def stepped(self) -> None:
-        """Lets the codebook learn from the step's statistics, if it is fitted."""
-        if "latents" in self.fit.parts:
-            self.model.latents.update()
-
     def forms(self) -> IntegerForms:
         """The model's integer forms, those of the fitted parts made anew."""
         model, forms = self.model, self.model.integer

@@ -55,15 +55,16 @@ def begin_position(program, lanes, order, local, labels, x, room):
 @compiled
 def _add_labels(program, lanes, order, labels):
     """Sums the conditioned biases of lanes whose labels begin or change here."""
-    period, count = len(program.skips), lanes.biases.shape[1]
+    period, count, shared = len(program.skips), program.label_tables.shape[1], len(program.biases)
     for row in range(len(order)):
         lane = order[row]
         position, step = lanes.positions[lane], lanes.label_steps[lane]
         if position != lanes.due[lane]:
             continue
-        biases, scaled = lanes.biases[lane], lanes.scaled_biases[lane]
+        start = shared + lane * count
+        biases, scaled = lanes.biases[start : start + count], lanes.scaled_biases[start : start + count]
         for c in range(count):
-            biases[c] = program.maps.biases[c]
+            biases[c] = program.biases[c]
         first = lanes.label_starts[lane] + position // period * step
         for number in range(len(program.label_starts)):
             entry = program.label_tables[program.label_starts[number] + labels[first + number]]
@@ -224,9 +225,11 @@ def _choose(maps, biases, scaled_biases, order, number, x, products, sums):
 
 def _dots(maps, biases, scaled_biases, order, number, x, products, sums):
     entry = maps.table[number]
-    first, inputs, outputs, bias, labelled = entry[0], entry[1], entry[2], entry[3], entry[4]
-    shifts = maps.shifts[bias : bias + outputs]
+    first, inputs, outputs, shift, bias, step = entry[0], entry[1], entry[2], entry[3], entry[4], entry[5]
+    shifts = maps.shifts[shift : shift + outputs]
     for row in range(len(order)):
+        start = bias + step * order[row]
+        added = biases[start : start + outputs]
         vector = x[row * inputs : (row + 1) * inputs]
         target = sums[row * outputs : (row + 1) * outputs]
         for o in range(outputs):
@@ -235,37 +238,23 @@ def _dots(maps, biases, scaled_biases, order, number, x, products, sums):
             for i in range(inputs):  # this very shape becomes multiply-add instructions of 16 bits
                 total += np.int32(weights[i]) * np.int32(vector[i])
             target[o] = total
-        if labelled:
-            _shift(target, biases[order[row], bias : bias + outputs], shifts)
-        else:
-            _shift(target, maps.biases[bias : bias + outputs], shifts)
-
-
-@compiled
-def _shift(sums, biases, shifts):
-    for o in range(len(sums)):
-        total = sums[o] + biases[o]
-        down, up = max(shifts[o], np.int32(0)), max(-shifts[o], np.int32(0))
-        sums[o] = (total << up) >> down
+        for o in range(outputs):
+            total = target[o] + added[o]
+            down, up = max(shifts[o], np.int32(0)), max(-shifts[o], np.int32(0))
+            target[o] = (total << up) >> down
 
 
 def _products(maps, biases, scaled_biases, order, number, x, products, sums):
     entry = maps.table[number]
-    first, inputs, outputs, bias, labelled = entry[0], entry[1], entry[2], entry[3], entry[4]
+    first, inputs, outputs, bias, step = entry[0], entry[1], entry[2], entry[4], entry[5]
     n = len(order)
     matrix = maps.columns[first : first + inputs * outputs].reshape(inputs, outputs)
     scaled = products[: n * outputs]
     np.dot(x[: n * inputs].reshape(n, inputs), matrix, scaled.reshape(n, outputs))
     for row in range(n):
+        start = bias + step * order[row]
+        added = scaled_biases[start : start + outputs]
         part = scaled[row * outputs : (row + 1) * outputs]
         target = sums[row * outputs : (row + 1) * outputs]
-        if labelled:
-            _floor(part, scaled_biases[order[row], bias : bias + outputs], target)
-        else:
-            _floor(part, maps.scaled_biases[bias : bias + outputs], target)
-
-
-@compiled
-def _floor(scaled, biases, sums):
-    for o in range(len(sums)):
-        sums[o] = np.int32(np.floor(scaled[o] + biases[o]))
+        for o in range(outputs):
+            target[o] = np.int32(np.floor(part[o] + added[o]))

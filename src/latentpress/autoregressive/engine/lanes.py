@@ -25,8 +25,9 @@ class Lanes(NamedTuple):
     `components`: int32 (S, P), symbols here so far. `trunk`: int8 (S, width), the heads' input here.
     `local_starts`: int64 (S,), where the lane's local conditioning (positions, channels) begins in the common
     array. `label_starts` and `label_steps`: int64 (S,), where its labels begin in theirs, and how far the
-    next row's are (0 for labels of the whole item). `due`: int64 (S,), the position at which `biases` int32
-    and `scaled_biases` float32, (S, conditioned biases), are made of labels anew, or -1.
+    next row's are (0 for labels of the whole item). `due`: int64 (S,), the position at which the lane's biases
+    are made of its labels anew, or -1. `biases`: int32, those of all lanes and then every lane's, see
+    `Program`, and `scaled_biases`: float32, the same times 2^-shift.
     """
 
     rings: Array
@@ -74,6 +75,8 @@ def make_lanes(program: Program, count: int) -> Lanes:
     """`count` lanes, each before the first position of an item."""
     rows, width, conditioned = len(program.taps), program.scales.shape[1], program.label_tables.shape[1]
     integers = np.zeros((5, count), np.int64)
+    biases = np.concatenate([program.biases, np.zeros(count * conditioned, np.int32)])
+    scaled = (program.biases * program.factors).astype(np.float32)
     return Lanes(
         rings=np.zeros((count, program.ring_bytes), np.int8),
         turns=np.zeros((count, rows), np.int64),
@@ -84,8 +87,8 @@ def make_lanes(program: Program, count: int) -> Lanes:
         label_starts=integers[2],
         label_steps=integers[3],
         due=integers[4],
-        biases=np.zeros((count, conditioned), np.int32),
-        scaled_biases=np.zeros((count, conditioned), np.float32),
+        biases=biases,
+        scaled_biases=np.concatenate([scaled, np.zeros(count * conditioned, np.float32)]),
     )
 
 

@@ -3,13 +3,13 @@
 The loop takes no objects, only arrays, so every affine map, tap and ring of the network is a run of
 numbers in one of them, found through a table:
 
-    maps.table[a] = first weight, inputs, outputs, first of the outputs' biases and shifts, whether labels add
+    maps.table[a] = first weight, inputs, outputs, first shift, first bias, from lane to lane so many biases on
     taps[t]       = first tap, how many, where its ring begins in a lane's rings, the ring's length, channels
 
 Affine 0 is the input layer's; 1 + 2i and 2 + 2i are the gates and the residual of layer i; each head
 has its hidden units and its logits after these. Tap layer 0 is the input's, 1 + i that of layer i.
-Biases of the maps that labels condition, the input's and the gates', come before all others, so that those
-of one lane with its labels' entries are a run of that length.
+Lanes share one run of biases, of which those that may be conditioned, the input's and the gates', come first;
+where labels condition the network, a copy of these for every lane follows, with its labels' entries added.
 
 Every weight is there twice: as int8 rows (out, in) for the dot products of a few lanes, and as float32
 columns (in, out), times 2^-shift, for the matrix products of many. `exact.affine` proves that both are exact.
@@ -35,35 +35,30 @@ Array = NDArray[Any]
 
 
 class Maps(NamedTuple):
-    """The affine maps: `table` int64 (A, 5), see the module.
-
-    `weights`: int8. `columns`: float32. `biases` and `shifts`: int32. `scaled_biases`: float32, biases times
-    2^-shift.
-    """
+    """The affine maps: `table` int64 (A, 6), see the module, int8 `weights`, float32 `columns`, int32 `shifts`."""
 
     table: Array
     weights: Array
     columns: Array
-    biases: Array
-    scaled_biases: Array
     shifts: Array
 
 
 class Program(NamedTuple):
     """The arrays; see the module. All are read-only by convention.
 
-    `alphabets`: int64 (P,). `label_tables`: int32 (rows, conditioned biases), all labels' tables one after the
-    other, `label_starts`: int64 (L,), where each begins, and `factors`: float32, 2^-shift of each conditioned
-    bias. `taps`: int64 (T, 5). `tap_shifts`: int64, places back on the raster. `scales`: int32 (T, width).
-    `embeddings` and `head_embeddings`: int8, component after component. `gates`: int32 (2048,). `skips`:
-    int64, empty places of the raster after each position of one row along the first axis.
+    `alphabets`: int64 (P,). `biases`: int32, and `factors`: float32, 2^-shift of each. `label_tables`: int32
+    (rows, conditioned biases), all labels' tables one after the other, and `label_starts`: int64 (L,), where
+    each begins. `taps`: int64 (T, 5). `tap_shifts`: int64, places back on the raster. `scales`: int32 (T,
+    width). `embeddings` and `head_embeddings`: int8, component after component. `gates`: int32 (2048,).
+    `skips`: int64, empty places of the raster after each position of one row along the first axis.
     """
 
     alphabets: Array
     maps: Maps
+    biases: Array
+    factors: Array
     label_tables: Array
     label_starts: Array
-    factors: Array
     taps: Array
     tap_shifts: Array
     scales: Array
@@ -102,12 +97,10 @@ def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: S
     period = raster.positions // raster.grid[0]
     places = np.array([raster.place(i) for i in range(period + 1)])
     taps, shifts = _taps(structure, layers, live, raster)
-    maps = _maps(structure, tensors, live)
     scales = [f"layers.{i}.scale" for i in range(len(structure.dilations))] + ["scale"]
     return Program(
         alphabets=np.array(structure.alphabets, np.int64),
-        maps=maps,
-        **_labels(structure, tensors),
+        **_maps(structure, tensors, live),
         taps=taps,
         tap_shifts=shifts,
         scales=np.stack([tensors[name].numpy() for name in scales]).astype(np.int32),
@@ -132,11 +125,16 @@ def _taps(
     return np.array(rows, np.int64), np.array(shifts, np.int64)
 
 
-def _maps(structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]) -> Maps:
+def _maps(
+    structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]
+) -> dict[str, Maps | Array]:
+    """The affine maps, their biases, and what labels add to these."""
     names = _names(structure)
     affines = [read_affine(tensors, name) for name, _ in names]
     order = sorted(range(len(names)), key=lambda a: names[a][1] is None)  # the conditioned ones first
-    starts = dict(zip(order, np.cumsum([0, *(len(affines[a].bias) for a in order)]).tolist(), strict=False))
+    starts = np.cumsum([0, *(len(affines[a].bias) for a in order)])
+    places = dict(zip(order, starts.tolist(), strict=False))
+    labels = _label_tables(structure, [affines[a] for a in order if names[a][1] is not None])
     table, weights, columns, at = [], [], [], 0
     for a, ((_, layer), affine) in enumerate(zip(names, affines, strict=True)):
         weight = affine.weight.numpy()
@@ -144,19 +142,19 @@ def _maps(structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list
             weight = _without_dead_taps(weight, live[layer], structure, layer)
         weights.append(weight.ravel())
         columns.append((weight * _factor(affine)[:, None]).T.ravel())
-        labelled = layer is not None and bool(structure.label_sizes)
-        table.append((at, weight.shape[1], weight.shape[0], starts[a], labelled))
+        shared = layer is None or not labels.size
+        biases = (places[a], 0) if shared else (int(starts[-1]) + places[a], labels.shape[1])
+        table.append((at, weight.shape[1], weight.shape[0], places[a], *biases))
         at += weight.size
-    biases = np.concatenate([affines[a].bias.numpy() for a in order])
-    factors = np.concatenate([_factor(affines[a]) for a in order])
-    return Maps(
-        table=np.array(table, np.int64),
-        weights=np.concatenate(weights),
-        columns=np.concatenate(columns),
-        biases=biases,
-        scaled_biases=(biases * factors).astype(np.float32),
-        shifts=np.concatenate([affines[a].shift.numpy() for a in order]).astype(np.int32),
-    )
+    shifts = np.concatenate([affines[a].shift.numpy() for a in order]).astype(np.int32)
+    rows = [size + 1 for size in structure.label_sizes]
+    return {
+        "maps": Maps(np.array(table, np.int64), np.concatenate(weights), np.concatenate(columns), shifts),
+        "biases": np.concatenate([affines[a].bias.numpy() for a in order]),
+        "factors": np.concatenate([_factor(affines[a]) for a in order]),
+        "label_tables": labels,
+        "label_starts": np.cumsum([0, *rows], dtype=np.int64)[: len(rows)],
+    }
 
 
 def _factor(affine: Affine) -> Array:
@@ -164,18 +162,10 @@ def _factor(affine: Affine) -> Array:
     return np.exp2(-affine.shift.numpy().astype(np.float32))
 
 
-def _labels(structure: NetworkStructure, tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    """What every value of every label adds to the conditioned biases."""
-    rows = [size + 1 for size in structure.label_sizes]
-    conditioned = [read_affine(tensors, name) for name, layer in _names(structure) if layer is not None]
-    tables = [
-        np.concatenate([a.labels[number].numpy() for a in conditioned], 1) for number in range(len(rows))
-    ]
-    return {
-        "label_tables": np.concatenate(tables) if tables else np.zeros((0, 0), np.int32),
-        "label_starts": np.cumsum([0, *rows], dtype=np.int64)[: len(rows)],
-        "factors": np.concatenate([_factor(a) for a in conditioned]),
-    }
+def _label_tables(structure: NetworkStructure, conditioned: Sequence[Affine]) -> Array:
+    labels = range(len(structure.label_sizes))
+    tables = [np.concatenate([affine.labels[n].numpy() for affine in conditioned], axis=1) for n in labels]
+    return np.concatenate(tables) if tables else np.zeros((0, 0), np.int32)
 
 
 def _names(structure: NetworkStructure) -> list[tuple[str, int | None]]:
