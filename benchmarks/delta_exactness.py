@@ -2,9 +2,9 @@
 
     python benchmarks/delta_exactness.py --model runs/delta/mnist/delta-0 --data t10k-images-idx3-ubyte.gz
 
-Here the first `--limit` images are pressed in two parts, by bits back and as latents alone. Then, in a
-process per kind of processor that PyTorch and Numba are told to compute for, and for one thread and two,
-every archive is restored, and the archive by bits back is made again, whose encoder is exact too. The
+Here the first `--limit` images are compressed in two parts, by bits back and as latents alone. Then, in a
+process per kind of processor that PyTorch and Numba compute for, and for one thread and two,
+every archive is restored, and the archive by bits back is made again, whose encoder runs in integers too. The
 table counts images that differ from those restored here, and archives whose bytes differ.
 """
 
@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from latentpress.data.sources import Source, open_sources
+from latentpress.data import Source, open_sources
 from latentpress.model import DeltaVAE
 from latentpress.press import compress, decode_archive
 
@@ -51,7 +51,7 @@ def main() -> None:
         options.folder = Path(folder)
         model = DeltaVAE.from_pretrained(options.model, "cpu")
         for way in WAYS:
-            (options.folder / way).write_bytes(pressed(model, source(options), way))
+            (options.folder / way).write_bytes(compressed(model, source(options, model), way))
         here = examined(options)
         print("| processor | threads | two-part | bits-back | latents | archives by bits back |")
         print("|---|---:|---:|---:|---:|---:|")
@@ -62,12 +62,12 @@ def main() -> None:
                 print(f"| {capability} | {threads} | {' | '.join(map(str, cells))} |", flush=True)
 
 
-def source(options: argparse.Namespace) -> Source:
-    found = open_sources([options.data], channels=1)
-    return replace(found, items=found.items[: options.limit])
+def source(options: argparse.Namespace, model: DeltaVAE) -> Source:
+    opened = open_sources([options.data], model.item)
+    return replace(opened, items=opened.items[: options.limit])
 
 
-def pressed(model: DeltaVAE, items: Source, way: str) -> bytes:
+def compressed(model: DeltaVAE, items: Source, way: str) -> bytes:
     buffer = io.BytesIO()
     compress(model, items, buffer, verify=False, **WAYS[way])  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -79,18 +79,20 @@ def examined(options: argparse.Namespace) -> dict[str, list[str]]:
     found = {}
     for way in WAYS:
         restored = decode_archive((options.folder / way).read_bytes(), model)
-        found[way] = [hashlib.blake2b(pixels.tobytes()).hexdigest() for _, pixels in restored]
-    again = pressed(model, source(options), "bits-back")
+        found[way] = [hashlib.blake2b(samples.tobytes()).hexdigest() for _, samples in restored]
+    again = compressed(model, source(options, model), "bits-back")
     return {**found, "again": [hashlib.blake2b(again).hexdigest()]}
 
 
 def elsewhere(options: argparse.Namespace, capability: str, threads: int) -> dict[str, list[str]]:
     """`examined` in a process for another processor."""
-    told = {"ATEN_CPU_CAPABILITY": capability, "NUMBA_CPU_NAME": CAPABILITIES[capability]}
-    told |= {"NUMBA_CPU_FEATURES": "", "OMP_NUM_THREADS": str(threads)}
+    environment = {"ATEN_CPU_CAPABILITY": capability, "NUMBA_CPU_NAME": CAPABILITIES[capability]}
+    environment |= {"NUMBA_CPU_FEATURES": "", "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, __file__, "--model", str(options.model), "--data", str(options.data)]
     command += ["--limit", str(options.limit), "--folder", str(options.folder)]
-    done = subprocess.run(command, env={**os.environ, **told}, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, check=True, capture_output=True, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,18 +1,19 @@
-"""Counts what an exact prior computes differently from one way of running it to another: nothing.
+"""Counts what an integer prior computes differently from one way of running it to another: nothing.
 
     python benchmarks/exactness.py [--model FOLDER] [--items N] [--json]
 
 Items are coded once, from logits computed in one batch. Then, in a process per `ATEN_CPU_CAPABILITY`
 and for every number of threads and batch size (and on a GPU if there is one), `parallel` recomputes
-the logits of all positions at once, `step` decodes the streams symbol by symbol in PyTorch, and `engine`
-decodes and encodes them with the step engine, compiled for a processor of that capability, with as many
-lanes side by side. The table counts items, and the logits, symbols or streams among theirs that differ.
+the logits of all positions at once, and `engine` decodes and encodes the streams with the step engine,
+compiled for a processor of that capability, with as many lanes side by side. The table counts items, and
+the logits, symbols or streams among theirs that differ.
 Without a model, a network of the default configuration with random weights is taken.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import math
@@ -28,23 +29,22 @@ from safetensors.torch import load_file, save_file
 
 from latentpress.autoregressive import CausalNetwork, IntegerNetwork
 from latentpress.autoregressive.engine import Action, Job, run
-from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
+from latentpress.coding import RangeEncoder, frequencies
 from latentpress.config import CausalConfig
 
 CAPABILITIES = {"default": "x86-64", "avx2": "haswell", "avx512": "skylake-avx512"}  # and Numba's names
 THREADS = (1, 2)
 BATCHES = (1, 3, 7, 16, 64, 256)
-ITEMS = {1: 16, 3: 48, 7: 56}  # in PyTorch, of small batches: one lane at a time is slow and shows as much
 GRID = (8, 8)
 
 
-def exact_prior(model: str | None) -> IntegerNetwork:
+def integer_prior(model: str | None) -> IntegerNetwork:
     if model is not None:
-        from latentpress.model import VQVAE
+        from latentpress.model import load
 
-        prior = VQVAE.from_pretrained(model, device="cpu").exact_prior
-        if prior is None:
-            sys.exit(f"{model} has no exact prior")
+        prior = load(model, device="cpu").integer.prior
+        if not isinstance(prior, IntegerNetwork):
+            sys.exit(f"{model} has no network as its prior")
         return prior
     torch.manual_seed(0)
     network = CausalNetwork(CausalConfig(), (512,), 2)
@@ -55,88 +55,75 @@ def exact_prior(model: str | None) -> IntegerNetwork:
 
 
 def encode(symbols: torch.Tensor, logits: tuple[torch.Tensor, ...]) -> list[bytes]:
-    """A stream per item, its symbols in the order of coding; all members have one alphabet."""
+    """A stream per item, its symbols in the order of coding; all components have one alphabet."""
     streams = []
     tables = torch.stack(logits, -2).flatten(1, -2).numpy()
-    for own, rows in zip(symbols.flatten(1).numpy(), tables, strict=True):
+    for item, rows in zip(symbols.flatten(1).numpy(), tables, strict=True):
         encoder = RangeEncoder()
-        encoder.encode(own, frequencies(rows))
+        encoder.encode(item, frequencies(rows))
         streams.append(encoder.to_bytes())
     return streams
 
 
-def decode(exact: IntegerNetwork, streams: list[bytes]) -> torch.Tensor:
-    decoders = [RangeDecoder(stream) for stream in streams]
-    state, symbols = exact.start(len(streams), GRID), []
-    while not state.done:
-        tables = frequencies(exact.member_logits(state).cpu().numpy())
-        found = [decoder.decode(table[None])[0] for decoder, table in zip(decoders, tables, strict=True)]
-        symbols.append(torch.tensor(found, dtype=torch.int64))
-        exact.push(state, symbols[-1])
-    return torch.stack(symbols, 1)
-
-
-def differences(exact: IntegerNetwork, case: dict[str, torch.Tensor], batch: int) -> dict[str, int]:
-    """Mismatches of both executions over the first items, in batches."""
-    count = min(ITEMS.get(batch, 256), len(case["symbols"]))
-    found = {"items": count, "parallel": 0, "step": 0, "engine": 0}
-    lengths, stream = case["lengths"].tolist(), case["streams"].numpy().tobytes()
-    starts = np.cumsum([0, *lengths])
+def differences(integers: IntegerNetwork, case: dict[str, torch.Tensor], batch: int) -> dict[str, int]:
+    """Mismatches of both executions, in batches."""
+    count, parallel, engine = len(case["symbols"]), 0, 0
     for first in range(0, count, batch):
         part = slice(first, min(first + batch, count))
-        for p, logits in enumerate(exact.logits(case["symbols"][part])):
-            found["parallel"] += int((logits.cpu() != case[f"logits.{p}"][part]).sum())
-        streams = [stream[starts[i] : starts[i + 1]] for i in range(part.start, part.stop)]
-        found["step"] += int((decode(exact, streams) != case["symbols"][part].flatten(1)).sum())
-    if exact.device.type == "cpu":
+        for p, logits in enumerate(integers.logits(case["symbols"][part])):
+            parallel += int((logits.cpu() != case[f"logits.{p}"][part]).sum())
+    if integers.device.type == "cpu":
+        stream = case["streams"].numpy().tobytes()
+        starts = np.cumsum([0, *case["lengths"].tolist()])
         payloads = [stream[a:b] for a, b in itertools.pairwise(starts)]
-        found["engine"] = engine_differences(exact, case["symbols"].numpy(), payloads, batch)
-    return found
+        engine = engine_differences(integers, case["symbols"].numpy(), payloads, batch)
+    return {"items": count, "parallel": parallel, "engine": engine}
 
 
-def engine_differences(exact: IntegerNetwork, symbols: np.ndarray, payloads: list[bytes], lanes: int) -> int:
-    """Streams that the engine encodes otherwise, and symbols that it decodes otherwise, all items."""
-    program, positions, known = exact.program(GRID), math.prod(GRID), symbols.astype(np.int32)
-    flat = known.reshape(len(known), 1, positions, -1)
-    row, threads = np.array([exact.structure.num_classes]), torch.get_num_threads()
-    encoded = [Job(positions, row, symbols=own) for own in flat]
-    decoded = [Job(positions, row, payload=payload) for payload in payloads]
-    for jobs, action in ((encoded, Action.ENCODE), (decoded, Action.DECODE)):
-        for _ in run(program, jobs, action, threads=threads, lanes=lanes):
-            pass
-    wrong = sum(job.payload != payload for job, payload in zip(encoded, payloads, strict=True))
-    for job, own in zip(decoded, flat, strict=True):
-        assert job.symbols is not None
-        wrong += int((job.symbols != own).sum())
+def engine_differences(
+    integers: IntegerNetwork, symbols: np.ndarray, payloads: list[bytes], lanes: int
+) -> int:
+    """Streams that the engine encodes otherwise, and symbols that it decodes otherwise."""
+    setattr(importlib.import_module(run.__module__), "LANES", lanes)  # noqa: B010
+    program, positions, threads = integers.program(GRID), math.prod(GRID), torch.get_num_threads()
+    flat = symbols.astype(np.int32).reshape(len(symbols), 1, positions, -1)
+    labels = integers.conditions(None, 1, GRID)[0].numpy()
+    encoded = [Job(n, positions, labels, symbols=item) for n, item in enumerate(flat)]
+    decoded = [Job(n, positions, labels, payload=payload) for n, payload in enumerate(payloads)]
+    wrong = 0
+    for result in run(program, encoded, Action.ENCODE, threads=threads):
+        wrong += result.payload != payloads[result.number]
+    for result in run(program, decoded, Action.DECODE, threads=threads):
+        wrong += int((result.symbols != flat[result.number]).sum())
     return wrong
 
 
 def measure(folder: Path, device: str) -> None:
     """What a process of one capability does: prints a JSON line for each number of threads and batch."""
-    exact = IntegerNetwork.from_tensors(load_file(folder / "exact.safetensors"), device)
+    integers = IntegerNetwork.from_tensors(load_file(folder / "integers.safetensors"), device)
     case = load_file(folder / "case.safetensors")
     for threads in THREADS:
         torch.set_num_threads(threads)
         for batch in BATCHES:
             result = {"device": device, "capability": torch.backends.cpu.get_cpu_capability()}
-            result |= {"threads": threads, "batch": batch, **differences(exact, case, batch)}
+            result |= {"threads": threads, "batch": batch, **differences(integers, case, batch)}
             print(json.dumps(result), flush=True)
 
 
-def prepare(exact: IntegerNetwork, folder: Path, items: int) -> None:
-    symbols = torch.stack([torch.randint(k, (items, *GRID)) for k in exact.sizes], -1)
-    logits = exact.logits(symbols)
+def prepare(integers: IntegerNetwork, folder: Path, items: int) -> None:
+    symbols = torch.stack([torch.randint(k, (items, *GRID)) for k in integers.alphabets], -1)
+    logits = integers.logits(symbols)
     streams = encode(symbols, logits)
-    case = {f"logits.{p}": member for p, member in enumerate(logits)}
+    case = {f"logits.{p}": component for p, component in enumerate(logits)}
     case |= {"symbols": symbols, "lengths": torch.tensor([len(stream) for stream in streams])}
     case["streams"] = torch.frombuffer(bytearray(b"".join(streams)), dtype=torch.uint8)
-    save_file(exact.tensors(), folder / "exact.safetensors")
+    save_file(integers.tensors(), folder / "integers.safetensors")
     save_file(case, folder / "case.safetensors")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", help="a model folder, whose exact prior is taken")
+    parser.add_argument("--model", help="a model folder, whose integer prior is taken")
     parser.add_argument("--items", type=int, default=256, help="at most so many items (default 256)")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON list")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "DEVICE"), help=argparse.SUPPRESS)
@@ -148,7 +135,7 @@ def main() -> None:
     runs += [("cuda", "default", "x86-64")] if torch.cuda.is_available() else []
     results = []
     with tempfile.TemporaryDirectory() as name:
-        prepare(exact_prior(arguments.model), Path(name), arguments.items)
+        prepare(integer_prior(arguments.model), Path(name), arguments.items)
         for device, capability, processor in runs:
             command = [sys.executable, __file__, "--measure", name, device]
             environment = os.environ | {"ATEN_CPU_CAPABILITY": capability, "NUMBA_CPU_NAME": processor}
@@ -157,13 +144,13 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(results, indent=2))
     else:
-        print("device  capability  threads  batch  items  parallel  step  engine")
+        print("device  capability  threads  batch  items  parallel  engine")
         for r in results:
             print(
                 f"{r['device']:6}  {r['capability']:10}  {r['threads']:7}  {r['batch']:5}  {r['items']:5}"
-                f"  {r['parallel']:8}  {r['step']:4}  {r['engine']:6}"
+                f"  {r['parallel']:8}  {r['engine']:6}"
             )
-        print(f"mismatches: {sum(r['parallel'] + r['step'] + r['engine'] for r in results)}")
+        print(f"mismatches: {sum(r['parallel'] + r['engine'] for r in results)}")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,15 @@ import numpy as np
 
 _TRAIN = (
     *("--preset", "tiny", "--device", "cpu", "--checkpoint", "0.5s"),
-    *("--set", "model.encoder.width=64", "--set", "model.decoder.width=64"),
-    *("--set", "model.prior.width=32", "--set", "codec.batch_size=32", "--set", "prior.batch_size=32"),
+    *("--set", "model.encoder.width=64", "--set", "model.parallel.network.width=64"),
+    *(
+        "--set",
+        "model.prior.network.width=32",
+        "--set",
+        "codec.batch_size=32",
+        "--set",
+        "prior.batch_size=32",
+    ),
 )
 _LOADING = 0.2  # share of the kills that come before the first step
 _STEPS = 0.2  # the others come after at most this share of the run's steps,

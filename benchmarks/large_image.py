@@ -1,4 +1,4 @@
-"""Peak memory of pressing and restoring one large photograph.
+"""Peak memory of compressing and restoring one large photograph.
 
     python benchmarks/large_image.py [--model MODEL] [--megapixels 50]
 
@@ -27,34 +27,33 @@ def write_photograph(path: Path, megapixels: float) -> None:
 
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
     rows, columns = np.mgrid[:height, : height * 3 // 2].astype(np.float32)
-    pixels = np.empty((*rows.shape, 3), np.uint8)
+    samples = np.empty((*rows.shape, 3), np.uint8)
     noise = np.random.default_rng(0)
     for channel, period in enumerate((31.0, 97.0, 541.0)):
         waves = 100 + 60 * np.sin(rows / period) + 60 * np.cos(columns / (period + 7))
-        pixels[..., channel] = waves + noise.integers(0, 24, rows.shape, np.uint8)
+        samples[..., channel] = waves + noise.integers(0, 24, rows.shape, np.uint8)
     with path.open("wb") as file:
-        Image().write(Content.of(pixels), file)
+        Image().write(Content.of(samples), file)
 
 
 def write_untrained_model(folder: Path) -> None:
-    """Writes a model of the preset `photos` with random weights and an exact prior."""
+    """Writes a model of the preset `photos` with random weights and a prior in integer form."""
     import torch
 
-    from latentpress.autoregressive import IntegerNetwork
+    from latentpress.autoregressive.integer.network import IntegerNetwork
     from latentpress.config import VQVAEConfig
-    from latentpress.config.presets import PRESETS
-    from latentpress.model import VQVAE
+    from latentpress.config.presets import preset
+    from latentpress.model import VQVAE, IntegerForms
 
     torch.manual_seed(0)
-    config = PRESETS["photos"]().model
+    config = preset("photos").model
     assert isinstance(config, VQVAEConfig)
     model = VQVAE(config)
-    size, partitions = config.latents.codebook_size, config.latents.num_codebooks
-    model.train()
-    model.latents(model.encoder(torch.randn(8, config.item.channels, 128, 128)))
+    assert model.encoder is not None and model.prior is not None
+    model.train().latents(model.encoder(torch.randn(8, config.item.channels, 128, 128)))
     model.eval()
-    assert model.prior is not None
-    model.exact_prior = IntegerNetwork.convert(model.prior, torch.randint(size, (2, 16, 16, partitions)))
+    codes = torch.randint(model.alphabets[0], (2, 16, 16, len(model.alphabets)))
+    model.integer = IntegerForms(prior=IntegerNetwork.convert(model.prior, codes))
     model.save_pretrained(folder)
 
 

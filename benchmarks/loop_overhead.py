@@ -24,17 +24,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentpress.config import VQVAEConfig
+from latentpress.config import RunConfig, VQVAEConfig
 from latentpress.config.presets import preset
+from latentpress.data import array_source, load_dataset
 from latentpress.data.batches import Batches
-from latentpress.data.loading import load_pool
-from latentpress.data.sources import array_source
-from latentpress.model import VQVAE, resolve_device, to_signal
-from latentpress.train.loop import Limit, StopSignals, Training, fit
+from latentpress.items import Image
+from latentpress.model import VQVAE, resolve_device
+from latentpress.nn import to_signal
+from latentpress.train.fits import RunContext
+from latentpress.train.loop import Limit, Stage, Training, fit
 from latentpress.train.optim import build_optimizer, learning_rate
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Position
-from latentpress.train.stages import CodecStage
+from latentpress.train.stages import make_stage
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     config = preset(arguments.preset)
-    assert isinstance(config.model, VQVAEConfig), "a preset of a VQ-VAE"
     codec = replace(config.codec, batch_size=arguments.batch_size or config.codec.batch_size)
+    config = replace(config, codec=codec)
     device = resolve_device(arguments.device)
-    images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
-    hop = config.model.encoder.hop(config.model.rank)
-    batches = Batches(
-        load_pool(array_source(images)),
-        batch_size=codec.batch_size,
-        crop=codec.crop,
-        flip=codec.flip,
-        seed=0,
-        multiple_of=hop,
-    )
-    model = VQVAE(config.model).to(device)
-    stage = CodecStage(model, codec, batches)
-    training = Training(stage, model, Position("codec"), device=device, replicas=Replicas(), seed=0)
+    model, batches, training = prepared(config, device)
     steps = arguments.steps * (arguments.pairs + 1)
-    ready = [to_signal(batches.batch(i).pixels.to(device)) for i in range(steps)]
-    bare = Bare(deepcopy(model), stage, ready)
+    ready = [to_signal(batches.batch(i).samples.to(device), 0, 256) for i in range(steps)]
+    bare = Bare(deepcopy(model), training.stage, ready)
     loop_seconds, bare_seconds = [], []
     for _ in range(arguments.pairs + 1):  # the first pair warms up
         loop_seconds.append(seconds(lambda: run_loop(training, arguments.steps), device))
@@ -96,15 +86,30 @@ def main() -> None:
         print(f"ratio {result.ratio:.3f}")
 
 
-def run_loop(training: Training, steps: int) -> None:
-    fit(
-        training,
-        Limit(steps=training.position.stage_step + steps),
-        signals=StopSignals(),
-        report=lambda position, figures: None,
-        save=lambda: None,
-        save_seconds=float("inf"),
+def prepared(config: RunConfig, device: torch.device) -> tuple[VQVAE, Batches, Training]:
+    """The model, the batches that its codec is trained on, and the training."""
+    assert isinstance(config.model, VQVAEConfig) and config.model.parallel is not None, (
+        "a preset with that decoder"
     )
+    images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
+    dataset = load_dataset(array_source(images, Image()))
+    model, context = VQVAE(config.model).to(device), RunContext(config, dataset, None, True, 0, Replicas())
+    stage = make_stage("codec", model, context, Limit(steps=config.codec.steps))
+    codec = config.codec
+    batches = Batches(
+        dataset,
+        batch_size=codec.batch_size,
+        extents=codec.extents(2),
+        seed=0,
+        multiple_of=(1, 1),
+        flip=codec.flip,
+    )
+    return model, batches, Training(stage, model, Position("codec"), Replicas(), seed=0)
+
+
+def run_loop(training: Training, steps: int) -> None:
+    end = Limit(steps=training.position.stage_step + steps)
+    fit(training, end, [], lambda position, figures: None, lambda: None, float("inf"))
 
 
 class Bare:
@@ -117,6 +122,7 @@ class Bare:
     def run(self, steps: int) -> None:
         """Takes `steps` optimiser steps."""
         model = self.model
+        assert model.encoder is not None and model.parallel is not None
         end, loss = self.taken + steps, self.ready[0].new_zeros(())
         while self.taken < end:
             progress = self.taken / end
@@ -125,7 +131,7 @@ class Bare:
             self.taken += 1
             with torch.autocast(signal.device.type, torch.bfloat16, enabled=signal.is_cuda):
                 quantized = model.latents(model.encoder(signal))
-                nats = model.likelihood(model.decoder(quantized.vectors), signal).mean() / signal[0].numel()
+                nats = model.parallel.nats(signal, quantized.vectors).mean() / signal[0].numel()
                 loss = nats + quantized.commitment_loss + quantized.codebook_loss
             loss.backward()
             self.optimizer.step()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import multiprocessing
 import random
@@ -31,8 +30,8 @@ import cbor2
 import numpy as np
 import torch
 
-from latentpress.autoregressive import IntegerNetwork
-from latentpress.autoregressive.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.config import (
     AutoregressiveDecoderConfig,
     CausalConfig,
@@ -42,14 +41,13 @@ from latentpress.config import (
     PriorConfig,
     VQVAEConfig,
 )
-from latentpress.data.sources import ItemRef, Source
 from latentpress.errors import LatentpressError
-from latentpress.model import VQVAE, build
-from latentpress.press import compress, decode_archive
+from latentpress.model import VQVAE, IntegerForms
+from latentpress.press import decode_archive, encode_archive
 
 SECONDS = 2.0
 MEBIBYTES = 512
-DARK = 2.0  # mean of the samples that the decoder of pixels expects
+DARK = 2.0  # mean of the samples that the decoder expects
 MODEL = "model.safetensors"
 GOOD = ("same items", "clear error", "another archive")
 
@@ -57,46 +55,45 @@ Items = dict[str, str]
 
 
 def make_model() -> VQVAE:
-    """A small model with a sharp random prior and a decoder of dark pixels, so that archives use both."""
+    """A small model with a sharp random prior and a decoder of dark samples, so that archives use both."""
     torch.manual_seed(0)
     conv = ConvConfig(width=32, depths=(0, 1))
-    latents = CodebookConfig(codebook_size=32, code_dim=8)
     network = CausalConfig(width=8, depth=1, radius=2, embedding=8, head_width=16)
     config = VQVAEConfig(
         encoder=conv,
-        latents=latents,
+        latents=CodebookConfig(codebook_size=32, code_dim=8),
         parallel=ParallelDecoderConfig(network=conv),
         autoregressive=AutoregressiveDecoderConfig(
-            network=network, residual=True, map_width=8, map_channels=4, training="after"
+            network=network, map_width=8, map_channels=4, residual=False
         ),
         prior=PriorConfig(network=network),
     )
-    model = build(config).eval()
-    assert model.prior is not None and model.pixels is not None
-    model.exact_prior = IntegerNetwork.convert(model.prior, torch.randint(32, (4, 8, 8, 1)))
+    model = VQVAE(config).eval()
+    assert model.prior is not None and model.autoregressive is not None
     with torch.no_grad():
-        for head in model.pixels.network.heads:
+        for head in model.autoregressive.network.heads:
             head.get_parameter("logits.bias").copy_(-torch.arange(256) / DARK)
+    prior = IntegerNetwork.convert(model.prior, torch.randint(32, (4, 8, 8, 1)))
     samples, codes = torch.randint(8, (4, 16, 16, 3)), torch.randint(32, (4, 4, 4, 1))
-    model.exact_pixels = IntegerDecoder.convert(model.pixels, samples, codes)
+    codebook = model.latents.codebook
+    decoder = IntegerDecoder.convert(model.autoregressive, samples, codes, codebook=codebook)
+    model.integer = IntegerForms(prior=prior, decoder=decoder)
     return model
 
 
 def make_archive(model: VQVAE, images: int, lossless: bool = False) -> bytes:
     """An archive of noise images of two sizes; in a lossless one most are dark, others suit WebP, or none."""
-    random_pixels = np.random.default_rng(0)
-    items = []
+    random_samples = np.random.default_rng(0)
+    items = {}
     for number in range(images):
         shape = (16 + 8 * (number % 2), 16, 3)
-        pixels = random_pixels.integers(0, 256, shape, dtype=np.uint8)
+        samples = random_samples.integers(0, 256, shape, dtype=np.uint8)
         if lossless and number % 5 == 1:
-            pixels[:] = pixels[0, 0]
+            samples[:] = samples[0, 0]
         elif lossless and number % 5 != 2:
-            pixels = np.minimum(random_pixels.exponential(DARK, shape), 255).astype(np.uint8)
-        items.append(ItemRef(f"folder/{number:02d}.png", None, lambda pixels=pixels: pixels))
-    out = io.BytesIO()
-    compress(model, Source(tuple(items)), out, lossless=lossless)
-    return out.getvalue()
+            samples = np.minimum(random_samples.exponential(DARK, shape), 255).astype(np.uint8)
+        items[f"folder/{number:02d}.png"] = samples
+    return encode_archive(model, items, lossless=lossless)
 
 
 def flip(data: bytes, draw: random.Random) -> bytes:
@@ -145,7 +142,7 @@ def attack(data: bytes, draw: random.Random) -> bytes:
         plain = draw.choice(MUTATIONS)(plain, draw)
     else:
         tree = cbor2.loads(plain)
-        key = draw.choice(sorted(set(tree) - {"prior_id", "codebook_id", "pixels_id"}))
+        key = draw.choice(sorted(key for key in tree if not key.endswith("_id")))
         tree[key] = change(tree[key], draw)
         plain = cbor2.dumps(tree)
     sections[tag] = plain if tag == b"HEAD" else zlib.compress(plain)
@@ -171,14 +168,14 @@ def sign(start: bytes, sections: dict[bytes, bytes], end: bytes) -> bytes:
     return body + digest.digest() + end
 
 
-def fingerprint(pixels: np.ndarray) -> str:
-    """A short hash of an item's pixels and their shape."""
-    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=8).hexdigest()
+def fingerprint(samples: np.ndarray) -> str:
+    """A short hash of an item's samples and their shape."""
+    return hashlib.blake2b(repr(samples.shape).encode() + samples.tobytes(), digest_size=8).hexdigest()
 
 
 def read_archive(data: bytes, model: VQVAE) -> Items:
     """Reads all items."""
-    return {name: fingerprint(pixels) for name, pixels in decode_archive(data, model)}
+    return {name: fingerprint(samples) for name, samples in decode_archive(data, model)}
 
 
 def read_model(data: bytes, name: str, folder: Path, archive: bytes) -> Items:

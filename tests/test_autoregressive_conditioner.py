@@ -1,4 +1,4 @@
-"""Conditioners: structures as integers, and integer maps near those in floating point, however they are cut."""
+"""Conditioners: structures as integers, and integer maps near those in floating point, cut or whole."""
 
 import pytest
 import torch

@@ -13,14 +13,14 @@ from latentpress.autoregressive.integer.encoder_convert import EncoderShape
 from latentpress.coding.gaussians import LATENT_UNIT, SCALES_PER_OCTAVE, UNIT_SCALE
 from latentpress.config import AnticausalConfig, CausalConfig
 from latentpress.errors import CheckpointError, ConfigError
-from latentpress.latents.gaussian import AR1Latents, PlainLatents
+from latentpress.latents.gaussian import AR1Latents
 from latentpress.latents.independent import MeanBoundLatents, VarianceBoundLatents, VarianceRatioLatents
 from latentpress.latents.sequences import as_sequences
 from small.networks import random_network
 
 FAMILIES = {
     "ar1": lambda d: AR1Latents([0.95, 0.5, -0.8][:d]),
-    "plain": PlainLatents,
+    "plain": lambda d: AR1Latents([0.0] * d),
     "ratio": lambda d: VarianceRatioLatents(d, 0.25),
     "variance": lambda d: VarianceBoundLatents(d, 0.5),
     "mean": lambda d: MeanBoundLatents(d, 0.5),

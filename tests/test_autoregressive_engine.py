@@ -153,7 +153,7 @@ def test_a_state_that_was_kept_continues_identically(lanes, along):
         advance(program, states, np.arange(lanes), task, streams, *how, x, room)
 
     go(states, streams, 13)
-    kept, kept_streams = states.copy(), type(streams)(*(part.copy() for part in streams))
+    kept, kept_streams = (type(state)(*(part.copy() for part in state)) for state in (states, streams))
     go(states, streams, 11)
     for part in room:
         part[...] = 1  # nothing in it may outlive a position

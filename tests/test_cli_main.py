@@ -13,6 +13,7 @@ import pytest
 import latentpress
 from latentpress.cli import VERBS, cli, main
 from latentpress.cli.options import Duration
+from latentpress.config.presets import PRESETS
 from latentpress.errors import ConfigError
 from workplace import Workplace
 
@@ -59,6 +60,12 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     text = command.get_help(command.make_context(verb, [], parent=root, resilient_parsing=True))
     assert f"latentpress {verb}" in text and "--debug" in text
     assert all(param.help for param in command.params if isinstance(param, click.Option))
+
+
+def test_every_preset_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    said = re.sub(r"-\s+", "-", capsys.readouterr().out)  # names that are broken at the end of a line
+    assert all(re.search(rf"[ -]{name}[,;.]", said) for name in PRESETS)
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,16 @@ def test_a_changed_byte_is_noticed(data, symbols, offset):
                 archive.payload(number)
 
 
+def test_a_changed_byte_beside_the_blocks_is_noticed_at_once(data):
+    start = data.index(b"DATA") + 12
+    stop = start + len(sections(data)[b"DATA"])
+    for position in [*range(start), *range(stop, len(data), 5)]:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(ArchiveError):
+            opened(damaged)
+
+
 def test_any_truncation_is_refused(data):
     start = data.index(b"INDX")
     for length in [*range(60), *range(60, start, 997), *range(start, len(data), 41), len(data) - 1]:
@@ -373,6 +383,10 @@ def test_other_symbols_are_noticed(data, symbols):
         (lambda data: b"PK\3\4" + data[4:], "not a Latentpress archive"),
         (lambda data: data[:8] + b"\2" + data[9:], "format version 2"),
         (lambda data: data + b"\n", "something was appended"),
+        (lambda data: data[:-1], "end is missing"),
+        (lambda data: data[:5], "truncated archive: it ends too early"),
+        (lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:], "does not know"),
+        (lambda data: data[:30] + bytes([data[30] ^ 1]) + data[31:], "does not match its digest"),
     ],
 )
 def test_the_reason_is_named(data, damage, message):
@@ -397,6 +411,40 @@ def test_unknown_sections(data):
         many = {f"n{n:03d}".encode(): b"" for n in range(62)}
         opened(signed(sections(data) | many))
     assert opened(signed(sections(data) | dict(list(many.items())[:60]))).header == HEADER
+
+
+def test_a_section_is_there_once_and_inside_the_file(data):
+    head = sections(data)[b"HEAD"]
+    start = data.index(b"HEAD")
+    twice = (
+        data[: start + 12 + len(head)] + data[start : start + 12 + len(head)] + data[start + 12 + len(head) :]
+    )
+    long = data[: start + 4] + (1 << 40).to_bytes(8, "little") + data[start + 12 :]
+    for hostile in (twice, long):
+        with pytest.raises(ArchiveError, match="longer than the file, or there twice"):
+            opened(hostile)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(1 << 16, True), ((1 << 16) + 1, False)])
+def test_the_header_is_of_bounded_length(data, length, fits):
+    head = cbor2.loads(sections(data)[b"HEAD"])
+    head["model"] = "x" * (length - len(cbor2.dumps(head | {"model": ""})) - 2)
+    payload = cbor2.dumps(head)
+    assert len(payload) == length
+    hostile = signed(sections(data) | {b"HEAD": payload})
+    if fits:
+        assert opened(hostile).header.model == head["model"]
+    else:
+        with pytest.raises(ArchiveError, match="a section is too long"):
+            opened(hostile)
+
+
+def test_the_items_are_of_bounded_number(data, monkeypatch):
+    monkeypatch.setattr("latentpress.coding.index.MAX_ITEMS", COUNT)
+    assert len(opened(data).items) == COUNT
+    monkeypatch.setattr("latentpress.coding.index.MAX_ITEMS", COUNT - 1)
+    with pytest.raises(ArchiveError, match=f"archive of {COUNT} items"):
+        opened(data)
 
 
 def test_unknown_keys_are_ignored(data):

@@ -9,7 +9,7 @@ from latentpress.coding.ans import Stacks
 from latentpress.exact.distribution import Stream
 from latentpress.items import Image, Text
 from latentpress.latents import IntegerLSTM
-from latentpress.latents.stacked import Sequences, finest, push_prior
+from latentpress.latents.stacked import LatentStacks, finest
 from lpz_latents import LatentLanes, LatentRows
 from lpz_reader import KINDS, RangeDecoder, Stack
 from small.lstm import fixed_lstm
@@ -54,7 +54,7 @@ def test_latents_of_chains_are_the_documented_ones(step, width):
     prior = fixed_lstm()
     latents = np.random.default_rng(1).integers(0, 2 * (127 // step) + 1, (1, 3, *width, 2))
     stacks = Stacks.fresh(1)
-    push_prior(stacks, Sequences.of([0], [3]), prior.with_step(1), latents, step)
+    LatentStacks(stacks, [0], [3]).push_prior(prior.with_step(1), latents, step)
     stack = Stack(stacks.payloads()[0])
     rows = LatentRows({name: tensor.tolist() for name, tensor in prior.tensors().items()}, width)
     for row in finest(latents, step)[0].reshape(3, -1, 2) - 127:

@@ -333,8 +333,11 @@ def test_override_removes_a_part_and_brings_it_back(more: dict[str, str]) -> Non
     ("key", "message"),
     [
         ("model.latents.size", "no setting 'model.latents.size'; here are: kind, codebook_size"),
-        ("model.latent.code_dim", "there is no section 'latent'"),
-        ("model.labels.x", "there is no section 'labels'"),
+        (
+            "model.latent.code_dim",
+            "no setting 'model.latent.code_dim'; here are: kind, item, encoder, latents",
+        ),
+        ("model.labels.x", "no setting 'model.labels.x': model.labels is no section"),
         ("", "no setting ''"),
         ("model.", "no setting 'model.'"),
         ("codec.kind", "codec.kind: there is no such setting"),

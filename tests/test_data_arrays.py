@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latentpress.data import Skipped, arrays, open_sources
-from latentpress.data.arrays import item_array, read_idx, read_npz
+from latentpress.data.arrays import item_array, read_idx
 from latentpress.errors import ItemError
 from latentpress.items import Image
 from small.configs import ITEMS
@@ -77,7 +77,7 @@ def test_damaged_idx_is_an_item_error(tmp_path, data):
     path = tmp_path / "x-images-idx3-ubyte"
     path.write_bytes(data)
     with pytest.raises(ItemError):
-        read_idx(path, GREY)
+        open_sources([path], GREY)
 
 
 def test_idx_of_another_kind(tmp_path):
@@ -90,7 +90,7 @@ def test_idx_with_too_few_labels(tmp_path):
     (tmp_path / "images-idx3").write_bytes(idx(IMAGES))
     (tmp_path / "labels-idx1").write_bytes(idx(LABELS[:-1]))
     with pytest.raises(ItemError, match="5 items but 4 labels"):
-        read_idx(tmp_path / "images-idx3", GREY)
+        open_sources([tmp_path / "images-idx3"], GREY)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -120,7 +120,7 @@ def test_arrays_that_are_no_labels_are_left_out_with_a_word(tmp_path):
     others = {"names": np.array(["x"] * 7), "scores": np.zeros(5), "not-a-word": LABELS, "masks": IMAGES}
     np.savez(tmp_path / "x.npz", images=IMAGES, labels=LABELS, **others)
     source = open_sources([tmp_path / "x.npz"], GREY)
-    assert source.labels.keys() == {"class"}
+    assert source.items[0].labels.keys() == {"class"}
     assert {skipped.name for skipped in source.skipped} == {f"x/{name}" for name in others}
     assert all(skipped.reason.startswith("no label") and not skipped.lost for skipped in source.skipped)
 
@@ -142,7 +142,7 @@ def test_arrays_that_are_no_labels_are_left_out_with_a_word(tmp_path):
 def test_npz_of_another_layout_is_refused(tmp_path, content, reason):
     np.savez(tmp_path / "x.npz", allow_pickle=True, **content)
     with pytest.raises(ItemError, match=reason):
-        read_npz(tmp_path / "x.npz", GREY)
+        open_sources([tmp_path / "x.npz"], GREY)
 
 
 def test_npz_may_lie_about_its_size(tmp_path):
@@ -152,7 +152,7 @@ def test_npz_may_lie_about_its_size(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("images.npy", buffer.getvalue() + bytes(100))
     with pytest.raises(ItemError, match="not as long as the header says"):
-        read_npz(tmp_path / "x.npz", GREY)
+        open_sources([tmp_path / "x.npz"], GREY)
 
 
 def test_damaged_npz_is_an_item_error(tmp_path, item):
@@ -162,13 +162,13 @@ def test_damaged_npz_is_an_item_error(tmp_path, item):
     for cut in range(0, len(data), 37):
         (tmp_path / "x.npz").write_bytes(data[:cut])
         with pytest.raises(ItemError):
-            read_npz(tmp_path / "x.npz", item)
+            open_sources([tmp_path / "x.npz"], item)
     for _ in range(150):
         damaged = bytearray(data)
         damaged[random.integers(0, len(data))] ^= 1 << random.integers(0, 8)
         (tmp_path / "x.npz").write_bytes(damaged)
         try:
-            assert read_npz(tmp_path / "x.npz", item).samples.dtype == item.dtype
+            assert open_sources([tmp_path / "x.npz"], item).items[0].read().dtype == item.dtype
         except ItemError as error:
             assert "\n" not in str(error)
 
@@ -177,10 +177,10 @@ def test_arrays_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "MAX_ARRAY_BYTES", IMAGES.size - 1)
     np.savez(tmp_path / "x.npz", images=IMAGES)
     with pytest.raises(ItemError, match="limit"):
-        read_npz(tmp_path / "x.npz", GREY)
+        open_sources([tmp_path / "x.npz"], GREY)
     (tmp_path / "x").write_bytes(idx(IMAGES))
     with pytest.raises(ItemError, match="limit"):
-        read_idx(tmp_path / "x", GREY)
+        open_sources([tmp_path / "x"], GREY)
 
 
 def test_arrays_cannot_hold_code(tmp_path):

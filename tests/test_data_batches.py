@@ -118,7 +118,7 @@ def expected(batches, step):
     samples = np.zeros((*shape, item.channels), np.int64)
     mask, symbols = np.zeros(shape, bool), np.zeros((*shape, len(item.alphabets)), np.int64)
     labels = np.full((batches.batch_size, size[0], len(data.labels)), -1)
-    for i, (index, corner, flipped) in enumerate(pieces):
+    for i, (index, corner, flipped) in enumerate(zip(*pieces, strict=True)):
         whole, extents = data[index], data.extents[index]
         axes = [[c + n for n in range(s)] for c, s in zip(corner, size, strict=True)]
         inside = [[place for place in axis if 0 <= place < e] for axis, e in zip(axes, extents, strict=True)]
@@ -130,7 +130,7 @@ def expected(batches, step):
         rows = len(piece)
         samples[i, :rows], mask[i, :rows] = piece, True
         symbols[i, :rows] = item.to_symbols(piece, residual=batches.residual)
-        known = data.label_indices(index)
+        known = data.labels[index]
         labels[i, :rows] = known[inside[0]] if known.ndim == 2 else known
     return Batch(*map(torch.from_numpy, (samples, mask, labels if data.along else labels[:, 0], symbols)))
 
@@ -328,6 +328,6 @@ def test_a_stream_passes_errors_on(item):
             raise ItemError("x: gone")
         return content
 
-    data = load_dataset(Source.of(item, [ItemRef("x", {}, open_once)]), budget=0)
+    data = load_dataset(Source(item, [ItemRef("x", {}, open_once)]), budget=0)
     with pytest.raises(ItemError, match="x: gone"):
         next(batches_of(data).stream(0))

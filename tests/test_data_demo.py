@@ -10,8 +10,7 @@ from latentpress.items import Image
 
 @pytest.mark.skipif(not (find_spec("skimage") and find_spec("sklearn")), reason="needs the demo extra")
 def test_demo_images_are_photographs_in_two_folders(tmp_path):
-    images = demo_images(tmp_path)
-    training, held_out = (open_sources([folder], Image()) for folder in (images.training, images.held_out))
+    training, held_out = (open_sources([folder], Image()) for folder in demo_images(tmp_path))
     assert len(training.items) >= 10 and len(held_out.items) >= 3
     assert not {ref.name for ref in training.items} & {ref.name for ref in held_out.items}
     for ref in held_out.items:

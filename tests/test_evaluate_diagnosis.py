@@ -109,12 +109,12 @@ def test_items_of_several_sizes_change_latents_within_a_size() -> None:
     sizes = [(12, 12), (8, 16), (12, 12), (5, 7)]
     arrays = [rng.integers(0, 256, (*size, 1)).astype(np.uint8) for size in sizes]
     refs = [ItemRef.of(f"{n}.png", a) for n, a in enumerate(arrays)]
-    found = diagnose(model, load_dataset(Source.of(item, refs)))
+    found = diagnose(model, load_dataset(Source(item, refs)))
     assert found.dims == np.mean([height * width for height, width in sizes])
     assert found.shuffled_dims == 144 and found.shuffled_gap_nats is not None
     codes = sum(math.prod(model.grid(size)) for size in sizes) * len(model.alphabets)
     assert found.details.values["num_codes"] == codes
-    alone = diagnose(model, load_dataset(Source.of(item, refs[:2])))
+    alone = diagnose(model, load_dataset(Source(item, refs[:2])))
     assert alone.shuffled_gap_nats is None and "two items of one size" in alone.verdict
 
 

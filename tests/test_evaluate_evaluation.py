@@ -34,7 +34,7 @@ def as_source(item: Item, sizes=None, count: int = 5, **labels: list[str]) -> So
     """Items of the kind's size, or images of these sizes."""
     arrays = [samples_of(item, size, seed) for seed, size in enumerate(sizes or [item.size] * count)]
     named = [{name: values[n] for name, values in labels.items()} for n in range(len(arrays))]
-    return Source.of(item, [ItemRef.of(f"set/{n:02}.x", a, named[n]) for n, a in enumerate(arrays)])
+    return Source(item, [ItemRef.of(f"set/{n:02}.x", a, named[n]) for n, a in enumerate(arrays)])
 
 
 def archived(model: Model, source: Source, **how: bool) -> bytes:
@@ -179,7 +179,7 @@ def test_batches_do_not_change_the_figures(images: Model, monkeypatch: pytest.Mo
 def test_items_that_are_there_twice_cost_nothing_the_second_time(images: Model) -> None:
     one = samples_of(images.item, (40, 40))
     refs = [ItemRef.of(name, one) for name in ("a.png", "b.png")]
-    found = evaluate(images, Source.of(images.item, refs), against=[])
+    found = evaluate(images, Source(images.item, refs), against=[])
     assert found.duplicates == 1 and found.lossy is not None
     first, second = found.lossy.items
     assert second.size_bytes < first.size_bytes and first.psnr_db == second.psnr_db

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.items import Image, Text, baselines
-from latentpress.items.baselines import mosaic, tar
+from latentpress.items import Image, Text, image_codecs, text
+from latentpress.items.image_codecs import mosaic
 
 
 def photo(height, width, channels=3, seed=0):
@@ -37,8 +37,9 @@ def test_images_that_make_no_mosaic():
 
 @given(st.lists(st.binary(max_size=600), min_size=1, max_size=5))
 def test_a_tar_archive_is_split_into_its_texts(texts):
-    joined = tar([np.frombuffer(text, np.uint8)[:, None] for text in texts])
-    assert joined.layout == "tar" and joined.samples.shape[1:] == (1,)
+    joined = Text().join([np.frombuffer(text, np.uint8)[:, None] for text in texts])
+    assert joined is not None and joined.layout == "tar"
+    assert joined.samples.shape[1:] == (1,)
     assert [part.tobytes() for part in joined.split(joined.samples)] == texts
 
 
@@ -81,6 +82,7 @@ def test_which_codecs_there_are():
 
 
 def test_what_is_not_installed_is_not_there(monkeypatch):
-    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
+    for module in (image_codecs, text):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert [each.name for each in Text().lossless_baselines()] == ["xz -9e"]
     assert "jxl" not in [each.name for each in (*Image().lossless_baselines(), *Image().lossy_baselines())]

@@ -17,8 +17,7 @@ from PIL import ImageOps
 
 from latentpress.errors import ItemError
 from latentpress.items import Content, Image, image_files
-from latentpress.items.image_files import read_image
-from latentpress.items.webp import MAX_WEBP_SIDE, pack_webp, unpack_webp
+from latentpress.items.image_files import MAX_WEBP_SIDE, pack_webp, read_image, unpack_webp
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
 

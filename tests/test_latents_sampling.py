@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.latents.sampling import distinct_rows, initial_vectors
+from latentpress.latents.statistics import distinct_rows, initial_vectors
 
 
 @given(rows=st.integers(1, 300), size=st.integers(1, 400), seed=st.integers(0, 2**31 - 1), data=st.data())

@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 from latentpress.coding.ans import Stacks
 from latentpress.coding.gaussians import SCALES, interval, symbols_of
 from latentpress.exact.distribution import Sampling, Stream
-from latentpress.latents.stacked import (
-    Sequences,
-    finest,
-    pop_posterior,
-    pop_prior,
-    push_posterior,
-    push_prior,
-    rounded_means,
-)
+from latentpress.latents.stacked import LatentStacks, finest, rounded_means
 from small.lstm import fixed_lstm
 
 CASES = {
@@ -34,7 +26,7 @@ def case(steps, seed, spare=2):
     for _ in range(20):
         stacks.push(rng.integers(0, 1 << 12, len(stacks.states)), np.full(len(stacks.states), 1 << 12))
     rows = rng.permutation(len(stacks.states))[: len(steps)]
-    return rng, stacks, Sequences(rows, np.array(steps))
+    return rng, stacks, LatentStacks(stacks, rows, steps)
 
 
 def ideal_bits(prior, symbols, step):
@@ -47,18 +39,18 @@ def ideal_bits(prior, symbols, step):
 @settings(deadline=None)
 @given(**CASES)
 def test_pushing_undoes_popping_under_the_posterior(steps, cells, seed):
-    rng, stacks, sequences = case(steps, seed)
+    rng, stacks, of_latents = case(steps, seed)
     shape = (len(steps), max(steps), *cells, 2)
     mean, scale = rng.integers(-9000, 9000, shape), rng.integers(0, SCALES, shape)
     start = stacks.payloads()
-    symbols, bits = pop_posterior(stacks, sequences, mean, scale)
+    symbols, bits = of_latents.pop_posterior(mean, scale)
     assert symbols.shape == shape
     for row, count in zip(symbols, steps, strict=True):
         assert (row[:count] >= 0).all() and (row[:count] < 255).all() and not row[count:].any()
     counts = interval(mean, scale, 1, 255, symbols)[1]
     for i, count in enumerate(steps):
         assert bits[i] == pytest.approx((24 - np.log2(counts[i, :count])).sum())
-    push_posterior(stacks, sequences, mean, scale, symbols)
+    of_latents.push_posterior(mean, scale, symbols)
     same = [new[-8:] == old[-8:] for new, old in zip(stacks.payloads(), start, strict=True)]
     assert all(same)
 
@@ -66,11 +58,11 @@ def test_pushing_undoes_popping_under_the_posterior(steps, cells, seed):
 @settings(deadline=None)
 @given(**CASES, step=st.sampled_from([1, 8, 60]))
 def test_popping_undoes_pushing_under_the_prior(steps, cells, seed, step):
-    rng, stacks, sequences = case(steps, seed)
+    rng, stacks, of_latents = case(steps, seed)
     prior, start = fixed_lstm().with_step(1), stacks.payloads()
     symbols = rng.integers(0, symbols_of(step), (len(steps), max(steps), *cells, 2))
-    bits = push_prior(stacks, sequences, prior, symbols, step)
-    popped = pop_prior(stacks, sequences, prior, step, cells)
+    bits = of_latents.push_prior(prior, symbols, step)
+    popped = of_latents.pop_prior(prior, step, cells)
     assert popped.shape == symbols.shape
     for i, count in enumerate(steps):
         assert np.array_equal(popped[i, :count], symbols[i, :count])
@@ -82,17 +74,16 @@ def test_the_cells_of_an_item_are_its_own_sequences():
     """An item of several cells costs what its cells cost as items."""
     prior = fixed_lstm().with_step(1)
     symbols = np.random.default_rng(0).integers(60, 200, (2, 5, 3, 2))
-    bits = push_prior(Stacks.fresh(2), Sequences.of([0, 1], [5, 5]), prior, symbols, 1)
+    bits = LatentStacks(Stacks.fresh(2), [0, 1], [5, 5]).push_prior(prior, symbols, 1)
     cells = symbols.swapaxes(1, 2).reshape(6, 5, 2)
-    alone = push_prior(Stacks.fresh(6), Sequences.of(range(6), [5] * 6), prior, cells, 1)
+    alone = LatentStacks(Stacks.fresh(6), range(6), [5] * 6).push_prior(prior, cells, 1)
     assert bits == pytest.approx(alone.reshape(2, 3).sum(1))
 
 
 def test_the_prior_sees_the_latents_that_coarse_symbols_stand_for():
     coarse, fine = fixed_lstm().with_step(8), fixed_lstm().with_step(1)
     symbols = coarse.sample(3, (6,), Sampling(seed=1)).numpy()
-    stacks = Stacks.fresh(3)
-    bits = push_prior(stacks, Sequences.of([0, 1, 2], [6] * 3), fine, symbols, 8)
+    bits = LatentStacks(Stacks.fresh(3), [0, 1, 2], [6] * 3).push_prior(fine, symbols, 8)
     [(_, wanted)] = coarse.encode([Stream((6,), 3, symbols=symbols.swapaxes(0, 1))])
     assert bits == pytest.approx(wanted)
 

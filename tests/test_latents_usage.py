@@ -33,8 +33,11 @@ def test_no_warning_for_healthy_or_hardly_used_codebooks(counts: list[int]) -> N
     assert CodeUsage(torch.tensor([counts])).warning is None
 
 
-def test_the_window_forgets_but_never_counts_less_than_its_length() -> None:
-    window = UsageWindow((1, 100), length=10)
+def test_the_window_forgets_but_never_counts_less_than_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("latentpress.latents.usage._BUCKET", 10)
+    window = UsageWindow((1, 100))
     for step in range(100):
         counts = torch.zeros(1, 100)
         counts[0, step] = 1

@@ -410,7 +410,7 @@ def test_attributes_travel(tmp_path):
             case = Case("vq", item, "both", way)
             samples = small_items(case.codec)["0.model"]
             refs = [ItemRef.of("a", samples, attributes=attributes), ItemRef.of("b", samples)]
-            data, summary = compressed(case.codec, Source.of(case.codec.item, refs), **case.options)
+            data, summary = compressed(case.codec, Source(case.codec.item, refs), **case.options)
             archive = Archive(io.BytesIO(data))
             assert [dict(each.attributes) for each in archive.items] == [
                 attributes,

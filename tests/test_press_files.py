@@ -150,7 +150,7 @@ def test_a_damaged_item_leaves_nothing(images, tmp_path):
     model, items = images
     refs = [ItemRef.of("a.png", items["odd.png"]), ItemRef("b.png", {}, fail)]
     with pytest.raises(ItemError, match=r"b\.png: truncated"):
-        compress(model, Source.of(model.item, refs), tmp_path / "x.lpz")
+        compress(model, Source(model.item, refs), tmp_path / "x.lpz")
     assert not list(tmp_path.iterdir())
 
 
@@ -165,7 +165,7 @@ def test_an_item_that_changes_on_the_way_leaves_nothing(images, tmp_path, monkey
 
     refs = [ItemRef("b.png", {}, grow), ItemRef.of("a.png", items["odd.png"])]
     with pytest.raises(ItemError, match=r"b\.png: the file changed"):
-        compress(model, Source.of(model.item, refs), tmp_path / "x.lpz", lossless=True)
+        compress(model, Source(model.item, refs), tmp_path / "x.lpz", lossless=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -152,7 +152,7 @@ def test_few_rows_are_read_and_restored_at_once(case, narrow, monkeypatch):
     monkeypatch.setattr(type(model.item), "write", noted)
     ref = ItemRef("a", {}, partial(Content, samples.shape, part))
     out = io.BytesIO()
-    compress(model, Source.of(model.item, [ref]), out, **case.options)
+    compress(model, Source(model.item, [ref]), out, **case.options)
     margin = 2 * (model.encode_reach or 0) + max(model.hop[0], 64 // int(np.prod(further)))
     assert max(read) <= HELD + (margin + 1) * samples[0].size < samples.size
     pieces = []

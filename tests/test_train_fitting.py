@@ -141,7 +141,7 @@ def conditional(name: str) -> Any:
     [
         (vq_vae(GREY), lambda: texts(3), "one of images, and the items are texts"),
         (vq_vae(TEXT), lambda: images((4, 4)), "one of texts, and the items are images"),
-        (vq_vae(Image()), lambda: images((4, 4)), r"1 channels and the model 3; set model\.item\.channels=1"),
+        (vq_vae(Image()), lambda: images((4, 4)), r"have 1 channels; set model\.item\.channels=1"),
         (vq_vae(TEXT), lambda: texts(0, 0), "no text that is not empty"),
         (
             conditional("speaker"),

@@ -27,7 +27,7 @@ class Line:
         self.model = nn.Linear(1, 1)
         self.steps = 0
 
-    def stage(self) -> Stage[Tensor]:
+    def stage(self) -> Stage:
         return Stage(
             name="codec",
             config=self.config,

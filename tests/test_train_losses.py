@@ -42,11 +42,11 @@ def joint(case: Case, **changes: Any) -> RunConfig:
     return replace(config, model=model)
 
 
-def batch_of(stage: Stage[Any], number: int = 1) -> Batch:
+def batch_of(stage: Stage, number: int = 1) -> Batch:
     return next(iter(stage.stream(number)))
 
 
-def value(stage: Stage[Any], batch: Batch, progress: float = 0.5) -> Tensor:
+def value(stage: Stage, batch: Batch, progress: float = 0.5) -> Tensor:
     torch.manual_seed(1)
     return stage.loss(batch, progress).total
 
@@ -192,7 +192,7 @@ def test_priors_are_fitted_by_what_latents_cost():
 # ---- the delta-VAE's
 
 
-def delta(case: Case, **changes: Any) -> tuple[DeltaVAE, Stage[Any], Batch]:
+def delta(case: Case, **changes: Any) -> tuple[DeltaVAE, Stage, Batch]:
     model, stage = stage_of(case, "codec", case.config(**changes))
     assert isinstance(model, DeltaVAE)
     return model, stage, batch_of(stage)

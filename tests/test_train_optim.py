@@ -46,8 +46,9 @@ def test_swapping_twice_changes_no_bit():
     average = WeightAverage([weight], decay=0.9)
     average.tensors[0].normal_()
     before = weight.detach().clone(), average.tensors[0].clone()
-    with average.applied():
-        assert torch.equal(weight, before[1])
+    average.swap()
+    assert torch.equal(weight, before[1]) and torch.equal(average.tensors[0], before[0])
+    average.swap()
     assert torch.equal(weight, before[0]) and torch.equal(average.tensors[0], before[1])
 
 

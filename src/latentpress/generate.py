@@ -63,7 +63,7 @@ def generate(
             condition it.
         ConfigError: the size is out of range or not the model's, or what is given does not fit it.
     """
-    how, report = how or Sampling(), progress or _silent
+    how, report = how or Sampling(), progress or (lambda *_: None)
     size = tuple(size or model.item.size or model.item.default_size)
     _check(model, count, size, given)
     numbers = _label_numbers(model, labels or {}, size[0])
@@ -148,7 +148,3 @@ def _counted(stage: str, total: int, report: Progress) -> Callable[[int], None]:
         report(stage, done, total)
 
     return add
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Reports nothing."""

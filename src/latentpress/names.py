@@ -8,7 +8,8 @@ number moved on, or spelled out after what it shares with the one before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from os.path import commonprefix
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -46,10 +47,9 @@ def pack_names(names: Iterable[str]) -> NameColumns:
     """
     steps, shared, endings, last = [], [], [], ""
     for name in names:
-        step = _step(last, name)
-        steps.append(step)
-        if not step:
-            shared.append(_shared(last, name))
+        steps.append(_step(last, name))
+        if not steps[-1]:
+            shared.append(len(commonprefix([last, name])))  # noqa: RUF071 - characters are meant
             endings.append(name[shared[-1] :].encode() + b"\0")
         last = name
     return NameColumns(steps, shared, b"".join(endings))
@@ -59,13 +59,13 @@ def unpack_names(columns: NameColumns) -> list[str]:
     """Returns the names of hostile columns, or raises `ArchiveError`. They are not safe paths yet."""
     spelled = columns.endings.count(0)
     whole = columns.endings[-1:] in (b"", b"\0")
-    if not whole or spelled != len(columns.shared) or spelled != sum(step == 0 for step in columns.steps):
+    if not whole or spelled != len(columns.shared) or spelled != columns.steps.count(0):
         raise ArchiveError("damaged archive: the columns of names have different lengths")
     try:
         endings = columns.endings.decode().split("\0")
     except UnicodeDecodeError:
         raise ArchiveError("damaged archive: a name is not UTF-8") from None
-    spell = iter(zip(columns.shared, endings, strict=False))
+    spell = zip(columns.shared, endings, strict=False)
     names, last, total = [], "", 0
     for step in columns.steps:
         if step:
@@ -80,11 +80,6 @@ def unpack_names(columns: NameColumns) -> list[str]:
     if len(set(names)) != len(names):
         raise ArchiveError("damaged archive: two items have the same name")
     return names
-
-
-def _shared(last: str, name: str) -> int:
-    pairs = zip(last, name, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(last), len(name)))
 
 
 def _number(name: str) -> tuple[int, int]:
@@ -143,8 +138,7 @@ def output_names(names: Sequence[str], suffix: str | None) -> list[str]:
     >>> output_names(["readme.md", "README.md", "a.c"], None)
     ['readme.md', 'README-2.md', 'a.c']
     """
-    folders = {parent for name in names for parent in _parents(name.casefold())}
-    taken: set[str] = set(folders)
+    taken = {parent for name in names for parent in _parents(name.casefold())}
     numbers: dict[str, int] = {}
     result = []
     for name in names:
@@ -162,8 +156,6 @@ def output_names(names: Sequence[str], suffix: str | None) -> list[str]:
     return result
 
 
-def _parents(name: str) -> Iterable[str]:
-    position = name.find("/")
-    while position > 0:
-        yield name[:position]
-        position = name.find("/", position + 1)
+def _parents(name: str) -> Iterator[str]:
+    while name := name.rpartition("/")[0]:
+        yield name

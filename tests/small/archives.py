@@ -242,7 +242,7 @@ def source_of(model: Model, items: dict[str, Samples], **labels: dict[str, Any])
     given = {
         name: {label: values[name] for label, values in labels.items() if name in values} for name in items
     }
-    return Source.of(model.item, (ItemRef.of(name, samples, given[name]) for name, samples in items.items()))
+    return Source(model.item, tuple(ItemRef.of(n, samples, given[n]) for n, samples in items.items()))
 
 
 def compressed(model: Model, items: dict[str, Samples] | Source, **options: Any) -> tuple[bytes, Summary]:

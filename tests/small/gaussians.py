@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from latentpress.latents import GaussianLatents
-from latentpress.latents.gaussian import AR1Latents, PlainLatents
+from latentpress.latents.gaussian import AR1Latents
 from latentpress.latents.independent import MeanBoundLatents, VarianceBoundLatents, VarianceRatioLatents
 
 __all__ = ["families", "lengths_mask", "prior_nats", "raw_numbers", "smallest_kl"]
@@ -23,7 +23,7 @@ def families(seed: int, channels: int = 2) -> list[GaussianLatents]:
     signs = rng.choice([-1, 1], channels)
     return [
         AR1Latents((signs * rng.uniform(0.05, 0.99, channels)).tolist()),
-        PlainLatents(channels),
+        AR1Latents((0.0,) * channels),
         VarianceRatioLatents(channels, float(np.exp(rng.uniform(-3, 2)))),
         VarianceBoundLatents(channels, float(np.exp(rng.uniform(-4, 1)))),
         MeanBoundLatents(channels, float(np.exp(rng.uniform(-4, 1)))),

@@ -36,7 +36,7 @@ def _labelled() -> tuple[Model, Source]:
             {"dots_per_metre_x": 2835 + number % 2},
         )
         refs.append(ItemRef.of(f"set/{number:03d}.png", samples, values, dots if number % 4 else None))
-    return model, Source.of(model.item, refs)
+    return model, Source(model.item, refs)
 
 
 def _without_prior() -> tuple[Model, Source]:

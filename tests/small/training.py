@@ -106,7 +106,7 @@ def train(case: Case, folder: Path, config: RunConfig | None = None, **options: 
 
 def stage_of(
     case: Case, name: StageName, config: RunConfig | None = None, *, labels: bool = False
-) -> tuple[Model, Stage[Any]]:
+) -> tuple[Model, Stage]:
     """A stage of ten steps, and its model, which is new, with all weights moved a little."""
     config, dataset = config or case.config(), labels_as_in(config, dataset_for(case.kind, labels))
     torch.manual_seed(0)

@@ -50,12 +50,7 @@ class AnticausalEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        config: AnticausalConfig,
-        alphabets: Sequence[int],
-        hop: Sequence[int],
-        outputs: int,
-        means: int,
+        self, config: AnticausalConfig, alphabets: Sequence[int], hop: Sequence[int], outputs: int, means: int
     ) -> None:
         super().__init__()
         structure = NetworkStructure.of(config.network, alphabets, len(hop))

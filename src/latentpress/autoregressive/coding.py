@@ -36,7 +36,7 @@ from latentpress.exact.distribution import Conditioning, Sampling, Stream
 if TYPE_CHECKING:
     from latentpress.autoregressive.engine import Action, Choice, Job, Program, Result
 
-__all__ = ["Intervals", "Network", "decode", "encode", "measure", "pop", "prepare", "push", "sample"]
+__all__ = ["Intervals", "decode", "encode", "measure", "pop", "prepare", "push", "sample"]
 
 _COMPILE_SECONDS = 10  # about; for the bar only
 _CHUNK = 1 << 22  # entries of tables that are held at once
@@ -46,29 +46,18 @@ _BETA_BITS = 16
 Integers = NDArray[Any]
 
 
-class Network(Protocol):
-    """What is needed of an integer network; see `IntegerNetwork`."""
+class _Network(Protocol):
+    """What is needed of an `IntegerNetwork`."""
 
     device: torch.device
 
     @property
-    def alphabets(self) -> tuple[int, ...]:
-        """How many symbols each component has."""
-        ...
-
-    def program(self, grid: tuple[int, ...]) -> Program:
-        """The engine's arrays."""
-        ...
-
+    def alphabets(self) -> tuple[int, ...]: ...
+    def program(self, grid: tuple[int, ...]) -> Program: ...
     def conditions(
         self, conditioning: Conditioning | None, batch: int, grid: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Labels and local conditioning."""
-        ...
-
-    def logits(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]:
-        """Logits of all positions at once."""
-        ...
+    ) -> tuple[Tensor, Tensor | None]: ...
+    def logits(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +114,7 @@ def _warm_up(lanes: int) -> None:
         pass
 
 
-def encode(network: Network, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+def encode(network: _Network, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
     """Codes streams with their symbols; returns each one's bytes and each lane's ideal bits, (lanes,).
 
     On a GPU it takes the parallel pass, which gives the same bytes.
@@ -138,7 +127,7 @@ def encode(network: Network, streams: Sequence[Stream]) -> list[tuple[bytes, NDA
     return [(result.payload, result.bits) for result in results]
 
 
-def _encode_parallel(network: Network, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
+def _encode_parallel(network: _Network, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
     symbols = torch.from_numpy(_by_lane(stream).astype(np.int64)).view(stream.lanes, *stream.grid, -1)
     logits = network.logits(symbols, stream.conditioning)
     logits = [component.flatten(1, -2).transpose(0, 1).cpu().numpy() for component in logits]
@@ -165,7 +154,7 @@ def _tables(logits: Integers) -> NDArray[np.int32]:
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def decode(network: Network, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
+def decode(network: _Network, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
     """The symbols (positions, lanes, P) of streams with their payloads; None where one is damaged.
 
     Most damage cannot be told from other symbols: the archive's checksums are for that.
@@ -180,7 +169,7 @@ def decode(network: Network, streams: Sequence[Stream]) -> list[NDArray[np.int32
 
 
 def sample(
-    network: Network,
+    network: _Network,
     count: int,
     grid: tuple[int, ...],
     how: Sampling,
@@ -220,7 +209,7 @@ def sample(
     return items.view(count, *grid, shape[1])
 
 
-def measure(network: Network, streams: Sequence[Stream]) -> list[Intervals]:
+def measure(network: _Network, streams: Sequence[Stream]) -> list[Intervals]:
     """The numbers of each stream's symbols.
 
     >>> from latentpress.autoregressive.integer.network import IntegerNetwork
@@ -256,7 +245,7 @@ def push(stacks: Stacks, rows: Sequence[int], intervals: Sequence[Intervals]) ->
 
 
 def pop(
-    network: Network, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
+    network: _Network, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
 ) -> list[NDArray[np.int32] | None]:
     """Takes the symbols (positions, lanes, P) of each stream off the stack of its row, a row for each.
 
@@ -282,7 +271,7 @@ def _most_words(symbols: int) -> int:
 
 
 def _results(
-    network: Network,
+    network: _Network,
     streams: Sequence[Stream],
     parts: Sequence[dict[str, Any]],
     action: Action,
@@ -301,7 +290,7 @@ def _results(
     return sorted(results, key=lambda result: result.number)
 
 
-def _jobs(network: Network, streams: Sequence[Stream], parts: Sequence[dict[str, Any]]) -> Iterator[Job]:
+def _jobs(network: _Network, streams: Sequence[Stream], parts: Sequence[dict[str, Any]]) -> Iterator[Job]:
     from latentpress.autoregressive.engine import Job
 
     for number, (stream, part) in enumerate(zip(streams, parts, strict=True)):

@@ -53,9 +53,9 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
     _claim(output)
     for part in ("images", "model", "restored"):
         shutil.rmtree(output / part, ignore_errors=True)
-    images, config = demo_images(output / "images"), preset("tiny")
-    dataset = load_dataset(open_sources([images.training], config.model.item))
-    say(f"training for {format_seconds(seconds)} on {len(dataset)} photographs in {images.training}")
+    (training, held_out), config = demo_images(output / "images"), preset("tiny")
+    dataset = load_dataset(open_sources([training], config.model.item))
+    say(f"training for {format_seconds(seconds)} on {len(dataset)} photographs in {training}")
     config = fitted(config, dataset)
     model = train_with_progress(
         config,
@@ -67,7 +67,7 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
         stages=("codec", "prior"),
     ).model
 
-    source, archive = open_sources([images.held_out], model.item), output / "held-out.lpz"
+    source, archive = open_sources([held_out], model.item), output / "held-out.lpz"
     with progress_bar("image") as progress:
         say_summary("compressed", compress(model, source, archive, overwrite=True, progress=progress))
         say_summary("restored", decompress(archive, model, output / "restored", progress=progress))

@@ -25,19 +25,17 @@ def counted(count: int, words: Words) -> str:
 
 def say_summary(verb: str, summary: Summary, *, everything: bool = True) -> None:
     """Prints the summary of a run over all items of an archive, or over some of them (not `everything`)."""
+    files, archive = summary.file_bytes, summary.archive_bytes
     parts = [f"{verb} {counted(summary.items, summary.words)}"]
-    archive = f"{format_bytes(summary.archive_bytes)} of archive"
-    if summary.file_bytes is not None:
-        parts.append(f"{format_bytes(summary.file_bytes)} of files")
-        if everything and summary.archive_bytes:
-            archive += f", ratio {summary.file_bytes / summary.archive_bytes:.2f}"
-    parts.append(archive)
+    if files is not None:
+        parts.append(f"{format_bytes(files)} of files")
+    parts.append(f"{format_bytes(archive)} of archive")
+    if files is not None and verb == "compressed":
+        parts.append(f"ratio {files / archive:.2f}")
     if everything:
         parts.append(f"{summary.bits_per_dim:.4f} bits/dim")
     if summary.model_bits is not None:
-        parts.append(
-            f"{summary.model_bits:,.0f} bits by the model, {8 * summary.archive_bytes:,} in the file"
-        )
+        parts.append(f"{summary.model_bits:,.0f} bits by the model, {8 * archive:,} in the file")
     if summary.lossless:
         parts.append(
             f"lossless: every {summary.words.position} {'restored' if verb == 'restored' else 'kept'}"
@@ -49,6 +47,6 @@ def say_summary(verb: str, summary: Summary, *, everything: bool = True) -> None
     seconds = max(summary.seconds, 1e-9)
     parts.append(format_seconds(summary.seconds))
     parts.append(f"{summary.items / seconds:.1f} {summary.words.items}/s")
-    if summary.file_bytes is not None:
-        parts.append(f"{format_bytes(summary.file_bytes / seconds)}/s")
+    if files is not None:
+        parts.append(f"{format_bytes(files / seconds)}/s")
     say(", ".join(parts))

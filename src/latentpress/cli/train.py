@@ -88,11 +88,10 @@ def command(
     """Train a codec and its prior on images or texts.
 
     DATA is a file, a folder, a zip archive, an IDX or .npz file. Without --preset or --config the files say
-    what they are, and a preset that suits them is taken: lossy or small images get a VQ-VAE, texts a decoder
-    of bytes. For lossless compression of small images there is image-lossless, and delta-images and
-    delta-text are delta-VAEs. The same command again continues a run that was stopped: SIGTERM saves a
-    checkpoint and ends with exit code 1, Ctrl-C with 130. Settings are those of the model folder's
-    run/config.json, by their dotted names.
+    what they are, and a preset that suits them is taken: images get a VQ-VAE, texts a decoder of bytes. For
+    lossless compression of small images there is image-lossless; delta-images and delta-text are delta-VAEs.
+    The same command again continues a run that was stopped: SIGTERM saves a checkpoint and ends with exit
+    code 1, Ctrl-C with 130. Settings are those of the model folder's run/config.json, by their dotted names.
 
     Folders are values of the label "class"; --set 'model.prior.labels=["class"]' conditions the prior by it.
 

@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CURVATURE",
     "DEEPEST",
     "LOGIT_BITS",
     "SHARE_BITS",
+    "SLOPE",
     "TOTAL",
     "TOTAL_BITS",
+    "WEIGHT_BITS",
     "frequencies",
     "normalize",
     "weights",
@@ -31,6 +34,8 @@ TOTAL = 1 << TOTAL_BITS
 LOGIT_BITS = 5
 SHARE_BITS = 38  # (TOTAL << 38) and its product with a share of the weights stay under 2^63
 DEEPEST = 1023  # where a logit's distance from the largest is clipped: 32 octaves
+WEIGHT_BITS = 31  # of the largest logit's weight
+SLOPE, CURVATURE = 44946432, 356000  # of the parabola that weights are within an octave
 _CHUNK = 1 << 15  # entries worked on at a time, so that they stay in the processor's cache
 
 Integers = NDArray[Any]
@@ -47,7 +52,7 @@ def weights(below: Integers) -> NDArray[np.int64]:
     """
     clipped = np.minimum(np.asarray(below, np.int64), DEEPEST)
     i = clipped & 31
-    return ((1 << 31) - i * (44946432 - 356000 * i)) >> (clipped >> LOGIT_BITS)
+    return ((1 << WEIGHT_BITS) - i * (SLOPE - CURVATURE * i)) >> (clipped >> LOGIT_BITS)
 
 
 def frequencies(logits: Integers) -> NDArray[np.int32]:

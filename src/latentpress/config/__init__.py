@@ -3,13 +3,6 @@
 A configuration is data: it holds no tensor and imports no torch. `to_json`/`from_json` and
 `from_toml` convert; unknown keys and values out of range are refused with a `ConfigError`. Where a
 part has several kinds, its dataclass carries a literal `kind` and the field's type is their union.
-
-    networks.py    networks, decoders and labels, which models of either kind have
-    vqvae.py       what a VQ-VAE is made of
-    deltavae.py    what a delta-VAE is made of
-    runs.py        how it is trained
-    presets.py     ready ones
-    reading.py     configurations as text
 """
 
 from latentpress.config.deltavae import (
@@ -42,17 +35,8 @@ from latentpress.config.networks import (
     ParallelDecoderConfig,
     label_sizes,
 )
-from latentpress.config.reading import (
-    from_json,
-    from_toml,
-    override,
-    to_json,
-)
-from latentpress.config.runs import (
-    AnyModelConfig,
-    RunConfig,
-    StageConfig,
-)
+from latentpress.config.reading import from_json, from_toml, override, to_json
+from latentpress.config.runs import AnyModelConfig, RunConfig, StageConfig
 from latentpress.config.vqvae import (
     CodebookConfig,
     CodeVectorsConfig,

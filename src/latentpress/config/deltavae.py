@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from latentpress.config.networks import (
     AutoregressiveDecoderConfig,
@@ -12,11 +12,12 @@ from latentpress.config.networks import (
     HalfName,
     LabelConfig,
     ParallelDecoderConfig,
+    check_hops,
     check_parts,
 )
 from latentpress.errors import ConfigError
 from latentpress.items import AnyItem, Text
-from latentpress.strict import Strict, require
+from latentpress.strict import POSITIVE, Bounds, Strict, require, within
 
 __all__ = [
     "AR1Config",
@@ -36,107 +37,80 @@ __all__ = [
     "VarianceRatioConfig",
 ]
 
-
 _LARGEST_ALPHA = 0.9999  # nearer to 1 the KL, a small difference of large numbers, is no longer exact
-_COMMITS_NOTHING = (
-    "{} commits no information, or is none: alpha lies between -0.9999 and 0.9999 and is not 0; "
-    "the plain VAE is another kind, plain"
-)
-
-
-class _Gaussian(Strict):
-    """What all families share: latent sequences in so many `channels`."""
-
-    channels: int
-
-    def __post_init__(self) -> None:
-        require(1 <= self.channels <= 64, f"channels: 1 to 64, got {self.channels}")
-
-    @property
-    def alphas(self) -> tuple[float, ...]:
-        """The prior's coefficient of each channel."""
-        return (0.0,) * self.channels
+_Channels = Annotated[int, within(1, 64)]
+_Rate = Annotated[float, Bounds("above 0, up to 20", lambda value: 0 < value <= 20)]
+_Hop = Annotated[tuple[int, ...], within(1, 4096)]
+_Width = Annotated[int, within(1, 4096)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AR1Config(_Gaussian):
+class AR1Config(Strict):
     """Prior z_t = alpha z_(t-1) + noise against a posterior independent over t: the paper's family.
 
     `alpha` is one number for all `channels`, or one for each; -0.9999 to 0.9999, none of them 0.
     """
 
     kind: Literal["ar1"] = "ar1"
-    channels: int = 1
+    channels: _Channels = 1
     alpha: float | tuple[float, ...] = 0.95
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fits = isinstance(self.alpha, float | int) or len(self.alpha) == self.channels
+        fits = len(self.alphas) == self.channels
         require(fits, f"alpha: one number, or one for each of {self.channels} channels")
-        usable = all(0 < abs(a) <= _LARGEST_ALPHA for a in self.alphas)
-        require(usable, _COMMITS_NOTHING.format(f"alpha {self.alpha}"))
+        require(
+            all(0 < abs(a) <= _LARGEST_ALPHA for a in self.alphas),
+            f"alpha {self.alpha} commits no information, or is none: alpha lies between -0.9999 and 0.9999 "
+            "and is not 0; the plain VAE is another kind, plain",
+        )
 
     @property
     def alphas(self) -> tuple[float, ...]:
         """The prior's coefficient of each channel."""
-        return (self.alpha,) * self.channels if isinstance(self.alpha, float | int) else self.alpha
+        return self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * self.channels
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainGaussianConfig(_Gaussian):
+class PlainGaussianConfig(Strict):
     """The plain VAE, alpha = 0: it commits nothing and is here as the control of experiments."""
 
     kind: Literal["plain"] = "plain"
-    channels: int = 1
+    channels: _Channels = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class VarianceRatioConfig(_Gaussian):
+class VarianceRatioConfig(Strict):
     """Posterior variance `ratio` times the prior's, which is 1; the encoder gives means alone."""
 
     kind: Literal["variance_ratio"] = "variance_ratio"
-    channels: int = 1
-    ratio: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        fits = self.ratio > 0 and self.ratio != 1
-        require(fits, f"ratio: positive and not 1 (which commits nothing), got {self.ratio}")
+    channels: _Channels = 1
+    ratio: Annotated[
+        float, Bounds("positive and not 1 (which commits nothing)", lambda value: value > 0 and value != 1)
+    ] = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class VarianceBoundConfig(_Gaussian):
+class VarianceBoundConfig(Strict):
     """Posterior variance kept below the one whose KL at mean 0 is `rate_nats` a scalar."""
 
     kind: Literal["variance_bound"] = "variance_bound"
-    channels: int = 1
-    rate_nats: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.rate_nats <= 20, f"rate_nats: above 0, up to 20, got {self.rate_nats}")
+    channels: _Channels = 1
+    rate_nats: _Rate = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanBoundConfig(_Gaussian):
+class MeanBoundConfig(Strict):
     """Posterior mean kept as far from the prior's as its variance needs for `rate_nats` a scalar."""
 
     kind: Literal["mean_bound"] = "mean_bound"
-    channels: int = 1
-    rate_nats: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.rate_nats <= 20, f"rate_nats: above 0, up to 20, got {self.rate_nats}")
+    channels: _Channels = 1
+    rate_nats: _Rate = 0.25
 
 
 GaussianLatentsConfig = (
     AR1Config | PlainGaussianConfig | VarianceRatioConfig | VarianceBoundConfig | MeanBoundConfig
 )
-
-
-def _check_hop(hop: tuple[int, ...]) -> None:
-    require(bool(hop) and all(1 <= h <= 4096 for h in hop), f"hop: 1 to 4096 an axis, got {hop}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,15 +123,11 @@ class AnticausalConfig(Strict):
     """
 
     kind: Literal["anticausal"] = "anticausal"
-    hop: tuple[int, ...] = (1,)
+    hop: _Hop = (1,)
     network: CausalConfig = field(
         default_factory=lambda: CausalConfig(width=32, depth=4, radius=2, embedding=16)
     )
-    hidden: int = 128
-
-    def __post_init__(self) -> None:
-        _check_hop(self.hop)
-        require(1 <= self.hidden <= 4096, f"hidden: 1 to 4096, got {self.hidden}")
+    hidden: _Width = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,14 +138,9 @@ class RecurrentEncoderConfig(Strict):
     """
 
     kind: Literal["recurrent"] = "recurrent"
-    hop: tuple[int, ...] = (1,)
-    width: int = 128
-    embedding: int = 16
-
-    def __post_init__(self) -> None:
-        _check_hop(self.hop)
-        for name in ("width", "embedding"):
-            require(1 <= getattr(self, name) <= 4096, f"{name}: 1 to 4096, got {getattr(self, name)}")
+    hop: _Hop = (1,)
+    width: _Width = 128
+    embedding: _Width = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,10 +148,7 @@ class AuxiliaryConfig(Strict):
     """The auxiliary prior: an LSTM of `width` units with Gaussian conditionals, a correction to AR(1)."""
 
     kind: Literal["lstm"] = "lstm"
-    width: int = 64
-
-    def __post_init__(self) -> None:
-        require(1 <= self.width <= 1024, f"width: 1 to 1024, got {self.width}")
+    width: Annotated[int, within(1, 1024)] = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,10 +163,7 @@ class FreeBitsObjectiveConfig(Strict):
     """Baseline: -log p(x | z) + max(KL, nats), KL being a batch's mean (Kingma et al., arXiv 1606.04934)."""
 
     kind: Literal["free_bits"] = "free_bits"
-    nats: float = 3.0
-
-    def __post_init__(self) -> None:
-        require(self.nats > 0, f"nats: positive, got {self.nats}")
+    nats: Annotated[float, POSITIVE] = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,10 +171,7 @@ class AnnealedObjectiveConfig(Strict):
     """Baseline: the KL's weight rises from 0 to 1 over the first `share` of training (arXiv 1511.06349)."""
 
     kind: Literal["annealed"] = "annealed"
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        require(0 < self.share <= 1, f"share: above 0, up to 1, got {self.share}")
+    share: Annotated[float, Bounds("above 0, up to 1", lambda value: 0 < value <= 1)] = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,10 +179,7 @@ class BetaObjectiveConfig(Strict):
     """Baseline: -log p(x | z) + beta KL (Higgins et al., ICLR 2017)."""
 
     kind: Literal["beta"] = "beta"
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(self.beta > 0, f"beta: positive, got {self.beta}")
+    beta: Annotated[float, POSITIVE] = 0.5
 
 
 ObjectiveConfig = (
@@ -257,23 +210,18 @@ class DeltaVAEConfig(Strict):
     decoder_id: str | None = None
 
     def __post_init__(self) -> None:
-        check_parts(self.labels, self.parallel, self.autoregressive)
-        hop, rank, decoder = self.encoder.hop, len(self.item.axes), self.autoregressive
+        check_parts(self.labels, self.parallel, self.autoregressive, latents=self.latents is not None)
+        hop, rank = self.encoder.hop, len(self.item.axes)
         require(len(hop) <= rank, f"encoder.hop: items have {rank} axes, got {hop}")
         if self.latents is None:
-            require(decoder is not None, "latents: only an autoregressive decoder does without")
+            require(self.autoregressive is not None, "latents: only an autoregressive decoder does without")
             require(self.parallel is None, "parallel: a decoder that gives all at once needs latents")
             require(self.half is None, "half: without latents there are no halves")
         else:
             plain = self.latents.kind == "plain" or self.objective.kind == "elbo"
             require(plain, "objective: baselines change the plain VAE; a committed rate needs none of them")
-            reads = self.parallel is not None or (decoder is not None and decoder.use_latents)
-            require(reads, "autoregressive.use_latents: the only decoder needs them")
-        if self.parallel is not None and (len(hop) == rank or self.item.size is not None):
-            other = self.parallel.network.hop(rank)
-            require(
-                self.hop == other, f"the hops of encoder and parallel decoder differ: {self.hop} and {other}"
-            )
+        if len(hop) == rank or self.item.size is not None:
+            check_hops(self.hop, self.parallel)
         named = self.decoder_id is None or re.fullmatch("[0-9a-f]{32}", self.decoder_id) is not None
         require(named, "decoder_id: 32 hexadecimal digits")
         require(self.decoder_id is None or self.half == "encoder", "decoder_id: an encoder half has it")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from latentpress.strict import Strict, require
+from latentpress.strict import POSITIVE, Strict, require, within
 
 __all__ = [
     "AutoregressiveDecoderConfig",
@@ -20,6 +20,7 @@ __all__ = [
     "LaplaceConfig",
     "LikelihoodConfig",
     "ParallelDecoderConfig",
+    "check_hops",
     "check_parts",
     "label_sizes",
 ]
@@ -28,6 +29,7 @@ HalfName = Literal["encoder", "decoder"]
 """The sides of a model that `latentpress split` parts."""
 
 _MAX_HOP = 4096  # samples along an axis for each latent position
+_Width = Annotated[int, within(1, 4096)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +75,11 @@ class ConvConfig(Strict):
     kind: Literal["conv"] = "conv"
     strides: tuple[int | tuple[int, ...], ...] = (2, 2)
     depths: tuple[int, ...] = (0, 2)
-    width: int = 256
+    width: Annotated[int, within(1, 8192)] = 256
     norm: Literal["none", "channel"] = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(1 <= len(self.strides) <= 12, f"strides: one to twelve, got {len(self.strides)}")
         factors = [f for s in self.strides for f in (s if isinstance(s, tuple) else (s,))]
         require(all(1 <= f <= 16 for f in factors), f"strides: each is 1 to 16, got {self.strides}")
@@ -88,7 +91,6 @@ class ConvConfig(Strict):
         )
         hop = max(self.hop(next(iter(ranks), 1)))
         require(hop <= _MAX_HOP, f"strides: their product is at most {_MAX_HOP}, got {hop}")
-        require(1 <= self.width <= 8192, f"width: 1 to 8192, got {self.width}")
 
     def strides_of(self, rank: int) -> tuple[tuple[int, ...], ...]:
         """Every stride as one number an axis; raises `ConfigError` where these are not `rank` numbers."""
@@ -112,43 +114,32 @@ class CausalConfig(Strict):
     """
 
     kind: Literal["causal"] = "causal"
-    width: int = 96
-    depth: int = 6
-    radius: int = 4
-    dilations: tuple[int, ...] = (1, 2)
-    embedding: int = 32
-    head_width: int = 128
+    width: _Width = 96
+    depth: Annotated[int, within(0, 64)] = 6
+    radius: Annotated[int, within(1, 64)] = 4
+    dilations: Annotated[tuple[int, ...], within(1, 4096)] = (1, 2)
+    embedding: _Width = 32
+    head_width: _Width = 128
 
     def __post_init__(self) -> None:
-        for name in ("width", "embedding", "head_width"):
-            require(1 <= getattr(self, name) <= 4096, f"{name}: 1 to 4096, got {getattr(self, name)}")
-        require(0 <= self.depth <= 64, f"depth: 0 to 64, got {self.depth}")
-        require(1 <= self.radius <= 64, f"radius: 1 to 64, got {self.radius}")
-        fits = 1 <= len(self.dilations) <= 64 and all(1 <= d <= 4096 for d in self.dilations)
-        require(fits, f"dilations: one to 64 of them, each 1 to 4096, got {self.dilations}")
-
-
-class _Scaled(Strict):
-    scale: float | None
-
-    def __post_init__(self) -> None:
-        require(self.scale is None or self.scale > 0, f"scale: positive or null, got {self.scale}")
+        super().__post_init__()
+        require(1 <= len(self.dilations) <= 64, f"dilations: one to 64, got {len(self.dilations)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianConfig(_Scaled):
+class GaussianConfig(Strict):
     """Independent Gaussians; `scale` on the networks' scale -1..1, `None` to learn it."""
 
     kind: Literal["gaussian"] = "gaussian"
-    scale: float | None = None
+    scale: Annotated[float | None, POSITIVE] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaplaceConfig(_Scaled):
+class LaplaceConfig(Strict):
     """Independent Laplace distributions; `scale` as for `GaussianConfig`."""
 
     kind: Literal["laplace"] = "laplace"
-    scale: float | None = None
+    scale: Annotated[float | None, POSITIVE] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,17 +186,12 @@ class AutoregressiveDecoderConfig(Strict):
     )
     use_latents: bool = True
     residual: bool = False
-    code_embedding: int = 32
-    map_past: int = 4
-    map_width: int = 64
-    map_channels: int = 16
+    code_embedding: Annotated[int, within(1, 1024)] = 32
+    map_past: Annotated[int, within(1, 64)] = 4
+    map_width: Annotated[int, within(1, 1024)] = 64
+    map_channels: Annotated[int, within(1, 1024)] = 16
     labels: tuple[str, ...] = ()
     training: Literal["joint", "after"] = "joint"
-
-    def __post_init__(self) -> None:
-        for name in ("code_embedding", "map_width", "map_channels"):
-            require(1 <= getattr(self, name) <= 1024, f"{name}: 1 to 1024, got {getattr(self, name)}")
-        require(1 <= self.map_past <= 64, f"map_past: 1 to 64, got {self.map_past}")
 
 
 def check_parts(
@@ -213,13 +199,21 @@ def check_parts(
     parallel: ParallelDecoderConfig | None,
     autoregressive: AutoregressiveDecoderConfig | None,
     prior: Sequence[str] = (),
+    *,
+    latents: bool = True,
 ) -> None:
-    """Raises `ConfigError` unless a decoder is trained jointly, and all parts' labels are among `labels`."""
+    """Raises `ConfigError` unless the parts of a model fit together.
+
+    A decoder is trained jointly, one reads the `latents` where there are any, and the labels of the
+    decoders and of the prior are among `labels`.
+    """
     decoders = {"parallel": parallel, "autoregressive": autoregressive}
     parts = {name: decoder for name, decoder in decoders.items() if decoder is not None}
     require(bool(parts), "a model has a decoder: parallel, autoregressive, or both")
     joint = any(decoder.training == "joint" for decoder in parts.values())
     require(joint, "training: one decoder at least is trained jointly with the encoder")
+    reads = parallel is not None or (autoregressive is not None and autoregressive.use_latents)
+    require(reads or not latents, "autoregressive.use_latents: the only decoder needs them")
     names = [label.name for label in labels]
     require(len(set(names)) == len(names), "labels: each name may stand there once")
     known = {label.name for label in labels if label.values}
@@ -227,3 +221,9 @@ def check_parts(
         for name in wanted:
             hint = "give the items one, such as a folder for each value"
             require(name in known, f"{part}.labels: no label {name!r} with values; {hint}")
+
+
+def check_hops(hop: tuple[int, ...], parallel: ParallelDecoderConfig | None) -> None:
+    """Raises `ConfigError` unless a parallel decoder, if there is one, has the encoder's hop."""
+    other = hop if parallel is None else parallel.network.hop(len(hop))
+    require(hop == other, f"the hops of encoder and parallel decoder differ: {hop} and {other}")

@@ -6,7 +6,7 @@
 0.95
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
 from latentpress.config.deltavae import (
     AnticausalConfig,
@@ -37,17 +37,14 @@ def image_lossless() -> RunConfig:
     small steps reaches further in half an hour on two cores than a large one.
     """
     conv = ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96)
+    network = CausalConfig(width=64, depth=4, radius=3, embedding=24, head_width=96)
     return RunConfig(
         model=VQVAEConfig(
             encoder=conv,
             latents=CodebookConfig(codebook_size=256, code_dim=8),
             parallel=ParallelDecoderConfig(network=conv),
             autoregressive=AutoregressiveDecoderConfig(
-                network=CausalConfig(width=64, depth=4, radius=3, embedding=24, head_width=96),
-                residual=True,
-                map_width=128,
-                map_channels=24,
-                training="after",
+                network=network, residual=True, map_width=128, map_channels=24, training="after"
             ),
             prior=PriorConfig(network=CausalConfig(width=48, depth=3, radius=3, embedding=24)),
         ),
@@ -122,14 +119,13 @@ def vq_autoregressive() -> RunConfig:
 
     Its codes say what is in a picture, and the decoder samples how it looks.
     """
+    network = CausalConfig(width=48, depth=4, radius=3, embedding=24, head_width=96)
     return RunConfig(
         model=VQVAEConfig(
             encoder=ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96),
             latents=CodebookConfig(codebook_size=256, code_dim=16),
             parallel=None,
-            autoregressive=AutoregressiveDecoderConfig(
-                network=CausalConfig(width=48, depth=4, radius=3, embedding=24, head_width=96)
-            ),
+            autoregressive=AutoregressiveDecoderConfig(network=network),
             prior=PriorConfig(network=CausalConfig(width=48, depth=3, radius=3, embedding=24)),
         ),
         codec=StageConfig(batch_size=8, crop=32, learning_rate=2e-3, weight_decay=0.01, steps=12_000),
@@ -140,16 +136,14 @@ def vq_autoregressive() -> RunConfig:
 
 def delta_images() -> RunConfig:
     """Small pictures of one size: a latent number a row, which commits about 11 nats over 28 rows."""
+    layers = CausalConfig(width=16, depth=3, radius=2, embedding=8)
+    network = CausalConfig(width=32, depth=4, radius=3, embedding=24, head_width=64)
     return RunConfig(
         model=DeltaVAEConfig(
             item=Image(channels=1),
-            encoder=AnticausalConfig(
-                hop=(1,), network=CausalConfig(width=16, depth=3, radius=2, embedding=8), hidden=96
-            ),
+            encoder=AnticausalConfig(hop=(1,), network=layers, hidden=96),
             latents=AR1Config(channels=1, alpha=0.95),
-            autoregressive=AutoregressiveDecoderConfig(
-                network=CausalConfig(width=32, depth=4, radius=3, embedding=24, head_width=64)
-            ),
+            autoregressive=AutoregressiveDecoderConfig(network=network),
             auxiliary=AuxiliaryConfig(width=48),
         ),
         codec=StageConfig(batch_size=8, flip=False, learning_rate=2e-3, weight_decay=0.02, steps=8_000),
@@ -163,66 +157,48 @@ def delta_images() -> RunConfig:
 def delta_parallel() -> RunConfig:
     """As `delta_images`, with a parallel decoder too: two latent numbers for every 4 x 4 pixels."""
     base = delta_images()
-    return RunConfig(
-        model=DeltaVAEConfig(
-            item=Image(channels=1),
-            encoder=AnticausalConfig(
-                hop=(4, 4), network=CausalConfig(width=16, depth=3, radius=2, embedding=8), hidden=96
-            ),
-            latents=AR1Config(channels=2, alpha=0.95),
-            parallel=ParallelDecoderConfig(
-                network=ConvConfig(strides=(2, 2), depths=(0, 1), width=64),
-                likelihood=DiscretizedLogisticConfig(),
-            ),
-            autoregressive=base.model.autoregressive,
-            auxiliary=AuxiliaryConfig(width=48),
-        ),
-        codec=base.codec,
-        prior=base.prior,
-        codec_share=base.codec_share,
+    conv = ConvConfig(strides=(2, 2), depths=(0, 1), width=64)
+    model = replace(
+        base.model,
+        encoder=replace(base.model.encoder, hop=(4, 4)),
+        latents=AR1Config(channels=2, alpha=0.95),
+        parallel=ParallelDecoderConfig(network=conv, likelihood=DiscretizedLogisticConfig()),
     )
-
-
-def delta_text() -> RunConfig:
-    """Texts with a latent number for every 128 bytes, read by an LSTM; windows of 512 bytes."""
-    base = text()
-    return RunConfig(
-        model=DeltaVAEConfig(
-            item=Text(),
-            encoder=RecurrentEncoderConfig(hop=(128,), width=128),
-            latents=AR1Config(channels=1, alpha=0.95),
-            autoregressive=base.model.autoregressive,
-            auxiliary=AuxiliaryConfig(width=48),
-        ),
-        codec=base.codec,
-        prior=StageConfig(
-            batch_size=32, crop=512, learning_rate=3e-3, average_decay=0.99, clip_norm=10.0, steps=500
-        ),
-        codec_share=0.95,
-    )
+    return replace(base, model=model)
 
 
 def text() -> RunConfig:
     """Texts, restored to the byte: the autoregressive decoder alone, which costs no latents."""
     dilations = (1, 2, 4, 8, 16, 32, 64, 128)
     network = CausalConfig(width=96, depth=8, radius=6, dilations=dilations, embedding=48, head_width=160)
+    decoder = AutoregressiveDecoderConfig(network=network)
     return RunConfig(
-        model=DeltaVAEConfig(
-            item=Text(),
-            latents=None,
-            auxiliary=None,
-            autoregressive=AutoregressiveDecoderConfig(network=network),
-        ),
+        model=DeltaVAEConfig(item=Text(), latents=None, auxiliary=None, autoregressive=decoder),
         codec=StageConfig(
             batch_size=16, crop=512, learning_rate=3e-3, weight_decay=0.02, average_decay=0.998, steps=10_000
         ),
     )
 
 
-_ALL = (images, images_small, photos, tiny, image_lossless, vq_autoregressive)
-_ALL += (delta_images, delta_parallel, delta_text, text)
+def delta_text() -> RunConfig:
+    """As `text`, with a latent number for every 128 bytes, read by an LSTM; windows of 512 bytes."""
+    base = text()
+    model = replace(
+        base.model,
+        encoder=RecurrentEncoderConfig(hop=(128,), width=128),
+        latents=AR1Config(channels=1, alpha=0.95),
+        auxiliary=AuxiliaryConfig(width=48),
+    )
+    prior = StageConfig(
+        batch_size=32, crop=512, learning_rate=3e-3, average_decay=0.99, clip_norm=10.0, steps=500
+    )
+    return replace(base, model=model, prior=prior, codec_share=0.95)
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {make.__name__.replace("_", "-"): make for make in _ALL}
+
+_VQ_VAES = (images, images_small, photos, tiny, image_lossless, vq_autoregressive)
+_DELTA_VAES = (delta_images, delta_parallel, delta_text, text)
+
+PRESETS = {make.__name__.replace("_", "-"): make for make in (*_VQ_VAES, *_DELTA_VAES)}
 
 
 def preset(name: str) -> RunConfig:

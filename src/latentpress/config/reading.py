@@ -16,7 +16,7 @@ __all__ = ["from_json", "from_toml", "override", "to_json"]
 T = TypeVar("T")
 
 
-def to_json(config: object) -> str:
+def to_json(config: Any) -> str:
     """Returns any configuration here as JSON text, keys in the order of the dataclass.
 
     >>> from latentpress.items import Image
@@ -27,8 +27,6 @@ def to_json(config: object) -> str:
       "size": null
     }
     """
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise TypeError("to_json takes a configuration dataclass")
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
@@ -60,36 +58,31 @@ def override(config: T, settings: Mapping[str, Any]) -> T:
     >>> override(VQVAEConfig(), {scale: "0.1", kind: "laplace"}).parallel.likelihood
     LaplaceConfig(kind='laplace', scale=0.1)
     """
-    tree = json.loads(to_json(config))
-    fresh: set[str] = set()  # sections of a new kind: only the reader knows what their fields are
-    for key, value in sorted(settings.items(), key=lambda each: (not _is_kind(each[0]), each[0].count("."))):
-        section, _, name = key.rpartition(".")
-        node, new = _section(tree, section, key, fresh), _value(value)
-        if _is_kind(key) and new != node.get("kind"):
-            node.clear()
-            fresh.add(section)
-        elif name not in node and section not in fresh:
-            raise ConfigError(f"no setting {key!r}; here are: {', '.join(node)}")
-        node[name] = new
-    return _from_tree(type(config), tree)
+    changes = {key: _value(value) for key, value in settings.items()}
+    return _from_tree(type(config), _changed(json.loads(to_json(config)), changes))
 
 
-def _is_kind(key: str) -> bool:
-    return key.rpartition(".")[2] == "kind"
-
-
-def _section(tree: dict[str, Any], path: str, key: str, fresh: set[str]) -> dict[str, Any]:
-    """Returns the section at `path`; one that is null comes into being when it, or one above, gets a kind."""
-    node, walked = tree, ""
-    for part in path.split(".") if path else ():
-        if (_is_kind(key) and part in node and node[part] is None) or (walked in fresh and part not in node):
-            node[part] = {}
-            fresh.add(f"{walked}.{part}" if walked else part)
-        walked = f"{walked}.{part}" if walked else part
-        node = node.get(part)
-        if not isinstance(node, dict):
-            raise ConfigError(f"no setting {key!r}: there is no section {part!r}")
-    return node
+def _changed(section: Any, changes: Mapping[str, Any], path: str = "", fresh: bool = False) -> dict[str, Any]:
+    """A section with changes by dotted names; of a `fresh` one, of a new kind, only the reader knows more."""
+    if isinstance(section, dict):
+        fresh = changes.get("kind", section.get("kind")) != section.get("kind")
+    elif section is None and any(key.rpartition(".")[2] == "kind" for key in changes):
+        fresh = True
+    elif section is not None or not fresh:
+        raise ConfigError(f"no setting {path + next(iter(changes))!r}: {path[:-1]} is no section")
+    result: dict[str, Any] = {} if section is None or fresh else {**section}
+    below: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        name, dot, rest = key.partition(".")
+        if name not in result and not fresh:
+            raise ConfigError(f"no setting {path + key!r}; here are: {', '.join(result)}")
+        if dot:
+            below.setdefault(name, {})[rest] = value
+        else:
+            result[name] = value
+    for name, further in below.items():
+        result[name] = _changed(result.get(name), further, f"{path}{name}.", fresh)
+    return result
 
 
 def _parsed(parse: Callable[[Any], object], text: str | bytes, language: str) -> object:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from latentpress.config.deltavae import DeltaVAEConfig
 from latentpress.config.vqvae import VQVAEConfig
-from latentpress.strict import Strict, require
+from latentpress.strict import BELOW_ONE, FRACTION, POSITIVE, Strict, require, within
 
 __all__ = ["AnyModelConfig", "RunConfig", "StageConfig"]
 
 AnyModelConfig = VQVAEConfig | DeltaVAEConfig
+
+_Count = Annotated[int, within(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,28 +28,17 @@ class StageConfig(Strict):
     0 turns it off. `accumulate` micro-batches of `batch_size` items make one optimiser step.
     """
 
-    batch_size: int = 128
-    accumulate: int = 1
-    crop: int | tuple[int, ...] = 128
+    batch_size: _Count = 128
+    accumulate: _Count = 1
+    crop: Annotated[int | tuple[int, ...], within(1)] = 128
     flip: bool = True
     optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    warmup: int = 100
-    clip_norm: float = 1.0
-    average_decay: float = 0.999
-    steps: int = 5000
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulate", "steps"):
-            require(getattr(self, name) >= 1, f"{name}: at least 1, got {getattr(self, name)}")
-        crops = self.crop if isinstance(self.crop, tuple) else (self.crop,)
-        require(len(crops) > 0 and min(crops) >= 1, f"crop: at least 1, got {self.crop}")
-        require(self.learning_rate > 0, f"learning_rate: positive, got {self.learning_rate}")
-        require(self.weight_decay >= 0, f"weight_decay: not negative, got {self.weight_decay}")
-        require(self.warmup >= 0, f"warmup: not negative, got {self.warmup}")
-        require(self.clip_norm > 0, f"clip_norm: positive, got {self.clip_norm}")
-        require(0 <= self.average_decay < 1, f"average_decay: 0 to 1, got {self.average_decay}")
+    learning_rate: Annotated[float, POSITIVE] = 1e-3
+    weight_decay: Annotated[float, within(0)] = 0.0
+    warmup: Annotated[int, within(0)] = 100
+    clip_norm: Annotated[float, POSITIVE] = 1.0
+    average_decay: Annotated[float, BELOW_ONE] = 0.999
+    steps: _Count = 5000
 
     def extents(self, rank: int) -> tuple[int, ...]:
         """`crop` along each of so many axes; raises `ConfigError` where it is for another number of them."""
@@ -70,10 +61,9 @@ class RunConfig(Strict):
     prior: StageConfig = field(default_factory=StageConfig)
     decoder: StageConfig = field(default_factory=StageConfig)
     encoder: StageConfig = field(default_factory=StageConfig)
-    codec_share: float = 0.6
-    decoder_share: float = 0.6
+    codec_share: Annotated[float, FRACTION] = 0.6
+    decoder_share: Annotated[float, FRACTION] = 0.6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.model.half is None, "model.half: whole models are trained, and split afterwards")
-        require(0 < self.decoder_share < 1, f"decoder_share: between 0 and 1, got {self.decoder_share}")
-        require(0 < self.codec_share < 1, f"codec_share: between 0 and 1, got {self.codec_share}")

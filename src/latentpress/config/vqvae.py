@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from latentpress.config.networks import (
     AutoregressiveDecoderConfig,
@@ -12,10 +12,11 @@ from latentpress.config.networks import (
     HalfName,
     LabelConfig,
     ParallelDecoderConfig,
+    check_hops,
     check_parts,
 )
 from latentpress.items import AnyItem, Image
-from latentpress.strict import Strict, require
+from latentpress.strict import BELOW_ONE, FRACTION, POSITIVE, Strict, within
 
 __all__ = [
     "CodeVectorsConfig",
@@ -32,10 +33,7 @@ class EMAConfig(Strict):
     """The code vectors follow debiased moving averages of the encoder's vectors that chose them."""
 
     kind: Literal["ema"] = "ema"
-    decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        require(0 < self.decay < 1, f"decay: between 0 and 1, got {self.decay}")
+    decay: Annotated[float, FRACTION] = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +41,7 @@ class LearnedConfig(Strict):
     """The code vectors are a parameter, moved by `weight` * ||sg[z] - e||^2 through the optimiser."""
 
     kind: Literal["learned"] = "learned"
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        require(self.weight > 0, f"weight: positive, got {self.weight}")
+    weight: Annotated[float, POSITIVE] = 1.0
 
 
 CodeVectorsConfig = EMAConfig | LearnedConfig
@@ -56,29 +51,20 @@ CodeVectorsConfig = EMAConfig | LearnedConfig
 class CodebookConfig(Strict):
     """The VQ-VAE's latent space: `num_codebooks` codebooks of `codebook_size` vectors of `code_dim`.
 
-    Every position has `num_codebooks` latent variables, each with a codebook of its own.
-    A code counts as dead, and is revived, when its average usage falls below `dead_code_threshold` times
-    the uniform share; 0 turns that off.
+    Every position has `num_codebooks` latent variables, each with a codebook of its own. A code counts as
+    dead, and is revived, when its average usage falls below `dead_code_threshold` times the uniform share;
+    0 turns that off. A `commitment_weight` of 0.1 to 2.0 is usual.
     """
 
     kind: Literal["codebook"] = "codebook"
-    codebook_size: int = 512
-    code_dim: int = 64
-    num_codebooks: int = 1
+    codebook_size: Annotated[int, within(2, 65536)] = 512
+    code_dim: Annotated[int, within(1, 4096)] = 64
+    num_codebooks: Annotated[int, within(1, 64)] = 1
     distance: Literal["euclidean", "cosine"] = "euclidean"
     gradient: Literal["straight_through", "rotation", "index"] = "straight_through"
     vectors: CodeVectorsConfig = field(default_factory=EMAConfig)
-    commitment_weight: float = 0.25
-    dead_code_threshold: float = 0.03
-
-    def __post_init__(self) -> None:
-        require(2 <= self.codebook_size <= 65536, f"codebook_size: 2 to 65536, got {self.codebook_size}")
-        require(1 <= self.code_dim <= 4096, f"code_dim: 1 to 4096, got {self.code_dim}")
-        require(1 <= self.num_codebooks <= 64, f"num_codebooks: 1 to 64, got {self.num_codebooks}")
-        require(0 <= self.commitment_weight <= 100, "commitment_weight: 0 to 100 (0.1 to 2.0 is usual)")
-        require(
-            0 <= self.dead_code_threshold < 1, f"dead_code_threshold: 0 to 1, got {self.dead_code_threshold}"
-        )
+    commitment_weight: Annotated[float, within(0, 100)] = 0.25
+    dead_code_threshold: Annotated[float, BELOW_ONE] = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +101,4 @@ class VQVAEConfig(Strict):
     def __post_init__(self) -> None:
         labels = self.prior.labels if self.prior is not None else ()
         check_parts(self.labels, self.parallel, self.autoregressive, labels)
-        hop, decoder = self.encoder.hop(self.rank), self.autoregressive
-        if self.parallel is not None:
-            other = self.parallel.network.hop(self.rank)
-            require(hop == other, f"the hops of encoder and parallel decoder differ: {hop} and {other}")
-        reads = self.parallel is not None or (decoder is not None and decoder.use_latents)
-        require(reads, "autoregressive.use_latents: the only decoder needs them")
-
-    @property
-    def rank(self) -> int:
-        """Axes of the items."""
-        return len(self.item.axes)
+        check_hops(self.encoder.hop(len(self.item.axes)), self.parallel)

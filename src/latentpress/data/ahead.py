@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from latentpress.data.sources import ItemRef
@@ -48,23 +49,20 @@ def run_ahead(function: Callable[[A], R], arguments: Iterable[A], *, threads: in
 
 def open_ahead(items: Sequence[ItemRef]) -> Iterator[Content | ItemError]:
     """Opens items in order on several threads, and reads all but large ones into memory."""
-    largest = 0
+    largest, remaining = 0, iter(items)
 
-    def groups() -> Iterator[Sequence[ItemRef]]:
-        start = 0  # small ones go in groups, as handing one over has its cost
-        while start < len(items):
-            stop = start + (_GROUP if 0 < largest <= _SMALL else 1)
-            yield items[start:stop]
-            start = stop
+    def groups() -> Iterator[Sequence[ItemRef]]:  # of small ones, as handing one over has its cost
+        while group := tuple(islice(remaining, _GROUP if 0 < largest <= _SMALL else 1)):
+            yield group
 
-    for results in run_ahead(_attempt, groups(), threads=_THREADS, ahead=2 * _THREADS):
+    for results in run_ahead(_opened, groups(), threads=_THREADS, ahead=2 * _THREADS):
         for result in results:
             if isinstance(result, Content):
                 largest = max(largest, math.prod(result.shape))
             yield result
 
 
-def _attempt(items: Sequence[ItemRef]) -> list[Content | ItemError]:
+def _opened(items: Sequence[ItemRef]) -> list[Content | ItemError]:
     results: list[Content | ItemError] = []
     for ref in items:
         try:

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from operator import add
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,9 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.data.ahead import run_ahead
-from latentpress.data.dataset import Dataset
-from latentpress.data.labels import Numbers
-from latentpress.items import Samples, Shape
+from latentpress.data.dataset import Dataset, Numbers
+from latentpress.items import Shape
 
 __all__ = ["Batch", "Batches", "Pieces"]
 
@@ -67,28 +65,24 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same pieces on another device, symbols as int64."""
-        samples, labels = (part.to(device, non_blocking=True) for part in (self.samples, self.labels))
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        symbols = None if self.symbols is None else self.symbols.to(device, non_blocking=True).long()
-        return Batch(samples, mask, labels, symbols)
+        parts = {
+            name: part.to(device, non_blocking=True) for name, part in vars(self).items() if part is not None
+        }
+        if "symbols" in parts:
+            parts["symbols"] = parts["symbols"].long()
+        return replace(self, **parts)
 
 
-@dataclass(frozen=True, eq=False)
-class Pieces:
+class Pieces(NamedTuple):
     """Where the pieces of a batch lie.
 
-    Attributes:
-        indices: (B,), of the items.
-        corners: (B, rank), where each begins; of a window along the first axis perhaps before the item.
-        flipped: bool (B,), which ones are mirrored.
+    Their items, (B,); the corners where they begin in these, (B, rank), of a window along the first axis
+    perhaps before the item; and which ones are mirrored, (B,).
     """
 
     indices: Numbers
     corners: Numbers
     flipped: NDArray[np.bool_]
-
-    def __iter__(self) -> Iterator[tuple[int, list[int], bool]]:
-        return zip(self.indices.tolist(), self.corners.tolist(), self.flipped.tolist(), strict=True)
 
 
 class Batches:
@@ -145,7 +139,6 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip and item.mirror is not None
-        self._mirrored = [slice(None, None, -1 if a == item.mirror else 1) for a, _ in enumerate(item.axes)]
         self.residual = residual
         self.rank = rank
         self.world = world
@@ -161,7 +154,7 @@ class Batches:
         self._ends = np.cumsum(self._counts)
         self.windows_per_epoch = int(self._ends[-1])
         assert self.windows_per_epoch, "all items are empty"
-        self._epochs: dict[int, tuple[Numbers, Numbers]] = {}
+        self._epochs: dict[int, Numbers] = {}
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, always the same one.
@@ -169,28 +162,34 @@ class Batches:
         Raises:
             ItemError: an item that is not held in memory can no longer be read.
         """
-        pieces, item = self.draw(step), self.dataset.item
-        samples = np.zeros((self.batch_size, *self.size, item.channels), item.dtype)
-        inside = np.ones(samples.shape[:-1], bool)
+        pieces, dataset, item = self.draw(step), self.dataset, self.dataset.item
+        mask = np.zeros((self.batch_size, *self.size), bool)
+        samples = np.zeros((*mask.shape, item.channels), item.dtype)
+        known = dataset.labels
+        along = isinstance(known, tuple)
+        labels = np.full((*mask.shape[:2], len(dataset.label_values)), -1) if along else known[pieces.indices]
         symbols = None
         if self.residual is not None:
-            kind = np.uint8 if max(item.alphabets) <= 256 else np.int32
-            symbols = np.zeros((*inside.shape, len(item.alphabets)), kind)
-        for i, (index, corner, flipped) in enumerate(pieces):
-            piece = self._cut(index, corner, flipped)
+            dtype = np.uint8 if max(item.alphabets) <= 256 else np.int32
+            symbols = np.zeros((*mask.shape, len(item.alphabets)), dtype)
+        for i, (index, corner, flipped) in enumerate(zip(*map(np.ndarray.tolist, pieces), strict=True)):
+            start, stop = max(corner[0], 0), min(corner[0] + self.size[0], int(dataset.extents[index, 0]))
+            piece = self._cut(dataset.rows(index, start, stop), corner, flipped)
             rows = len(piece)
             if flipped:  # much faster channel by channel
                 for channel in range(item.channels):
                     samples[i, :rows, ..., channel] = piece[..., channel]
             else:
                 samples[i, :rows] = piece
-            inside[i, rows:] = False
+            mask[i, :rows] = True
+            if along:
+                labels[i, :rows] = self._cut(known[index][start:stop], corner, flipped)
             if symbols is not None:
                 symbols[i, :rows] = item.to_symbols(samples[i, :rows], residual=bool(self.residual))
         return Batch(
             torch.from_numpy(samples if item.dtype == np.uint8 else samples.astype(np.int32)),
-            None if inside.all() else torch.from_numpy(inside),
-            torch.from_numpy(self._labels(pieces)),
+            None if mask.all() else torch.from_numpy(mask),
+            torch.from_numpy(labels),
             None if symbols is None else torch.from_numpy(symbols),
         )
 
@@ -201,9 +200,12 @@ class Batches:
 
     def draw(self, step: int) -> Pieces:
         """Returns where the pieces of a step's batch lie."""
-        joint = self.batch_size * self.world
+        joint, count = self.batch_size * self.world, self.windows_per_epoch
         mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
-        indices, starts = self._next(step * joint + mine.start, self.batch_size)
+        first, last = step * joint + mine.start, step * joint + mine.stop  # in the endless stream of pieces
+        epochs = range(first // count, (last - 1) // count + 1)
+        parts = [self._epoch(e)[:, max(0, first - e * count) : last - e * count] for e in epochs]
+        indices, starts = np.concatenate(parts, axis=1)
         generator = self._random(_FURTHER if self._windows else _PLACES, step)
         random = generator.random((len(self.size) + 1, joint))[:, mine]
         room = np.maximum(self.dataset.extents[indices] - self.size, 0) // self.corner_step + 1
@@ -215,61 +217,34 @@ class Batches:
     def _random(self, family: int, number: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.seed, family, number]))
 
-    def _next(self, first: int, count: int) -> tuple[Numbers, Numbers]:
-        """The items and the starts of the pieces first, ..., first + count - 1 of the endless stream."""
-        epoch, skip = divmod(first, self.windows_per_epoch)
-        last = (first + count - 1) // self.windows_per_epoch
-        parts = [self._epoch(e) for e in range(epoch, last + 1)]
-        indices, starts = (np.concatenate(c)[skip : skip + count] for c in zip(*parts, strict=True))
-        return indices, starts
+    def _epoch(self, epoch: int) -> Numbers:
+        """The items of an epoch's pieces, in their order, and where windows start; kept for the next batch.
 
-    def _epoch(self, epoch: int) -> tuple[Numbers, Numbers]:
-        """`_shuffled`, kept for the next batch; threads may meet here, and then do the work twice."""
-        pieces = self._epochs.get(epoch) or self._shuffled(epoch)
+        Threads may meet here, and then do the work twice.
+        """
+        pieces = self._epochs.get(epoch)
+        if pieces is None:
+            order = self._random(_ORDER, epoch).permutation(self.windows_per_epoch)
+            indices = np.searchsorted(self._ends, order, side="right")
+            shifts = self._random(_PLACES, epoch).random(len(self.dataset))[indices]
+            turn = order - (self._ends - self._counts)[indices]
+            places = self._places[indices]
+            place = ((turn + shifts) * places / self._counts[indices]).astype(np.int64)
+            starts = (np.minimum(place, places - 1) - (self._span - 1)) * self.corner_step[0]
+            longer = self.dataset.extents[indices, 0] > self.size[0]
+            pieces = np.stack([indices, np.where(longer, starts, 0)])
         self._epochs = {epoch: pieces, **{e: p for e, p in self._epochs.items() if abs(e - epoch) == 1}}
         return pieces
 
-    def _shuffled(self, epoch: int) -> tuple[Numbers, Numbers]:
-        """The items of an epoch's pieces, in their order, and where windows start."""
-        order = self._random(_ORDER, epoch).permutation(self.windows_per_epoch)
-        indices = np.searchsorted(self._ends, order, side="right")
-        shifts = self._random(_PLACES, epoch).random(len(self.dataset))[indices]
-        turn = order - (self._ends - self._counts)[indices]
-        places = self._places[indices]
-        place = ((turn + shifts) * places / self._counts[indices]).astype(np.int64)
-        starts = (np.minimum(place, places - 1) - (self._span - 1)) * self.corner_step[0]
-        return indices, np.where(self.dataset.extents[indices, 0] > self.size[0], starts, 0)
-
-    def _rows(self, index: int, corner: Sequence[int]) -> slice:
-        """Which rows of an item a piece has."""
-        return slice(max(corner[0], 0), min(corner[0] + self.size[0], int(self.dataset.extents[index, 0])))
-
-    def _cut(self, index: int, corner: Sequence[int], flipped: bool) -> Samples:
-        """A piece, (rows, *size[1:], C)."""
-        rows, further = self._rows(index, corner), self.size[1:]
-        piece = self.dataset.rows(index, rows.start, rows.stop)
-        piece = piece[(slice(None), *map(slice, corner[1:], map(add, corner[1:], further)))]
-        if flipped:
-            piece = piece[tuple(self._mirrored)]
-        return _continued(piece, (len(piece) if self._windows else self.size[0], *further))
-
-    def _labels(self, pieces: Pieces) -> Numbers:
-        """Their labels, (B, L) or (B, T, L)."""
-        if not self.dataset.along:
-            columns = [np.asarray(column)[pieces.indices] for column in self.dataset.labels.values()]
-            return np.stack(columns, axis=1) if columns else np.zeros((self.batch_size, 0), np.int64)
-        labels = np.full((self.batch_size, self.size[0], len(self.dataset.labels)), -1)
-        for i, (index, corner, flipped) in enumerate(pieces):
-            piece = self.dataset.label_indices(index)[self._rows(index, corner)]
-            piece = piece[self._mirrored[0]] if flipped else piece
-            piece = _continued(piece, (len(piece) if self._windows else self.size[0],))
-            labels[i, : len(piece)] = piece
-        return labels
-
-
-def _continued(piece: NDArray[Any], size: Shape) -> NDArray[Any]:
-    """Repeats the last row, column, ... of a piece until its first axes have `size`."""
-    missing = [(0, extent - there) for extent, there in zip(size, piece.shape, strict=False)]
-    if not any(after for _, after in missing):
-        return piece
-    return np.pad(piece, missing + [(0, 0)] * (piece.ndim - len(size)), mode="edge")
+    def _cut(self, rows: NDArray[Any], corner: list[int], flipped: bool) -> NDArray[Any]:
+        """A piece of an item's samples (T, ..., C), or of its labels (T, L), whose rows are there already."""
+        axes, mirror = rows.ndim - 1, self.dataset.item.mirror
+        size = (len(rows) if self._windows else self.size[0], *self.size[1:axes])
+        further = (slice(start, start + extent) for start, extent in zip(corner[1:], size[1:], strict=False))
+        piece = rows[(slice(None), *further)]
+        if flipped and mirror is not None and mirror < axes:
+            piece = np.flip(piece, mirror)
+        missing = [(0, extent - there) for extent, there in zip(size, piece.shape, strict=False)]
+        if not any(after for _, after in missing):
+            return piece
+        return np.pad(piece, [*missing, (0, 0)], mode="edge")

@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentpress.config import LabelConfig
 from latentpress.data.ahead import open_ahead
-from latentpress.data.labels import Column, LabelNames, Numbers, label_columns, renumbered
 from latentpress.data.sources import ItemRef, Skipped, Source, evenly_spaced
 from latentpress.errors import ItemError
-from latentpress.items import Content, Item, Samples, Shape
+from latentpress.items import Content, Item, Samples
 
-__all__ = ["Dataset", "labels_as", "load_dataset"]
+__all__ = ["Dataset", "Numbers", "labels_as", "load_dataset"]
+
+Numbers = NDArray[np.int64]
 
 _HELD_OUT_EVERY = 50
 _HELD_OUT_MOST = 512
@@ -38,24 +41,24 @@ class Dataset:
     Attributes:
         item: their kind.
         items: the N items.
-        labels: by name; see `Column`.
-        label_values: the values that the indices in `labels` stand for.
+        label_values: the values of each label, by its name.
+        along: names of the labels that go along the items' rows.
         extents: (N, rank), each item's size.
         skipped: files left out (damaged ones, and those that are no items), and why.
         memory: the samples of the items that are held, end to end, channels last.
         offsets: (N,), where in `memory` an item starts; -1 if it is read when wanted.
-        checksums: uint32 (N,), of each item's samples, or of those that it is a part of.
+        checksum: of the samples of all items that were read once, these among them.
     """
 
     item: Item
     items: tuple[ItemRef, ...]
-    labels: Mapping[str, Column]
     label_values: Mapping[str, tuple[str, ...]]
+    along: frozenset[str]
     extents: Numbers
     skipped: tuple[Skipped, ...]
     memory: Samples
     offsets: Numbers
-    checksums: NDArray[np.uint32]
+    checksum: int
 
     def __len__(self) -> int:
         return len(self.items)
@@ -69,20 +72,33 @@ class Dataset:
         return tuple(ref.name for ref in self.items)
 
     @cached_property
+    def labels(self) -> Numbers | tuple[Numbers, ...]:
+        """Indices into `label_values`, -1 where an item has none: (N, L); or of each item (T, L).
+
+        The latter if a label goes along the T rows of items; the others have one value in all of them then.
+        """
+        indices: dict[str, dict[Any, int]] = {
+            name: {value: number for number, value in enumerate(values)}
+            for name, values in self.label_values.items()
+        }
+        if not self.along:
+            table = [
+                [index.get(r.labels.get(name), -1) for name, index in indices.items()] for r in self.items
+            ]
+            return np.array(table, np.int64).reshape(len(self), len(indices))
+        tracks = []
+        for ref, rows in zip(self.items, self.extents[:, 0].tolist(), strict=True):
+            tracks.append(track := np.empty((rows, len(indices)), np.int64))
+            for column, (name, index) in enumerate(indices.items()):
+                value = ref.labels.get(name)
+                several = isinstance(value, tuple)
+                track[:, column] = [index.get(v, -1) for v in value] if several else index.get(value, -1)
+        return tuple(tracks)
+
+    @cached_property
     def held(self) -> bool:
         """Whether all items are in memory."""
         return bool((self.offsets >= 0).all())
-
-    @cached_property
-    def along(self) -> bool:
-        """Whether a label goes along the items' rows."""
-        return any(isinstance(column, tuple) for column in self.labels.values())
-
-    @cached_property
-    def size(self) -> Shape | None:
-        """The size of all items, or None where they differ."""
-        first = self.extents[0]
-        return tuple(first.tolist()) if (self.extents == first).all() else None
 
     @cached_property
     def stacked(self) -> Samples | None:
@@ -90,9 +106,9 @@ class Dataset:
 
         It shares the memory where the items lie in it side by side, and is copied once where not.
         """
-        if self.size is None or not self.held:
+        if not self.held or (self.extents != self.extents[0]).any():
             return None
-        shape = (*self.size, self.item.channels)
+        shape = (*self.extents[0].tolist(), self.item.channels)
         length, first = math.prod(shape), int(self.offsets[0])
         if (self.offsets == first + length * np.arange(len(self))).all():
             return self.memory[first : first + length * len(self)].reshape(-1, *shape)
@@ -115,34 +131,16 @@ class Dataset:
             raise ItemError(f"{self.items[index].name}: the file has changed since it was first read")
         return samples
 
-    def label_indices(self, index: int, names: Sequence[str] | None = None) -> Numbers:
-        """An item's labels, or those called `names`: (L,), or (T, L) where one goes along its T rows."""
-        columns = [self.labels[name][index] for name in (self.labels if names is None else names)]
-        if not any(column.ndim for column in columns):
-            return np.array(columns, np.int64)
-        return np.stack(np.broadcast_arrays(*columns), axis=1)
-
     def subset(self, indices: Sequence[int] | NDArray[np.integer]) -> Dataset:
         """The items at `indices`, in that order, in the same memory, with nothing skipped."""
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
             items=tuple(self.items[index] for index in chosen),
-            labels={
-                name: tuple(column[index] for index in chosen)
-                if isinstance(column, tuple)
-                else column[chosen]
-                for name, column in self.labels.items()
-            },
             extents=self.extents[chosen],
             skipped=(),
             offsets=self.offsets[chosen],
-            checksums=self.checksums[chosen],
         )
-
-    def evenly(self, most: int) -> Dataset:
-        """At most so many items, evenly spaced."""
-        return self.subset(evenly_spaced(len(self), most))
 
     def windows(self, extent: int, most: int) -> Dataset:
         """At most so many windows of `extent` rows along the first axis, evenly spaced; none overlap.
@@ -160,11 +158,11 @@ class Dataset:
         indices = np.searchsorted(ends, chosen, side="right")
         starts = (chosen - ends[indices] + counts[indices]) * extent
         windows = self.subset(indices)._cut(starts, starts + extent)
-        names = [
-            f"{ref.name}[{start}:{start + extent}]" for ref, start in zip(windows.items, starts, strict=True)
-        ]
-        items = tuple(replace(ref, name=name) for ref, name in zip(windows.items, names, strict=True))
-        return replace(windows, items=items)
+        named = (
+            replace(ref, name=f"{ref.name}[{start}:{start + extent}]")
+            for ref, start in zip(windows.items, starts, strict=True)
+        )
+        return replace(windows, items=tuple(named))
 
     def split(self) -> tuple[Dataset, Dataset | None]:
         """The items to train on, and some to judge on.
@@ -192,45 +190,39 @@ class Dataset:
     def digest(self) -> str:
         """Hash of the items' names, labels, sizes and samples: it tells one data set from another."""
         hasher = hashlib.blake2b("\0".join(self.names).encode(), digest_size=16)
-        for name, column in self.labels.items():
-            hasher.update("\0".join((name, *self.label_values[name])).encode())
-            hasher.update(np.concatenate(column).tobytes() if isinstance(column, tuple) else column.tobytes())
-        hasher.update(self.extents.astype("<i8").tobytes() + self.checksums.astype("<u4").tobytes())
+        for name, values in self.label_values.items():
+            hasher.update("\0".join((name, *values)).encode())
+        labels = self.labels if isinstance(self.labels, tuple) else [self.labels]
+        for numbers in (*labels, self.extents, np.array(self.checksum)):
+            hasher.update(numbers.astype("<i8").tobytes())
         return hasher.hexdigest()
 
     def _cut(self, starts: Numbers, stops: Numbers) -> Dataset:
         """Of every item the rows from its start to its stop - 1 along the first axis."""
-        limits = list(zip(starts.tolist(), stops.tolist(), strict=True))
+        limits = zip(self.items, starts.tolist(), stops.tolist(), self.extents[:, 0].tolist(), strict=True)
         rows = self.extents[:, 1:].prod(axis=1) * self.item.channels
         return replace(
             self,
             items=tuple(
-                ref if limit == (0, extent) else ref.part(*limit)
-                for ref, limit, extent in zip(self.items, limits, self.extents[:, 0], strict=True)
+                ref if (start, stop) == (0, extent) else ref.part(start, stop)
+                for ref, start, stop, extent in limits
             ),
-            labels={
-                name: tuple(track[slice(*limit)] for track, limit in zip(column, limits, strict=True))
-                if isinstance(column, tuple)
-                else column
-                for name, column in self.labels.items()
-            },
             extents=np.concatenate([(stops - starts)[:, None], self.extents[:, 1:]], axis=1),
             offsets=np.where(self.offsets >= 0, self.offsets + starts * rows, -1),
         )
 
 
-def labels_as(dataset: Dataset, labels: Sequence[LabelNames]) -> Dataset:
+def labels_as(dataset: Dataset, labels: Sequence[LabelConfig]) -> Dataset:
     """The same items with the labels that a model knows, in its order, as indices into its values.
 
     Raises:
         ItemError: a label goes along the items' rows, and the model's does not.
     """
-    rows, values = dataset.extents[:, 0], dataset.label_values
-    columns = {
-        label.name: renumbered(dataset.labels.get(label.name), values.get(label.name, ()), label, rows)
-        for label in labels
-    }
-    return replace(dataset, labels=columns, label_values={label.name: label.values for label in labels})
+    along = {label.name for label in labels if label.along}
+    if wrong := sorted({label.name for label in labels} & dataset.along - along):
+        raise ItemError(f"the label {wrong[0]} goes along items, and the model takes one an item")
+    values = {label.name: label.values for label in labels}
+    return replace(dataset, label_values=values, along=frozenset(along))
 
 
 def load_dataset(
@@ -253,19 +245,17 @@ def load_dataset(
     (5, (8, 8, 1))
     """
     item, skipped = source.item, list(source.skipped)
-    items, extents, offsets, checksums = [], [], [], []
+    items, extents, offsets, checksum = [], [], [], 0
     memory = bytearray()  # grows in place, without a second copy
     for done, (ref, content) in enumerate(zip(source.items, open_ahead(source.items), strict=True), 1):
-        start, checksum = len(memory), 0
+        start = len(memory)
         try:
             if isinstance(content, ItemError):
                 raise content
-            _check_tracks(ref, content)
-            held = start + _size_bytes(content, item) <= budget
-            for piece in _pieces(content, item):
-                checksum = zlib.crc32(piece, checksum)
-                if held:
-                    memory += piece
+            for name, value in ref.labels.items():
+                if isinstance(value, tuple) and len(value) != content.shape[0]:
+                    raise ItemError(f"{len(value)} labels ({name}) along {content.shape[0]} rows")
+            held, checksum = _append(content, item, memory, budget, checksum)
         except ItemError as error:
             del memory[start:]
             skipped.append(Skipped(ref.name, str(error).removeprefix(f"{ref.name}: "), lost=True))
@@ -273,39 +263,37 @@ def load_dataset(
             items.append(ref)
             extents.append(content.size)
             offsets.append(start // item.dtype.itemsize if held else -1)
-            checksums.append(checksum)
         if progress is not None:
             progress(done, len(source.items))
     if not items:
         first = f", the first, {skipped[0].name}: {skipped[0].reason}" if skipped else ""
         raise ItemError(f"none of {len(source.items)} items could be read{first}")
+    values: dict[str, set[str]] = {}
+    along = set()
+    for ref in items:
+        for name, value in ref.labels.items():
+            values.setdefault(name, set()).update(value if isinstance(value, tuple) else (value,))
+            along |= {name} if isinstance(value, tuple) else set()
     return Dataset(
         item=item,
         items=tuple(items),
-        labels=label_columns(items, source.labels, [size[0] for size in extents]),
-        label_values=source.labels,
+        label_values={name: tuple(sorted(each)) for name, each in values.items()},
+        along=frozenset(along),
         extents=np.array(extents, np.int64),
         skipped=tuple(skipped),
         memory=np.frombuffer(memory, item.dtype),
         offsets=np.array(offsets, np.int64),
-        checksums=np.array(checksums, np.uint32),
+        checksum=checksum,
     )
 
 
-def _size_bytes(content: Content, item: Item) -> int:
-    return math.prod(content.size) * item.channels * item.dtype.itemsize
-
-
-def _pieces(content: Content, item: Item) -> Iterator[memoryview]:
-    """An item's samples as bytes, piece by piece, one at least."""
-    rows = content.shape[0]
-    step = max(1, _PIECE_BYTES * rows // max(1, _size_bytes(content, item)))
+def _append(content: Content, item: Item, memory: bytearray, budget: int, checksum: int) -> tuple[bool, int]:
+    """Adds an item to the memory if the budget allows it; whether it did, and the checksum continued."""
+    rows, row_bytes = content.shape[0], math.prod(content.size[1:]) * item.channels * item.dtype.itemsize
+    held, step = len(memory) + rows * row_bytes <= budget, max(1, _PIECE_BYTES // max(1, row_bytes))
     for start in range(0, max(1, rows), step):
-        piece: Samples = item.fit(content.read(start, min(start + step, rows)))
-        yield np.ascontiguousarray(piece, item.dtype).reshape(-1).view(np.uint8).data
-
-
-def _check_tracks(ref: ItemRef, content: Content) -> None:
-    for name, value in ref.labels.items():
-        if isinstance(value, tuple) and len(value) != content.shape[0]:
-            raise ItemError(f"{len(value)} labels ({name}) along {content.shape[0]} rows")
+        piece = np.ascontiguousarray(item.fit(content.read(start, min(start + step, rows)))).data
+        checksum = zlib.crc32(piece, checksum)
+        if held:
+            memory += piece
+    return held, checksum

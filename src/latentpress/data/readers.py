@@ -8,21 +8,19 @@ unpacked first, large ones into a temporary file.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from io import BytesIO
-from pathlib import Path
-from typing import IO, BinaryIO, cast
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from latentpress.errors import ItemError
-from latentpress.items import Content, Item, Samples
+from latentpress.items import Content, Item
 
-__all__ = ["MAX_ENTRY_BYTES", "content_of", "named", "open_entry", "open_path", "read_head", "reason_of"]
+__all__ = ["MAX_ENTRY_BYTES", "File", "named", "open_named", "reason_of"]
 
 MAX_ENTRY_BYTES = 1 << 34
 """Bound on what one entry of a zip archive may unpack to."""
@@ -30,55 +28,51 @@ MAX_ENTRY_BYTES = 1 << 34
 _SMALL_BYTES = 1 << 20
 
 
-def content_of(item: Item, open_file: Callable[[], BinaryIO], convert: bool, name: str) -> Content:
-    """Opens a file as an item; every error, in reading too, is an `ItemError` that begins with `name`."""
-    with named(name):
-        file = open_file()
-        try:
-            content = item.open(file, convert=convert)
-        except BaseException:
-            file.close()
-            raise
-    read = partial(_read, name, content.read)
-    weakref.finalize(read, file.close)
-    return replace(content, read=read)
+class File(NamedTuple):
+    """A file of `size` bytes, on disk or in a zip archive; `stream` opens it to be read once."""
+
+    name: str
+    stream: Callable[[], IO[bytes]]
+    size: int
+
+    def head(self, most: int) -> bytes:
+        """The first bytes, so many at most."""
+        with self.stream() as file:
+            return file.read(most)
+
+    def open(self, item: Item, convert: bool) -> Content:
+        """Opens it as an item; it closes when the content can no longer be read."""
+        with ExitStack() as stack:
+            content = item.open(stack.enter_context(self._open_seekable()), convert=convert)
+            weakref.finalize(content.read, stack.pop_all().close)
+        return content
+
+    def _open_seekable(self) -> BinaryIO:
+        with ExitStack() as stack:
+            file = stack.enter_context(self.stream())
+            start = file.read(_SMALL_BYTES + 1)
+            if len(start) <= _SMALL_BYTES:
+                return BytesIO(start)
+            if isinstance(file, zipfile.ZipExtFile):  # never gives more than the archive declares
+                if self.size > MAX_ENTRY_BYTES:
+                    raise ItemError(f"the entry has more than {MAX_ENTRY_BYTES >> 20} MiB")
+                entry, file = file, stack.enter_context(TemporaryFile())
+                file.write(start)
+                shutil.copyfileobj(entry, file)
+            file.seek(0)
+            stack.pop_all()
+        return cast(BinaryIO, file)
 
 
-def open_path(path: Path) -> BinaryIO:
-    """Opens a file, in memory if it is small."""
-    file = path.open("rb")
-    start = file.read(_SMALL_BYTES + 1)
-    if len(start) <= _SMALL_BYTES:
-        file.close()
-        return BytesIO(start)
-    file.seek(0)
-    return file
-
-
-def open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:
-    """Unpacks an entry whole; what it unpacks to is never more than it declares."""
-    if entry.file_size > MAX_ENTRY_BYTES:
-        raise ItemError(f"the entry has more than {MAX_ENTRY_BYTES >> 20} MiB")
-    spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SMALL_BYTES))  # noqa: SIM115
-    try:
-        with archive.open(entry) as file:
-            shutil.copyfileobj(file, spool)
-        spool.seek(0)
-    except BaseException:
-        spool.close()
-        raise
-    return spool
-
-
-def read_head(open_file: Callable[[], IO[bytes]], most: int) -> bytes:
-    """The first bytes of a file, so many at most."""
-    with open_file() as file:
-        return file.read(most)
+def open_named(name: str, open_item: Callable[[], Content]) -> Content:
+    """Opens an item; errors, in reading it too, are `named`."""
+    content = named(name)(open_item)()
+    return replace(content, read=named(name)(content.read))
 
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Turns errors into `ItemError`, one line that begins with `name`."""
+    """Turns errors into `ItemError`, one line that begins with `name`; a decorator too."""
     try:
         yield
     except ItemError as error:
@@ -90,8 +84,3 @@ def named(name: str) -> Iterator[None]:
 def reason_of(error: Exception) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split())[:160] or type(error).__name__
-
-
-def _read(name: str, read: Callable[[int, int], Samples], start: int, stop: int) -> Samples:
-    with named(name):
-        return read(start, stop)

@@ -8,19 +8,18 @@ forward slashes, unique, and safe to write below a folder on any system.
 
 from __future__ import annotations
 
-import dataclasses
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from latentpress.data.arrays import ItemArray, Label, item_array, label_values, read_idx, read_npz
-from latentpress.data.readers import content_of, named, open_entry, open_path, read_head, reason_of
+from latentpress.data.readers import File, named, open_named, reason_of
 from latentpress.errors import ItemError, UnsafePathError
 from latentpress.items import Attributes, Content, Item, Samples
 from latentpress.names import check_name
@@ -29,8 +28,7 @@ __all__ = ["ItemRef", "Skipped", "Source", "array_source", "evenly_spaced", "lis
 
 _MAX_ARCHIVE_BYTES = 1 << 40  # of all that a zip archive declares: beyond it is a bomb
 _HIDDEN = "hidden files and folders are left out unless they are named"
-_Opener = Callable[[], BinaryIO]
-_Head = Callable[[int], bytes]  # the first so many bytes
+Labels = Mapping[str, Label]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +48,13 @@ class ItemRef:
     """
 
     name: str
-    labels: Mapping[str, Label]
+    labels: Labels
     open: Callable[[], Content]
     file_bytes: int | None = None
 
     @classmethod
     def of(
-        cls,
-        name: str,
-        samples: Samples,
-        labels: Mapping[str, Label] | None = None,
-        attributes: Attributes | None = None,
+        cls, name: str, samples: Samples, labels: Labels | None = None, attributes: Attributes | None = None
     ) -> ItemRef:
         """An item in memory, (*size, C)."""
         return cls(name, labels or {}, partial(Content.of, samples, attributes))
@@ -71,10 +65,14 @@ class ItemRef:
 
     def part(self, start: int, stop: int) -> ItemRef:
         """The item that rows start to stop - 1 along the first axis are."""
-        labels = {
-            n: value[start:stop] if isinstance(value, tuple) else value for n, value in self.labels.items()
-        }
-        return ItemRef(self.name, labels, partial(_open_part, self, start, stop))
+        labels = {n: v[start:stop] if isinstance(v, tuple) else v for n, v in self.labels.items()}
+
+        def opened() -> Content:
+            content = self.open()
+            shape = (stop - start, *content.shape[1:])
+            return Content(shape, lambda i, j: content.read(start + i, start + j), content.attributes)
+
+        return ItemRef(self.name, labels, opened)
 
 
 class Skipped(NamedTuple):
@@ -87,35 +85,16 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Items of one kind in a fixed order.
-
-    Attributes:
-        item: the kind.
-        items: what can be read.
-        labels: the distinct values of every label, in order.
-        skipped: files left out.
-    """
+    """Items of one kind in a fixed order, and the files that were left out."""
 
     item: Item
     items: tuple[ItemRef, ...]
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
-
-    @classmethod
-    def of(cls, item: Item, items: Iterable[ItemRef], skipped: Iterable[Skipped] = ()) -> Source:
-        """A source of these items, with the values that their labels have."""
-        items = tuple(items)
-        values: dict[str, set[str]] = {}
-        for ref in items:
-            for name, value in ref.labels.items():
-                values.setdefault(name, set()).update(value if isinstance(value, tuple) else (value,))
-        labels = {name: tuple(sorted(distinct)) for name, distinct in values.items()}
-        return cls(item, items, labels, tuple(skipped))
 
     def evenly(self, most: int) -> Source:
         """The same source with at most so many items, evenly spaced."""
         chosen = tuple(self.items[number] for number in evenly_spaced(len(self.items), most))
-        return dataclasses.replace(self, items=chosen)
+        return replace(self, items=chosen)
 
 
 def open_sources(paths: Sequence[Path | str], item: Item, *, convert: bool = False) -> Source:
@@ -149,12 +128,12 @@ def list_sources(
 ) -> Source:
     """As `open_sources`, but no items at all are no error; with `choosy` all files are chosen by kind."""
     lister = _Lister(item, convert, choosy)
-    listed: list[_Entry | Skipped] = []
+    listed: list[ItemRef | Skipped] = []
     for path in map(Path, paths):
         with named(str(path)):
             listed.extend(lister.path(path))
-    skipped = (entry for entry in listed if isinstance(entry, Skipped))
-    return Source.of(item, _uniquely_named(e for e in listed if isinstance(e, _Entry)), skipped)
+    refs = _uniquely_named(each for each in listed if isinstance(each, ItemRef))
+    return Source(item, refs, tuple(each for each in listed if isinstance(each, Skipped)))
 
 
 def array_source(
@@ -176,14 +155,14 @@ def array_source(
 
     >>> from latentpress.items import Image
     >>> source = array_source(np.zeros((2, 8, 8, 3), np.uint8), Image(), ["cat", "dog"])
-    >>> source.items[1].name, source.items[1].labels, source.labels
-    ('array/00001.png', {'class': 'dog'}, {'class': ('cat', 'dog')})
+    >>> source.items[1].name, source.items[1].labels
+    ('array/00001.png', {'class': 'dog'})
     """
     if isinstance(samples, np.ndarray):
         samples = item_array(samples, item)
     by_name = {} if labels is None else labels if isinstance(labels, Mapping) else {"class": labels}
     values = {name: label_values(each, len(samples), name) for name, each in by_name.items()}
-    return Source.of(item, _uniquely_named(_rows(folder, samples, values, item, convert)))
+    return Source(item, _uniquely_named(_rows(folder, ItemArray(samples, values, {}), item, convert)))
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
@@ -196,153 +175,122 @@ def evenly_spaced(count: int, most: int) -> np.ndarray:
     return np.arange(taken) * count // max(1, taken)
 
 
-class _Entry(NamedTuple):
-    """An item before its name is known to be unique; `open` takes the name that it gets."""
-
-    name: str
-    labels: Mapping[str, Label]
-    open: Callable[[str], Content]
-    file_bytes: int | None = None
-
-
 @dataclass(frozen=True)
 class _Lister:
-    """Lists what is below a path; see `list_sources`."""
+    """Lists what is at a path, under names that need not be unique; see `list_sources`."""
 
     item: Item
     convert: bool
     choosy: bool
 
-    def path(self, path: Path) -> Iterator[_Entry | Skipped]:
+    def path(self, path: Path) -> Iterable[ItemRef | Skipped]:
         if path.is_dir():
-            return self.folder(path)
+            return self.files(_files_below(path), path.resolve().name)
         if not path.is_file():
             raise ItemError("no such file or folder")
-        head = partial(read_head, partial(path.open, "rb"))
-        magic = head(4)
+        file = _on_disk(path, path.name)
+        magic = file.head(4)
         if self.item.opens_zip(path.name):
             if path.suffix.lower() == ".npz":
-                return self.arrays(path.stem, read_npz(path, self.item), path)
+                return self.arrays(path.stem, read_npz(path, self.item), file.size)
             if magic in (b"PK\x03\x04", b"PK\x05\x06"):
-                return self.archive(path)
+                return self.files(_entries(path), path.stem)
             if magic.startswith((b"\x1f\x8b", b"\0\0\x08")):
-                return self.arrays(path.name.removesuffix(".gz"), read_idx(path, self.item), path)
-        place = path.name, _folder_name(path.parent), partial(open_path, path), path.stat().st_size
-        return iter([self.choose(*place, head) if self.choosy else self.accept(*place)])
+                return self.arrays(path.name.removesuffix(".gz"), read_idx(path, self.item), file.size)
+        chosen = self.choose if self.choosy else self.accept
+        return [chosen(file, path.parent.resolve().name)]
 
-    def folder(self, root: Path) -> Iterator[_Entry | Skipped]:
-        for path in _files(root, hidden=self.item.tells_hidden):
-            name = path.relative_to(root).as_posix()
-            if path.name.startswith(".") and path != root:
-                yield Skipped(_shown(name), _HIDDEN)
-            else:
-                folder = _folder_name(root) if path.parent == root else path.parent.name
-                head = partial(read_head, partial(path.open, "rb"))
-                yield self.choose(name, folder, partial(open_path, path), path.stat().st_size, head)
+    def files(self, files: Iterable[File], root: str) -> Iterator[ItemRef | Skipped]:
+        """Those below a folder or in a zip archive called `root`."""
+        for file in files:
+            folders = file.name.split("/")[:-1]
+            if not _is_hidden(file.name):
+                yield self.choose(file, folders[-1] if folders else root)
+            elif self.item.tells_hidden:
+                yield Skipped(_shown(file.name), _HIDDEN)
 
-    def archive(self, path: Path) -> Iterator[_Entry | Skipped]:
-        archive = zipfile.ZipFile(path)
-        entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > _MAX_ARCHIVE_BYTES:
-            raise ItemError("the archive declares more than a tebibyte: is it a zip bomb?")
-        files = [(entry.filename.replace("\\", "/"), entry) for entry in entries if not entry.is_dir()]
-        for name, entry in sorted(files, key=itemgetter(0)):
-            *folders, last = name.split("/")
-            if "__MACOSX" in folders[:1]:
-                continue
-            if any(part[:1] == "." and part != ".." for part in (*folders, last)):
-                if self.item.tells_hidden:
-                    yield Skipped(_shown(name), _HIDDEN)
-                continue
-            folder, head = folders[-1] if folders else path.stem, partial(archive.open, entry)
-            opener = partial(open_entry, archive, entry)
-            yield self.choose(name, folder, opener, entry.file_size, partial(read_head, head))
-
-    def arrays(self, folder: str, array: ItemArray, path: Path) -> Iterator[_Entry | Skipped]:
+    def arrays(self, folder: str, array: ItemArray, size: int) -> Iterator[ItemRef | Skipped]:
         yield from (Skipped(_shown(f"{folder}/{name}"), reason) for name, reason in array.left_out.items())
-        rows = _rows(folder, array.samples, array.labels, self.item, self.convert)
-        for index, row in enumerate(rows):
-            yield row._replace(file_bytes=0 if index else path.stat().st_size)
+        for index, ref in enumerate(_rows(folder, array, self.item, self.convert)):
+            yield replace(ref, file_bytes=0 if index else size)
 
-    def choose(self, name: str, folder: str, file: _Opener, file_bytes: int, head: _Head) -> _Entry | Skipped:
+    def choose(self, file: File, folder: str) -> ItemRef | Skipped:
         """What to do with a file that nobody named."""
         try:
-            taken = self.item.takes(name, head)
+            taken = self.item.takes(file.name, file.head)
         except Exception as error:  # a zip archive's parsers may raise anything
-            return Skipped(_shown(name), f"cannot be read: {reason_of(error)}", lost=True)
-        return (
-            self.accept(name, folder, file, file_bytes) if taken else Skipped(_shown(name), self.item.foreign)
-        )
+            return Skipped(_shown(file.name), f"cannot be read: {reason_of(error)}", lost=True)
+        return self.accept(file, folder) if taken else Skipped(_shown(file.name), self.item.foreign)
 
-    def accept(self, name: str, folder: str, file: _Opener, file_bytes: int) -> _Entry | Skipped:
+    def accept(self, file: File, folder: str) -> ItemRef | Skipped:
         try:
-            check_name(name)
+            check_name(file.name)
         except UnsafePathError as error:
-            return Skipped(ascii(name), str(error), lost=True)
-        return _Entry(name, {"class": folder}, partial(content_of, self.item, file, self.convert), file_bytes)
+            return Skipped(ascii(file.name), str(error), lost=True)
+        return ItemRef(file.name, {"class": folder}, partial(file.open, self.item, self.convert), file.size)
 
 
-def _rows(
-    folder: str,
-    samples: Samples | Sequence[Samples],
-    labels: Mapping[str, Sequence[Label]],
-    item: Item,
-    convert: bool,
-) -> Iterator[_Entry]:
-    digits = max(5, len(str(len(samples) - 1)))
-    for index in range(len(samples)):
+def _rows(folder: str, array: ItemArray, item: Item, convert: bool) -> Iterator[ItemRef]:
+    digits = max(5, len(str(len(array.samples) - 1)))
+    for index in range(len(array.samples)):
         name = f"{folder}/{index:0{digits}d}{item.new_suffix}"
-        values = {label: column[index] for label, column in labels.items()}
-        yield _Entry(name, values, partial(_open_row, item, samples, index, convert))
+        labels = {label: column[index] for label, column in array.labels.items()}
+        yield ItemRef(name, labels, partial(_open_row, item, array.samples, index, convert))
 
 
-def _uniquely_named(entries: Iterable[_Entry]) -> Iterator[ItemRef]:
-    taken: set[str] = set()
+def _uniquely_named(refs: Iterable[ItemRef]) -> tuple[ItemRef, ...]:
+    """The items under unique names, with which their errors begin."""
+    named_refs: dict[str, ItemRef] = {}
     numbers: dict[str, int] = {}
-    for entry in entries:
-        name = entry.name
-        while name in taken:
-            number = numbers[entry.name] = numbers.get(entry.name, 1) + 1
-            path = PurePosixPath(entry.name)
+    for ref in refs:
+        name = ref.name
+        while name in named_refs:
+            path = PurePosixPath(ref.name)
+            number = numbers[ref.name] = numbers.get(ref.name, 1) + 1
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        taken.add(name)
-        yield ItemRef(name, entry.labels, partial(entry.open, name), entry.file_bytes)
+        opened = partial(open_named, name, ref.open)
+        named_refs[name] = ItemRef(name, ref.labels, opened, ref.file_bytes)
+    return tuple(named_refs.values())
 
 
-def _files(root: Path, *, hidden: bool) -> Iterator[Path]:
-    """Walks the files below `root` in the order of their names; a loop of links ends where it closes.
+def _on_disk(path: Path, name: str) -> File:
+    return File(name, partial(path.open, "rb"), path.stat().st_size)
 
-    Of what is `hidden` it gives the files and folders, without entering these, or nothing.
-    """
+
+def _files_below(root: Path) -> Iterator[File]:
+    """Files in the order of their names, hidden folders among them; a loop of links ends where it closes."""
     pending, entered = [root], set()
     while pending:
         path = pending.pop()
-        if path.is_file() or (path.name.startswith(".") and path != root):
-            yield path
+        if path.is_file() or (path != root and _is_hidden(path.name) and path.exists()):
+            yield _on_disk(path, path.relative_to(root).as_posix())
         elif path.is_dir():
             status = path.stat()
             if (identity := (status.st_dev, status.st_ino)) not in entered:
                 entered.add(identity)
-                inside = (p for p in path.iterdir() if hidden or not p.name.startswith("."))
-                pending += sorted(inside, reverse=True)
+                pending += sorted(path.iterdir(), reverse=True)
 
 
-def _folder_name(folder: Path) -> str:
-    return folder.resolve().name
+def _entries(path: Path) -> Iterator[File]:
+    """Files of a zip archive in the order of their names."""
+    archive = zipfile.ZipFile(path)
+    entries = [
+        (entry.filename.replace("\\", "/"), entry) for entry in archive.infolist() if not entry.is_dir()
+    ]
+    if sum(entry.file_size for _, entry in entries) > _MAX_ARCHIVE_BYTES:
+        raise ItemError("the archive declares more than a tebibyte: is it a zip bomb?")
+    for name, entry in sorted(entries, key=itemgetter(0)):
+        if not name.startswith("__MACOSX/"):
+            yield File(name, partial(archive.open, entry), entry.file_size)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") and part != ".." for part in name.split("/"))
 
 
 def _shown(name: str) -> str:
     return name if name.isprintable() else ascii(name)
 
 
-def _open_row(
-    item: Item, samples: Samples | Sequence[Samples], index: int, convert: bool, name: str
-) -> Content:
-    with named(name):
-        return Content.of(np.array(item.fit(samples[index], convert=convert)))
-
-
-def _open_part(ref: ItemRef, start: int, stop: int) -> Content:
-    content = ref.open()
-    shape = (stop - start, *content.shape[1:])
-    return Content(shape, lambda first, last: content.read(start + first, start + last), content.attributes)
+def _open_row(item: Item, samples: Samples | Sequence[Samples], index: int, convert: bool) -> Content:
+    return Content.of(np.array(item.fit(samples[index], convert=convert)))

@@ -1,16 +1,17 @@
-"""What a stranger's files are: their kind, their sizes, their labels."""
+"""What a stranger's files are: their kind and their sizes."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentpress.data.ahead import open_ahead
-from latentpress.data.labels import Numbers
-from latentpress.data.sources import ItemRef, Source, list_sources
+from latentpress.data.sources import list_sources
 from latentpress.errors import ItemError
 from latentpress.items import ITEM_KINDS, Content, Item, Shape
 
@@ -27,18 +28,11 @@ class Survey:
         item: the kind that most files are of, with no more channels than items of a sample have.
         counts: how many files each kind takes, by the kind's name.
         extents: (M, rank), the sizes of a sample of M items, 200 at most.
-        source: all items of the kind, with their labels.
     """
 
     item: Item
     counts: Mapping[str, int]
-    extents: Numbers
-    source: Source
-
-    @property
-    def labels(self) -> Mapping[str, tuple[str, ...]]:
-        """The distinct values of every label."""
-        return self.source.labels
+    extents: NDArray[np.int64]
 
 
 def survey(
@@ -68,24 +62,20 @@ def survey(
         skipped = f": {source.skipped[0].name}, {source.skipped[0].reason}" if source.skipped else ""
         raise ItemError(f"nothing to train on in {', '.join(map(str, paths))}{skipped}")
     sizes: list[Shape] = []
-    contents = _readable(source.evenly(_LOOKED_AT).items, sizes)
+    errors: list[ItemError] = []
+
+    def readable() -> Iterator[Content]:
+        for result in open_ahead(source.evenly(_LOOKED_AT).items):
+            if isinstance(result, ItemError):
+                errors.append(result)
+            else:
+                sizes.append(result.size)
+                yield result
+
+    contents = readable()
     item = source.item.narrowed(contents)
-    for _ in contents:  # those that did not matter any more
-        pass
-    if item != source.item:
-        source = list_sources(paths, item, convert=convert, choosy=True)
-    counts = {each.item.kind: len(each.items) for each in sources}
-    return Survey(item, counts, np.array(sizes, np.int64), source)
-
-
-def _readable(items: Sequence[ItemRef], sizes: list[Shape]) -> Iterator[Content]:
-    """The contents of items, whose sizes it adds to `sizes`; raises where it can read none."""
-    errors = []
-    for result in open_ahead(items):
-        if isinstance(result, Content):
-            sizes.append(result.size)
-            yield result
-        else:
-            errors.append(result)
+    deque(contents, maxlen=0)  # the sizes of those that did not matter any more
     if not sizes:
         raise errors[0]
+    counts = {each.item.kind: len(each.items) for each in sources}
+    return Survey(item, counts, np.array(sizes, np.int64))

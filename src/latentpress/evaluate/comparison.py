@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from latentpress.errors import ConfigError
 from latentpress.evaluate.quality import Distortion, Quality, distortion_each, interpolate, join
@@ -39,8 +39,7 @@ Items = Callable[[], Iterable[Samples]]
 T = TypeVar("T", Baseline, LossyBaseline)
 
 
-@dataclass(frozen=True)
-class RatePoint:
+class RatePoint(NamedTuple):
     """A point of a rate-distortion curve: bytes of all items, and their pooled PSNR."""
 
     size_bytes: int
@@ -217,12 +216,12 @@ def _compare(
             matches.append(search.at_bytes(round(factor * budget)))
     sizes = {factor: sum(size for size, _ in matches) for factor, matches in found.items()}
     quality = {factor: join([each for _, each in matches]).summary() for factor, matches in found.items()}
-    points = {RatePoint(sizes[factor], quality[factor].psnr_db) for factor in factors}
+    points = sorted({RatePoint(sizes[factor], quality[factor].psnr_db) for factor in factors})
     return Comparison(
         codec=codec.name,
         layout=layout,
         size_bytes=sizes[1.0],
         budget_bytes=total,
         quality=quality[1.0],
-        curve=tuple(sorted(points, key=lambda point: point.size_bytes)) if len(factors) > 1 else (),
+        curve=tuple(points) if len(factors) > 1 else (),
     )

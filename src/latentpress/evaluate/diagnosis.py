@@ -113,7 +113,7 @@ def diagnose(
                 raise LatentpressError(
                     "the model to compare with is a decoder alone, without latents, of the same items"
                 )
-        return _Measuring(model, dataset, seed, progress or _silent).diagnosed(alone)
+        return _Measuring(model, dataset, seed, progress or (lambda *_: None)).diagnosed(alone)
 
 
 class _Measuring:
@@ -129,7 +129,7 @@ class _Measuring:
 
     def diagnosed(self, alone: Model | None) -> Diagnosis:
         costs, features = self.infer()
-        nats = self.nats("latents", lambda group, rows: self.latents[group].take(_numbers(rows)))
+        nats = self.nats("latents", lambda group, rows: self.latents[group].take(torch.tensor(rows)))
         shuffled, drawn = self.shuffled_nats(), self.prior_nats()
         moved = np.flatnonzero(~np.isnan(shuffled))
         dims = self.dataset.extents.prod(axis=1) * self.model.item.channels
@@ -238,10 +238,6 @@ class _Measuring:
         return labels_of([self.model.label_numbers(item.labels, rows) for item in items])
 
 
-def _numbers(rows: range) -> Tensor:
-    return torch.arange(rows.start, rows.stop)
-
-
 def _says_something(latents: Latents) -> bool:
     """Whether there are latents at all."""
     return latents.codes is not None or latents.vectors.shape[1] > 0
@@ -257,7 +253,3 @@ def _derangement(count: int, generator: torch.Generator) -> Tensor:
 def _mean(values: Floats) -> float | None:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Reports nothing."""

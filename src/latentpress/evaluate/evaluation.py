@@ -64,7 +64,7 @@ def evaluate(
         ConfigError: a codec of `against` is not there.
         LatentpressError: the model cannot make such an archive.
     """
-    item, report = model.item, progress or _silent
+    item, report = model.item, progress or (lambda *_: None)
     lossless = lossless or bits_back or not item.lossy
     exact = choose(item.lossless_baselines(), against) if lossless else ()
     others = () if lossless else choose(item.lossy_baselines(), against)
@@ -181,7 +181,9 @@ class _Measuring:
             psnr_db = float(measured.psnr_db[index])
             items.append(ItemResult(self.refs[place].name, size, float(shares[place]), psnr_db, known))
         details = (
-            self.model.details(pooled(self.latents).to(self.model.device)) if self.latents else LatentDetails()
+            self.model.details(pooled(self.latents).to(self.model.device))
+            if self.latents
+            else LatentDetails()
         )
         return LossyResult(
             quality=measured.summary(),
@@ -208,7 +210,3 @@ def _shares(archive: bytes, nats: Mapping[int, float]) -> NDArray[np.float64]:
             shares, owners, length * (weights / weights.sum() if weights.sum() > 0 else 1 / len(owners))
         )
     return shares + (len(archive) - shares.sum()) / len(shares)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Reports nothing."""

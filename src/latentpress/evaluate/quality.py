@@ -5,16 +5,13 @@ r"""Distortion of restored items: squared error and PSNR, SSIM and MS-SSIM, SI-S
 A set of items has two PSNRs, and papers mix them up, so both are named: `psnr_db` is the PSNR of the
 *pooled* mean squared error (over all samples of all items), `mean_psnr_db` the mean of the items'
 PSNRs. The second is never lower for items of one size (Jensen's inequality). What else is measured
-follows from the axes, per item and averaged over items: SSIM (Wang et al. 2004) and MS-SSIM (Wang et al.
-2003, five scales) where two axes are rows and columns, SI-SNR (Le Roux et al., arXiv 1811.02508) where
-there is one axis. They are torchmetrics'.
-
-All functions take arrays (B, *size, C) of one item's kind and work through bounded batches of them.
+follows from the axes: SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003, five scales) where two are
+rows and columns, SI-SNR (Le Roux et al., arXiv 1811.02508) where there is one. They are torchmetrics'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -147,12 +144,9 @@ def distortion_each(item: Item, originals: Sequence[Samples], restored: Sequence
 def join(parts: Sequence[Distortion], order: Sequence[int] | None = None) -> Distortion:
     """Puts the items of several distortions one after another, or then in another order."""
     chosen = slice(None) if order is None else np.asarray(order)
-
-    def put(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
-        return np.concatenate(list(arrays))[chosen]
-
-    measures = {name: put(part.measures[name] for part in parts) for name in parts[0].measures}
-    samples, mse = put(part.samples for part in parts), put(part.mse for part in parts)
+    samples, mse = (np.concatenate([getattr(p, name) for p in parts])[chosen] for name in ("samples", "mse"))
+    names = parts[0].measures
+    measures = {name: np.concatenate([part.measures[name] for part in parts])[chosen] for name in names}
     return Distortion(parts[0].peak, samples, mse, measures)
 
 
@@ -225,9 +219,9 @@ def _batches(originals: Samples, restored: Samples) -> Iterator[tuple[Samples, S
 
 
 def _check(originals: Samples, restored: Samples) -> None:
-    if originals.ndim < 3 or originals.shape != restored.shape or 0 in originals.shape:
+    alike = originals.shape == restored.shape and originals.dtype == restored.dtype
+    if not alike or originals.ndim < 3 or 0 in originals.shape or originals.dtype.kind not in "ui":
+        given = " and ".join(f"{array.dtype} {array.shape}" for array in (originals, restored))
         raise ValueError(
-            f"two arrays of one shape (B, *size, C) are compared, got {originals.shape} and {restored.shape}"
+            f"two arrays of integers (B, *size, C), of one shape and type, are compared: {given}"
         )
-    if originals.dtype != restored.dtype or originals.dtype.kind not in "ui":
-        raise ValueError(f"samples are integers of one type, got {originals.dtype} and {restored.dtype}")

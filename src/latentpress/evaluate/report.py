@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -45,8 +45,7 @@ class Sample:
     psnr_db: float
 
 
-@dataclass(frozen=True)
-class TrainingCurve:
+class TrainingCurve(NamedTuple):
     """One figure of a training run over its steps, with its name and unit as `label`."""
 
     label: str
@@ -56,16 +55,10 @@ class TrainingCurve:
 
 def read_training_curve(metrics: Path) -> TrainingCurve | None:
     """Reads the codec's PSNR from a run's `metrics.jsonl`; None where there is no such file or figure."""
-    if not metrics.is_file():
-        return None
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    points = [
-        (line["step"], line["psnr_db"]) for line in lines if line["stage"] == "codec" and "psnr_db" in line
-    ]
-    if not points:
-        return None
-    steps, values = zip(*points, strict=True)
-    return TrainingCurve("PSNR in training, dB", steps, values)
+    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
+    lines = [line for line in map(json.loads, text.splitlines()) if line["stage"] == "codec"]
+    points = [(line["step"], line["psnr_db"]) for line in lines if "psnr_db" in line]
+    return TrainingCurve("PSNR in training, dB", *zip(*points, strict=True)) if points else None
 
 
 def picture_of(item: Item, samples: Samples) -> Picture:
@@ -74,9 +67,9 @@ def picture_of(item: Item, samples: Samples) -> Picture:
     >>> picture_of(Image(), np.full((2, 4, 3), 7, np.uint8)).shape
     (2, 4, 3)
     """
-    for axis, name in reversed(list(enumerate(item.axes))):
-        if name not in ("row", "column"):
-            samples = samples.take(samples.shape[axis] // 2, axis)
+    others = [axis for axis, name in enumerate(item.axes) if name not in ("row", "column")]
+    for axis in reversed(others):
+        samples = samples.take(samples.shape[axis] // 2, axis)
     scaled = (samples.astype(np.int64) - item.low) * 255 // (item.levels - 1)
     return scaled.astype(np.uint8) if scaled.shape[-1] in (1, 3) else scaled[..., :1].astype(np.uint8)
 
@@ -143,33 +136,27 @@ class Report:
         originals = [sample.original for sample in self.samples]
         side, drawn = (max((max(p.shape) for p in each), default=0) for each in (originals, self.generated))
         return template.render(
-            title=self.title,
-            style=folder.joinpath("report.css").read_text(encoding="utf-8"),
+            report=self,
             found=found,
             words=found.words,
-            lossy=found.lossy,
-            size=_size,
+            style=folder.joinpath("report.css").read_text(encoding="utf-8"),
             best=best,
             best_name="" if best is None else codec_name(best),
             gain=0.0 if best is None else found.gain_db(best),
             tiles=list(_tiles(found)),
             table=list(_table(found)),
-            over=any(not each.fits for each in found.comparisons),
             plots=[(_data_uri("svg+xml", svg.encode()), text) for svg, text in _plots(found, self.training)],
             samples=[_shown(sample) for sample in self.samples],
-            amplify=_AMPLIFY,
-            crop=_CROP,
-            cropped=side > _CROP,
-            large=side > _SMALL,
             generated=[_png(picture) for picture in self.generated],
-            large_generated=drawn > _SMALL,
             rates=list(figure_rows(found)),
-            command=self.command,
+            cropped=_CROP if side > _CROP else None,
+            amplified=_AMPLIFY,
+            sizes=["large" if each > _SMALL else "small" for each in (side, drawn)],
         )
 
 
 def _tiles(found: Evaluation) -> Iterator[tuple[str, str]]:
-    yield _size(found.bytes_per_item), f"bytes of archive for each {found.words.item}"
+    yield f"{found.bytes_per_item:,.1f}", f"bytes of archive for each {found.words.item}"
     yield f"{found.bits_per_position:.3f}", f"bits a {found.words.position}"
     if found.ratio is not None:
         yield f"{found.ratio:.2f}", "bytes of files for each of archive"
@@ -205,13 +192,9 @@ def _shown(sample: Sample) -> dict[str, Any]:
     about = f"{sample.name}, {' x '.join(map(str, sample.extents))}"
     return {
         "pictures": [(_png(picture), what) for what, picture in pictures.items()],
-        "words": f"{_size(sample.size_bytes)} bytes, {sample.psnr_db:.2f} dB",
+        "words": f"{sample.size_bytes:,.1f} bytes, {sample.psnr_db:.2f} dB",
         "about": about,
     }
-
-
-def _size(size: float) -> str:
-    return f"{size:,.1f}" if size < 1000 else f"{size:,.0f}"
 
 
 def _middle(picture: Picture) -> Picture:

@@ -146,6 +146,8 @@ def to_json(tree: Mapping[str, Any]) -> str:
 def _tree(value: Any) -> Any:
     if isinstance(value, LatentDetails):
         return _tree(dict(value.values))
+    if hasattr(value, "_asdict"):
+        return value._asdict()
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _tree(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

@@ -40,14 +40,8 @@ def codec_rows(found: Evaluation) -> list[list[str]]:
             return cells
         if of is None:
             return cells + [""] * (3 + len(names))
-        measures = [f"{of.measures[key]:.4f}" if key in of.measures else "" for key in names]
-        return [
-            *cells,
-            f"{of.psnr_db:.2f}",
-            "" if gain is None else f"{gain:+.2f}",
-            f"{of.mean_psnr_db:.2f}",
-            *measures,
-        ]
+        cells += [f"{of.psnr_db:.2f}", "" if gain is None else f"{gain:+.2f}", f"{of.mean_psnr_db:.2f}"]
+        return cells + [f"{of.measures[key]:.4f}" if key in of.measures else "" for key in names]
 
     head = ["codec", "bytes", f"bytes/{words.item}", f"bits/{unit}"]
     if quality is not None:

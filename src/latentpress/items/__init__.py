@@ -1,11 +1,6 @@
 """Kinds of items: a file's bytes <-> samples <-> symbols, and what is known of each kind.
 
-    base.py        what a kind is
-    image.py       images; image_files.py and webp.py: their formats
-    text.py        texts
-    baselines.py   codecs to compare with
-
-A new kind is a file here and a line in `AnyItem`.
+A new kind is a file here, with the methods of `Item`, and a line in `AnyItem`.
 """
 
 from typing import get_args

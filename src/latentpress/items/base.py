@@ -22,7 +22,6 @@ __all__ = [
     "MAX_FILE_BYTES",
     "Attributes",
     "Baseline",
-    "ByteSamples",
     "Content",
     "Item",
     "Joined",
@@ -97,13 +96,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class LossyBaseline:
-    """A lossy codec to compare with, of one integer quality.
+    """A lossy codec to compare with, of one integer quality from `lowest` to `highest`.
 
-    Args:
-        name: what it is called.
-        lowest, highest: its qualities.
-        encode: makes a whole file of samples, at a quality.
-        decode: restores samples of the shape of its second argument, `like`.
+    `encode` makes a whole file of samples at a quality, `decode` restores samples of the shape of its second
+    argument.
     """
 
     name: str
@@ -126,36 +122,23 @@ class Joined(NamedTuple):
 
 
 class Item(Protocol):
-    """A kind of item.
+    """A kind of item: what is known of it, and what it does with files, samples and symbols."""
 
-    Attributes:
-        axes: names of the axes of `size`; their number is the rank of all networks over these items.
-        words: for messages.
-        suffix: of files that items are restored to; None keeps the name that an item had.
-        new_suffix: of files of items that never had a name.
-        default_size: of new items where `size` is None.
-        ordinal: whether symbols are numbers, so that near ones mean nearly the same.
-        lossy: whether items may be restored other than they were; if not, archives are lossless.
-        epoch: what training shows once an epoch: each "item" (cut to a random crop, edges replicated), or
-            each "sample" (windows, masked where an item is shorter).
-        mirror: the axis along which items may be mirrored for training, or None.
-        segment: positions of samples that a lossless archive codes as one grid, a power of two.
-        foreign: why a file that is not taken is left out, for messages.
-        tells_hidden: whether hidden files are worth a word that they are left out.
-    """
-
-    axes: ClassVar[tuple[str, ...]]
-    words: ClassVar[Words]
-    suffix: ClassVar[str | None]
-    new_suffix: ClassVar[str]
-    default_size: ClassVar[Shape]
-    ordinal: ClassVar[bool]
-    lossy: ClassVar[bool]
-    epoch: ClassVar[Literal["item", "sample"]]
-    mirror: ClassVar[int | None]
-    segment: ClassVar[int]
-    foreign: ClassVar[str]
-    tells_hidden: ClassVar[bool]
+    axes: ClassVar[tuple[str, ...]]  # names of the axes of `size`: as many as the rank of all networks
+    words: ClassVar[Words]  # for messages
+    suffix: ClassVar[str | None]  # of files that items are restored to; None keeps the name that one had
+    new_suffix: ClassVar[str]  # of files of items that never had a name
+    default_size: ClassVar[Shape]  # of new items where `size` is None
+    ordinal: ClassVar[bool]  # whether symbols are numbers, so that near ones mean nearly the same
+    lossy: ClassVar[bool]  # whether items may be restored other than they were; if not, archives are lossless
+    epoch: ClassVar[
+        Literal["item", "sample"]
+    ]  # what training shows once an epoch: each item (cut to a random
+    # crop, edges replicated), or each sample (windows, masked where an item is shorter)
+    mirror: ClassVar[int | None]  # the axis along which items may be mirrored for training
+    segment: ClassVar[int]  # positions that a lossless archive codes as one grid, a power of two
+    foreign: ClassVar[str]  # why a file that is not taken is left out, for messages
+    tells_hidden: ClassVar[bool]  # whether hidden files are worth a word that they are left out
 
     @property
     def kind(self) -> str:
@@ -268,25 +251,6 @@ class Item(Protocol):
         ...
 
 
-class ByteSamples:
-    """What kinds share whose samples are bytes."""
-
-    @property
-    def low(self) -> int:
-        """The least sample."""
-        return 0
-
-    @property
-    def levels(self) -> int:
-        """How many values a sample has."""
-        return 256
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """NumPy's type of the samples."""
-        return np.dtype(np.uint8)
-
-
 def read_whole(file: BinaryIO) -> bytes:
     """A file's bytes; raises `ItemError` where they are more than `MAX_FILE_BYTES`."""
     file.seek(0)
@@ -298,16 +262,13 @@ def read_whole(file: BinaryIO) -> bytes:
 
 def residuals_are_cheaper(item: Item, samples: Iterable[Samples]) -> bool:
     """Whether prediction residuals have a lower entropy of frequencies than the samples themselves."""
-    counts = [np.zeros((2, size), np.int64) for size in item.alphabets]
+    counts = np.zeros((2, len(item.alphabets), max(item.alphabets)), np.int64)
     for each in samples:
-        for row, residual in enumerate((False, True)):
-            symbols = item.to_symbols(each, residual=residual)
-            for p, count in enumerate(counts):
-                count[row] += np.bincount(symbols[..., p].ravel(), minlength=count.shape[1])
-    bits = sum(_entropies(count) for count in counts)
-    return bool(bits[1] < bits[0])  # pyright: ignore[reportIndexIssue]
-
-
-def _entropies(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    return -(shares * np.log2(shares, where=shares > 0, out=np.zeros_like(shares))).sum(axis=1)
+        for residual in (0, 1):
+            symbols = item.to_symbols(each, residual=bool(residual))
+            for p, count in enumerate(counts[residual]):
+                count += np.bincount(symbols[..., p].ravel(), minlength=len(count))
+    shares = counts / np.maximum(1, counts.sum(axis=-1, keepdims=True))
+    logarithms = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))
+    plain, residual_bits = -(shares * logarithms).sum(axis=(1, 2))
+    return bool(residual_bits < plain)

@@ -11,7 +11,7 @@ All of it is modulo 256, so nothing is lost, and the inverse is a sum along rows
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import BinaryIO, ClassVar, Literal
 
@@ -19,17 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
-from latentpress.items import baselines
-from latentpress.items.base import ByteSamples, Content, Joined, Samples, Shape, Symbols, Words, read_whole
-from latentpress.items.image_files import ALPHA, MAX_PIXELS, MAX_SIDE, Pixels, read_image, write_png
-from latentpress.items.webp import pack_webp, unpack_webp
+from latentpress.items import image_codecs, image_files
+from latentpress.items.base import Content, Samples, Shape, Symbols, Words, read_whole
+from latentpress.items.image_files import ALPHA, MAX_PIXELS, MAX_SIDE
 from latentpress.strict import Strict, require
 
-__all__ = ["IMAGE_SUFFIXES", "Image"]
+__all__ = ["Image"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp"})
-"""Suffixes, in lower case, of files that are taken for images where nobody named them one by one."""
-
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp")
 _COLOUR = (
     "the image has colour, and the model is grey: convert it with --convert (convert=True), or train a "
     "colour model (--set model.item.channels=3)"
@@ -40,7 +37,7 @@ _FEW_PIXELS = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image(ByteSamples, Strict):
+class Image(Strict):
     """Images with so many `channels`; new ones have the `size` (height, width).
 
     >>> image = Image(channels=1)
@@ -52,6 +49,9 @@ class Image(ByteSamples, Strict):
     channels: Literal[1, 3] = 3
     size: tuple[int, int] | None = None
 
+    low = 0
+    levels = 256
+    dtype = np.dtype(np.uint8)
     axes: ClassVar[tuple[str, ...]] = ("row", "column")
     words: ClassVar[Words] = Words("image", "images", "pixel")
     suffix: ClassVar[str | None] = ".png"
@@ -66,6 +66,7 @@ class Image(ByteSamples, Strict):
     tells_hidden: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         size = self.size or self.default_size
         fits = min(size) >= 1 and max(size) <= MAX_SIDE and size[0] * size[1] <= MAX_PIXELS
         require(fits, f"size: 1 to {MAX_SIDE} a side, {MAX_PIXELS} pixels at most, got {size}")
@@ -77,7 +78,7 @@ class Image(ByteSamples, Strict):
 
     def takes(self, name: str, head: Callable[[int], bytes]) -> bool:
         """Images are known by their suffix."""
-        return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
+        return posixpath.splitext(name)[1].lower() in _SUFFIXES
 
     def opens_zip(self, name: str) -> bool:
         """No image begins like a zip archive."""
@@ -85,10 +86,10 @@ class Image(ByteSamples, Strict):
 
     def open(self, file: BinaryIO, *, convert: bool = False) -> Content:
         """Decodes a file whole; `convert` drops alpha, and makes grey of colour for one channel."""
-        pixels, attributes = read_image(read_whole(file), convert=convert)
+        pixels, attributes = image_files.read_image(read_whole(file), convert=convert)
         return Content.of(self.fit(pixels, convert=convert), attributes)
 
-    def fit(self, samples: Samples, *, convert: bool = False) -> Pixels:
+    def fit(self, samples: Samples, *, convert: bool = False) -> Samples:
         """Pixels (H, W, 1 to 4) in this item's channels; the last of 2 or of 4 is alpha, as in `open`."""
         fits = samples.dtype == np.uint8 and samples.ndim == 3 and 1 <= samples.shape[-1] <= 4
         if not fits or 0 in samples.shape:
@@ -116,7 +117,7 @@ class Image(ByteSamples, Strict):
 
     def write(self, content: Content, file: BinaryIO) -> None:
         """Writes a PNG file, with its resolution."""
-        write_png(self.fit(content.samples), file, content.attributes)
+        image_files.write_png(self.fit(content.samples), file, content.attributes)
 
     def to_symbols(self, samples: Samples, before: Samples | None = None, *, residual: bool) -> Symbols:
         """The pixels, or their residuals."""
@@ -139,14 +140,6 @@ class Image(ByteSamples, Strict):
         green, red, blue = (planes[..., c] for c in range(3))
         return np.stack([red + green, green, blue + green], axis=2)
 
-    def pack(self, samples: Samples) -> bytes | None:
-        """The bitstream of a lossless WebP file (see `latentpress.items.webp`)."""
-        return pack_webp(samples)
-
-    def unpack(self, data: bytes, shape: Shape) -> Samples:
-        """The inverse of `pack`."""
-        return unpack_webp(data, shape)
-
     def preset(self, extents: NDArray[np.int64]) -> tuple[str, str]:
         """By the median of the longer sides, and by how many pixels there are."""
         side = int(np.median(extents.max(axis=1)))
@@ -156,20 +149,14 @@ class Image(ByteSamples, Strict):
             return "tiny", f"there are few pixels to learn from ({len(extents)} images)"
         return "photos", f"the images are about {side} pixels a side"
 
-    def lossless_baselines(self) -> tuple[baselines.Baseline, ...]:
-        """PNG, WebP, and JPEG XL where it is installed."""
-        return baselines.lossless_images()
-
-    def lossy_baselines(self) -> tuple[baselines.LossyBaseline, ...]:
-        """JPEG, WebP, AVIF, and JPEG XL where it is installed."""
-        return baselines.lossy_images()
-
-    def join(self, items: Sequence[Samples]) -> Joined | None:
-        """Images of one size as a mosaic."""
-        return baselines.mosaic(items)
+    pack = staticmethod(image_files.pack_webp)
+    unpack = staticmethod(image_files.unpack_webp)
+    lossless_baselines = staticmethod(image_codecs.lossless_images)
+    lossy_baselines = staticmethod(image_codecs.lossy_images)
+    join = staticmethod(image_codecs.mosaic)
 
 
-def _decorrelated(pixels: Pixels) -> Pixels:
+def _decorrelated(pixels: Samples) -> Samples:
     """RGB as (G, R - G, B - G); grey as it is."""
     if pixels.shape[2] == 1:
         return pixels

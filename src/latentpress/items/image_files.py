@@ -5,39 +5,49 @@ turned upright as EXIF says. What would lose something on the way is refused, wi
 so: 16 bits a channel, CMYK and other colour spaces, several pictures in a file, and alpha channels
 unless the caller converts. The bytes may be hostile: only the parsers of the five formats see them,
 the size is bounded before anything is decoded, and whatever goes wrong is an `ItemError`.
+
+Archives keep images as lossless WebP: not the RIFF frame of 20 bytes, but the bitstream `VP8L` in it, whose
+first five bytes tell its size: 0x2F, then width - 1 and height - 1 in 14 bits each, a bit for alpha and a
+version of 3 bits, least significant first. Grey is kept as RGB of equal channels, which WebP codes as one.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL.features
 import PIL.Image
-from numpy.typing import NDArray
 from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 
 from latentpress.errors import ItemError
+from latentpress.items.base import Samples, Shape
 
-__all__ = ["ALPHA", "MAX_PIXELS", "MAX_SIDE", "Pixels", "read_image", "write_png"]
+__all__ = [
+    "ALPHA",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "MAX_WEBP_SIDE",
+    "pack_webp",
+    "read_image",
+    "unpack_webp",
+    "write_image",
+    "write_png",
+]
 
-Pixels = NDArray[np.uint8]
-
-MAX_SIDE = 1 << 16
-"""Bound on an image's height and width."""
-
-MAX_PIXELS = 1 << 28
-"""Bound on an image's height times width."""
+MAX_SIDE = 1 << 16  # of an image's height and width
+MAX_PIXELS = 1 << 28  # of its height times width
+MAX_WEBP_SIDE = 16383  # of height and width in WebP
 
 ALPHA = "the image has an alpha channel: ignore it with --convert (convert=True)"
-"""What is said of an image that is refused for its transparency."""
 
 # The parsers themselves rather than `Image.open`: that one's bounds are global, and it warns.
 _PARSERS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile]], ...] = (
@@ -49,24 +59,21 @@ _PARSERS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile]], ...] = (
     (b"BM", BmpImagePlugin.BmpImageFile),
 )
 _PLAIN = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
-_BITS_PER_SAMPLE = 258  # TIFF tag
 _RESOLUTION = ("dots_per_metre_x", "dots_per_metre_y")
 _METRES_PER_INCH = 0.0254
 _MAX_DOTS = (1 << 31) - 1  # a metre, in a PNG file
+_RIFF_BYTES = 20
+_WEBP_METHODS = (4, 6)  # the slower one is better on photographs, the other on pictures of 32 x 32
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaints about files go to stderr
 
 
-def read_image(data: bytes, *, convert: bool = False) -> tuple[Pixels, dict[str, int]]:
-    """Decodes the bytes of a PNG, JPEG, WebP, TIFF or BMP file.
-
-    Args:
-        data: the file's bytes.
-        convert: whether to ignore an alpha channel instead of refusing the image.
+def read_image(data: bytes, *, convert: bool = False) -> tuple[Samples, dict[str, int]]:
+    """Decodes a file's bytes; with `convert` an alpha channel is ignored instead of refused.
 
     Returns:
-        Pixels (H, W, 1 or 3), upright; and `dots_per_metre_x` and `dots_per_metre_y`, where the file
-        has them.
+        Pixels (H, W, 1 or 3), upright; and `dots_per_metre_x` and `dots_per_metre_y`, where the file has
+        them.
 
     Raises:
         ItemError: the file is damaged, truncated, too large, or of a kind that is not supported.
@@ -81,21 +88,54 @@ def read_image(data: bytes, *, convert: bool = False) -> tuple[Pixels, dict[str,
         raise ItemError(f"damaged or truncated image: {reason}") from None
 
 
-def write_png(pixels: Pixels, file: BinaryIO, attributes: Mapping[str, int] | None = None) -> None:
-    r"""Writes pixels (H, W, 1 or 3) as a PNG file, with the resolution that the attributes say.
+def write_image(pixels: Samples, file: BinaryIO, codec: str, **options: Any) -> None:
+    """Writes pixels (H, W, 1 or 3) as a file of one of Pillow's codecs, such as "png"."""
+    image = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(file, codec.upper(), **options)
 
-    >>> file = BytesIO()
-    >>> write_png(np.zeros((2, 3, 1), np.uint8), file, {"dots_per_metre_x": 2835, "dots_per_metre_y": 2835})
-    >>> file.getvalue()[:4], read_image(file.getvalue())[1]
-    (b'\x89PNG', {'dots_per_metre_x': 2835, 'dots_per_metre_y': 2835})
-    """
-    dots = [(attributes or {}).get(name, 0) for name in _RESOLUTION]
+
+def write_png(pixels: Samples, file: BinaryIO, attributes: Mapping[str, int]) -> None:
+    """Writes pixels (H, W, 1 or 3) as a PNG file, with the resolution that the attributes say."""
+    dots = [attributes.get(name, 0) for name in _RESOLUTION]
     known = all(1 <= each <= _MAX_DOTS for each in dots)
-    options = {"dpi": [each * _METRES_PER_INCH for each in dots]} if known else {}
-    PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", **options)
+    write_image(pixels, file, "png", dpi=[each * _METRES_PER_INCH for each in dots] if known else None)
 
 
-def _decode(data: bytes, convert: bool) -> tuple[Pixels, dict[str, int]]:
+def pack_webp(samples: Samples) -> bytes | None:
+    """The VP8L bitstream of pixels (H, W, 1 or 3); None where an image is too large for WebP."""
+    if max(samples.shape[:2]) > MAX_WEBP_SIDE or not PIL.features.check("webp"):
+        return None
+    colour = np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+    return min((_bitstream(colour, method) for method in _WEBP_METHODS), key=len)
+
+
+def _bitstream(pixels: Samples, method: int) -> bytes:
+    file = BytesIO()
+    write_image(pixels, file, "webp", lossless=True, exact=True, method=method)
+    data = file.getvalue()
+    assert data[12:16] == b"VP8L", "a plain lossless WebP file has one chunk"
+    return data[_RIFF_BYTES : _RIFF_BYTES + int.from_bytes(data[16:20], "little")]
+
+
+def unpack_webp(data: bytes, shape: Shape) -> Samples:
+    """The inverse of `pack_webp`; the bytes may be hostile, and only an image of this `shape` is decoded.
+
+    Raises:
+        ItemError: the bytes are damaged, or an image of another size.
+    """
+    head = int.from_bytes(data[1:5], "little")
+    size = (head >> 14 & 0x3FFF) + 1, (head & 0x3FFF) + 1
+    if len(data) < 5 or data[0] != 0x2F or head >> 28 or size != tuple(shape[:2]):
+        raise ItemError("damaged image: it is not the WebP bitstream of an image of this size")
+    padding = b"\0" * (len(data) % 2)
+    riff = b"RIFF" + (12 + len(data) + len(padding)).to_bytes(4, "little") + b"WEBPVP8L"
+    pixels, _ = read_image(riff + len(data).to_bytes(4, "little") + data + padding)
+    if pixels.shape != (*size, 3):
+        raise ItemError("damaged image: it has another size than it says")
+    return pixels[..., : shape[2]]
+
+
+def _decode(data: bytes, convert: bool) -> tuple[Samples, dict[str, int]]:
     parse = next((parse for magic, parse in _PARSERS if data.startswith(magic)), None)
     if parse is None:
         raise ItemError("not a PNG, JPEG, WebP, TIFF or BMP image")
@@ -139,7 +179,7 @@ def _has_deep_samples(image: ImageFile) -> bool:
     if image.mode.startswith(("I", "F")):
         return True
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
     # Pillow would cut PNG's 16-bit RGB to 8 bits and not say so.
     return isinstance(image, PngImagePlugin.PngImageFile) and ";16" in str(image.tile[0].args)
 
@@ -147,36 +187,32 @@ def _has_deep_samples(image: ImageFile) -> bool:
 def _resolution(dpi: Any, turned: bool) -> dict[str, int]:
     """The attributes of a file's dots per inch along x and y; none where they make no sense."""
     try:
-        inches = [float(each) for each in dpi]
-    except (TypeError, ValueError, ZeroDivisionError):
+        x, y = (round(float(each) / _METRES_PER_INCH) for each in dpi)
+    except (TypeError, ValueError, ArithmeticError):
         return {}
-    dots = [round(each / _METRES_PER_INCH) if math.isfinite(each) else 0 for each in inches]
-    if len(dots) != 2 or not all(1 <= each <= _MAX_DOTS for each in dots):
+    if not 1 <= min(x, y) <= max(x, y) <= _MAX_DOTS:
         return {}
-    return dict(zip(_RESOLUTION, reversed(dots) if turned else dots, strict=True))
+    return dict(zip(_RESOLUTION, (y, x) if turned else (x, y), strict=True))
 
 
 class _Quiet:
     """Pillow's warnings off while any thread decodes: the filters are the process's, so threads share."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.saved = warnings.catch_warnings()
+        self.lock, self.users, self.filters = threading.Lock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self.lock:
             self.users += 1
             if self.users == 1:
-                self.saved = warnings.catch_warnings()
-                self.saved.__enter__()
+                self.filters.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_: object) -> None:
         with self.lock:
             self.users -= 1
             if self.users == 0:
-                self.saved.__exit__(None, None, None)
+                self.filters.close()
 
 
 _quiet = _Quiet()

@@ -9,39 +9,35 @@ from __future__ import annotations
 import codecs
 import lzma
 import posixpath
+import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, ClassVar, Literal
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Annotated, BinaryIO, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
-from latentpress.items import baselines
-from latentpress.items.base import ByteSamples, Content, Joined, Samples, Shape, Symbols, Words
-from latentpress.strict import Strict, require
+from latentpress.items.base import Baseline, Content, Joined, LossyBaseline, Samples, Shape, Symbols, Words
+from latentpress.strict import Strict, within
 
 __all__ = ["MAX_TEXT_BYTES", "SNIFFED_BYTES", "TEXT_SUFFIXES", "Text", "looks_like_text"]
 
-MAX_TEXT_BYTES = 1 << 40
-"""Bound on the bytes of one text."""
+MAX_TEXT_BYTES = 1 << 40  # of one text
+SNIFFED_BYTES = 1 << 13  # how much of a file without a known suffix is looked at
 
-SNIFFED_BYTES = 1 << 13
-"""How much of a file without a known suffix is looked at."""
-
-_PROSE = ".txt .text .md .markdown .rst .adoc .org .tex .bib .sty .cls .log .srt .vtt .po"
-_DATA = (
-    ".json .jsonl .ndjson .geojson .csv .tsv .xml .xsd .xsl .svg .toml .yaml .yml .ini .cfg .conf .properties"
-)
-_PAGES = ".html .htm .xhtml .css .scss .less .js .mjs .cjs .jsx .ts .tsx .vue .php"
-_CODE = (
-    ".py .pyi .pyx .ipynb .c .h .cc .cpp .cxx .hh .hpp .hxx .cu .cuh .rs .go .java .kt .kts .scala .groovy "
-    ".swift .m .mm .cs .fs .vb .rb .pl .pm .lua .sql .r .jl .hs .ml .mli .clj .ex .exs .erl .lisp .el .scm "
-    ".sh .bash .zsh .fish .bat .ps1 .cmake .mk .gradle .proto .asm .s .f .f90 .zig .nim .dart .tcl .awk"
-)
-_PATCHES = ".diff .patch"
-
-TEXT_SUFFIXES = frozenset(" ".join((_PROSE, _DATA, _PAGES, _CODE, _PATCHES)).split())
+_SUFFIXES = """
+txt text md markdown rst adoc org tex bib sty cls log srt vtt po diff patch html htm xhtml css scss less vue
+php json jsonl ndjson geojson csv tsv xml xsd xsl svg toml yaml yml ini cfg conf properties js mjs cjs jsx ts
+tsx py pyi pyx ipynb c h cc cpp cxx hh hpp hxx cu cuh rs go java kt kts scala groovy swift m mm cs fs vb rb pl
+pm lua sql r jl hs ml mli clj ex exs erl lisp el scm sh bash zsh fish bat ps1 cmake mk gradle proto asm s f
+f90 zig nim dart tcl awk
+"""
+TEXT_SUFFIXES = frozenset("." + suffix for suffix in _SUFFIXES.split())
 """Suffixes, in lower case, of files that are taken for texts where nobody named them one by one."""
 
 _LZMA1 = {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 0}
@@ -50,17 +46,21 @@ _PIECE = 1 << 22  # bytes that are written at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(ByteSamples, Strict):
+class Text(Strict):
     """Texts, byte by byte; new ones have the `size` (T,).
 
-    >>> from io import BytesIO
     >>> Text().open(BytesIO(b"abc")).read(1, 3).tolist()
     [[98], [99]]
     """
 
     kind: Literal["text"] = "text"
-    size: tuple[int] | None = None
+    size: Annotated[tuple[int] | None, within(1, MAX_TEXT_BYTES)] = None
 
+    channels = 1
+    low = 0
+    levels = 256
+    dtype = np.dtype(np.uint8)
+    alphabets = (256,)
     axes: ClassVar[tuple[str, ...]] = ("byte",)
     words: ClassVar[Words] = Words("text", "texts", "byte")
     suffix: ClassVar[str | None] = None
@@ -73,20 +73,6 @@ class Text(ByteSamples, Strict):
     segment: ClassVar[int] = 1 << 14
     foreign: ClassVar[str] = "neither the suffix of a text nor UTF-8"
     tells_hidden: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        fits = self.size is None or 1 <= self.size[0] <= MAX_TEXT_BYTES
-        require(fits, f"size: 1 to {MAX_TEXT_BYTES} bytes, got {self.size}")
-
-    @property
-    def channels(self) -> int:
-        """One byte a position."""
-        return 1
-
-    @property
-    def alphabets(self) -> tuple[int, ...]:
-        """Every byte is a symbol."""
-        return (256,)
 
     def takes(self, name: str, head: Callable[[int], bytes]) -> bool:
         """Texts are known by their suffix, and other files are texts if they begin as UTF-8."""
@@ -139,12 +125,7 @@ class Text(ByteSamples, Strict):
         return symbols.cumsum(axis=0, dtype=np.uint8) + (np.uint8(0) if before is None else before[-1:])
 
     def pack(self, samples: Samples) -> bytes | None:
-        """A raw LZMA stream with one fixed filter, with an end mark.
-
-        >>> again = np.frombuffer(b"again and again and again", np.uint8)[:, None]
-        >>> Text().unpack(Text().pack(again), (25, 1)).tobytes()
-        b'again and again and again'
-        """
+        """A raw LZMA stream with one fixed filter, with an end mark."""
         return lzma.compress(samples.tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS)
 
     def unpack(self, data: bytes, shape: Shape) -> Samples:
@@ -162,25 +143,40 @@ class Text(ByteSamples, Strict):
         """Always the same."""
         return "text", "texts are restored to the byte"
 
-    def lossless_baselines(self) -> tuple[baselines.Baseline, ...]:
-        """xz, and zstd and brotli where they are installed."""
-        return baselines.lossless_texts()
+    def lossless_baselines(self) -> tuple[Baseline, ...]:
+        """xz, and zstd and brotli where they are installed, at their strongest."""
+        packers = {"xz -9e": partial(lzma.compress, preset=9 | lzma.PRESET_EXTREME)}
+        if find_spec("zstandard") is not None:
+            packers["zstd -19"] = import_module("zstandard").ZstdCompressor(level=19).compress
+        if find_spec("brotli") is not None:
+            packers["brotli 11"] = partial(import_module("brotli").compress, quality=11, lgwin=24)
+        return tuple(
+            Baseline(name, lambda text, pack=pack: pack(text.tobytes())) for name, pack in packers.items()
+        )
 
-    def lossy_baselines(self) -> tuple[baselines.LossyBaseline, ...]:
+    def lossy_baselines(self) -> tuple[LossyBaseline, ...]:
         """None."""
         return ()
 
     def join(self, items: Sequence[Samples]) -> Joined | None:
-        """Texts as a tar archive."""
-        return baselines.tar(items)
+        """Puts texts into a tar archive."""
+        buffer = BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for number, text in enumerate(items):
+                about = tarfile.TarInfo(f"{number:05d}.txt")
+                about.size = len(text)
+                archive.addfile(about, BytesIO(text.tobytes()))
+
+        def split(joined: Samples) -> list[Samples]:
+            with tarfile.open(fileobj=BytesIO(joined.tobytes())) as archive:
+                parts = [archive.extractfile(each) for each in archive]
+                return [np.frombuffer(part.read(), np.uint8)[:, None] for part in parts if part is not None]
+
+        return Joined("tar", np.frombuffer(buffer.getvalue(), np.uint8)[:, None], split)
 
 
 def looks_like_text(head: bytes) -> bool:
-    r"""Whether the first `SNIFFED_BYTES` of a file are UTF-8 without a zero byte, cut anywhere.
-
-    >>> looks_like_text("zwölf".encode()), looks_like_text(b"\x7fELF\x02\x01\x01\0")
-    (True, False)
-    """
+    """Whether the first `SNIFFED_BYTES` of a file are UTF-8 without a zero byte, cut anywhere."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < SNIFFED_BYTES)
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
 """The auxiliary prior of a delta-VAE: an LSTM whose Gaussian conditionals are a correction to AR(1).
 
-The delta-VAE (Razavi et al., arXiv 1901.03416) commits its rate against a prior that is simpler than the
-latents which the posterior ends up making. A second prior, fitted to samples of the posterior with no
-gradient to the model, is what the latents are then coded and generated under:
+A delta-VAE (Razavi et al., arXiv 1901.03416) commits its rate against a prior that is simpler than the
+latents which its posterior makes. A second prior, fitted to samples of the posterior with no gradient to
+the model, is what the latents are then coded and generated under:
 
     z_t | z_<t  ~  N( alpha z_(t-1) + m(h_t),  exp(l_t + s(h_t))^2 ),    l_1 = 0, later ln(1 - alpha^2) / 2,
 
@@ -28,13 +28,9 @@ LOG_STD_LIMIT = 4.0
 
 
 class AuxiliaryPrior(nn.Module):
-    """A single-layer LSTM with Gaussian conditionals, a correction to AR(1).
+    """A single-layer LSTM with Gaussian conditionals, which corrects AR(1) of one of `alphas` a channel.
 
     Making one leaves torch's global random state as it was.
-
-    Args:
-        config: the LSTM's width.
-        alphas: the coefficient of AR(1) in each of the d channels, between -1 and 1.
 
     >>> prior = AuxiliaryPrior(AuxiliaryConfig(width=8), alphas=(0.5,))
     >>> z = torch.tensor([[[1.0], [2.0], [0.0]]])
@@ -52,7 +48,7 @@ class AuxiliaryPrior(nn.Module):
         self.alphas = tuple(float(alpha) for alpha in alphas)
         if not self.alphas or not all(abs(alpha) < 1 for alpha in self.alphas):
             raise ValueError(f"alphas: one or more between -1 and 1 are needed, got {self.alphas}")
-        channels = len(self.alphas)
+        self.channels = channels = len(self.alphas)
         with torch.random.fork_rng(devices=[]):
             self.lstm = nn.LSTM(channels, config.width, batch_first=True)
             self.correction = nn.Linear(config.width, 2 * channels)
@@ -63,11 +59,6 @@ class AuxiliaryPrior(nn.Module):
                 parameter.zero_()
             forget = slice(config.width, 2 * config.width)
             self.lstm.get_parameter("bias_ih_l0")[forget] += 1  # remembers at the start
-
-    @property
-    def channels(self) -> int:
-        """Numbers a step, d."""
-        return len(self.alphas)
 
     def forward(self, z: Tensor) -> Normal:
         """p(z_t | z_<t) of every step of `z` (B, n, d), a distribution of that shape."""
@@ -81,11 +72,9 @@ class AuxiliaryPrior(nn.Module):
             return Normal(self.coefficients * before + shift, torch.exp(log_std), validate_args=False)
 
     def nats(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        """-ln p(z) of each sequence, (B,).
+        """-ln p(z) of each sequence `z` (B, n, d), (B,).
 
-        Args:
-            z: (B, n, d).
-            mask: (B, n) bool, false at padding, which is at the end and adds exactly 0.
+        `mask` (B, n) is false at padding, which is at the end and adds exactly 0.
         """
         if mask is not None:
             z = z.where(mask[..., None], 0)  # whatever is there: not even a NaN has a gradient

@@ -1,8 +1,6 @@
 """How the vectors of codebooks learn: by moving averages, or by a gradient.
 
-Both classes hold P codebooks of K vectors of dimension D as `vectors` and have the same methods:
-`loss`, `learn` (once an optimiser step, from the vectors that chose each code) and `replace` (new
-vectors for some codes, without the statistics of the old ones).
+Both classes hold P codebooks of K vectors of dimension D, `vectors` (P, K, D), standard normal at the start.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ __all__ = ["EMACodebook", "LearnedCodebook", "build_code_vectors", "mean_squared
 
 def mean_squared_error(vectors: Tensor, target: Tensor, elements: Tensor | int) -> Tensor:
     """Returns the sum of squared differences over `elements`, the number of those that are not padding."""
-    elements = max(elements, 1) if isinstance(elements, int) else elements.clamp(min=1)
     # `reduction="sum"` would hold the batch's squares twice.
     return F.mse_loss(vectors, target, reduction="none").sum() / elements
 
@@ -53,7 +50,7 @@ class EMACodebook(nn.Module):
         self.register_buffer("sums", torch.zeros(shape))
 
     def loss(self, z: Tensor, chosen: Tensor, elements: Tensor | int) -> Tensor:
-        """Returns zero: no gradient moves these vectors."""
+        """Returns 0: no gradient moves these vectors."""
         return z.new_zeros(())
 
     @torch.no_grad()
@@ -96,7 +93,5 @@ class LearnedCodebook(nn.Module):
 def build_code_vectors(
     config: CodeVectorsConfig, shape: tuple[int, int, int]
 ) -> EMACodebook | LearnedCodebook:
-    """The vectors of `shape` (P, K, D) that the configuration names, standard normal at the start."""
-    if isinstance(config, EMAConfig):
-        return EMACodebook(config, shape)
-    return LearnedCodebook(config, shape)
+    """The vectors of `shape` (P, K, D) that the configuration names."""
+    return EMACodebook(config, shape) if isinstance(config, EMAConfig) else LearnedCodebook(config, shape)

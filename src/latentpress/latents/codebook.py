@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from latentpress.config import CodebookConfig
 from latentpress.latents.code_vectors import build_code_vectors, mean_squared_error
 from latentpress.latents.index_backpropagation import index_backpropagation
-from latentpress.latents.sampling import initial_vectors
 from latentpress.latents.search import nearest
 from latentpress.latents.selection import rotation, straight_through
-from latentpress.latents.statistics import Statistics, broadcast, count, flat_codes
+from latentpress.latents.statistics import Statistics, broadcast, count, flat_codes, initial_vectors
 from latentpress.latents.usage import AverageShare, CodeUsage, UsageWindow
 
 __all__ = ["Codebook", "Quantized"]
@@ -30,7 +29,7 @@ _LLOYD_STEPS = 4
 
 @dataclass(frozen=True)
 class Quantized:
-    """What a latent space makes of the encoder's output.
+    """What the codebook makes of the encoder's output.
 
     Args:
         vectors: (B, P*D, *G) float32, the chosen code vectors; zero where masked.
@@ -50,14 +49,10 @@ class Codebook(nn.Module):
 
     The first forward pass in training mode that is not all padding starts the codebooks from its batch
     (distinct vectors, then some Lloyd steps). Every one collects statistics, and `update`, called once
-    after each optimiser step, applies them: so gradient accumulation and replicas see one batch. All
-    state is in parameters and buffers.
+    after each optimiser step, applies them: so gradient accumulation and replicas see one batch.
 
     With `distance="cosine"` both the encoder's and the code vectors are projected onto the sphere of
     radius sqrt(D), where the nearest by angle is the nearest by distance, and the rest stays as it is.
-
-    Attributes:
-        code_vectors: the P x K vectors and how they learn, `EMACodebook` or `LearnedCodebook`.
 
     >>> codebook = Codebook(CodebookConfig(codebook_size=8, code_dim=4))
     >>> quantized = codebook(torch.randn(2, 4, 5, 6, requires_grad=True))
@@ -90,14 +85,11 @@ class Codebook(nn.Module):
         return self._project(self.code_vectors.vectors)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantises the encoder's output.
+        """Quantises the encoder's output; raises `ValueError` where shapes do not fit.
 
         Args:
-            z: (B, P*D, *G), of any floating-point type; the search is done in float32.
+            z: (B, P*D, *G); the search is done in float32.
             mask: (B, *G) bool, false at padding, which then changes no loss, statistic or usage.
-
-        Raises:
-            ValueError: the shapes do not fit.
         """
         self._check(z, mask)
         with torch.autocast(z.device.type, enabled=False):
@@ -107,17 +99,12 @@ class Codebook(nn.Module):
             codebook = self.codebook
             codes = self._assign(z, codebook, mask)
             chosen = _masked(_look_up(codebook, codes), mask)
-            elements = z.numel() if mask is None else mask.sum() * z.shape[-2] * z.shape[-1]
+            elements = max(1, z.numel()) if mask is None else mask.sum().clamp(min=1) * z.shape[-2:].numel()
             codebook_loss = self.code_vectors.loss(z, chosen, elements)
             vectors = _masked(self._select(z, chosen, codebook, codes), mask)
             del chosen  # as large as the batch, and the same as `vectors`
-            commitment_loss = mean_squared_error(z, vectors.detach(), elements)
-            return Quantized(
-                vectors=vectors.flatten(-2).movedim(-1, 1),
-                codes=codes,
-                commitment_loss=self.config.commitment_weight * commitment_loss,
-                codebook_loss=codebook_loss,
-            )
+            commitment = self.config.commitment_weight * mean_squared_error(z, vectors.detach(), elements)
+            return Quantized(vectors.flatten(-2).movedim(-1, 1), codes, commitment, codebook_loss)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -128,11 +115,7 @@ class Codebook(nn.Module):
             return nearest(_rows(vectors, None)[0], self.codebook).view(vectors.shape[:-1])
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Returns the code vectors (B, P*D, *G) of `codes` (B, *G, P).
-
-        Raises:
-            ValueError: a code is not in 0..K-1, or there are not P a position.
-        """
+        """Returns the code vectors (B, P*D, *G) of `codes` (B, *G, P), or raises `ValueError`."""
         count, size = self.config.num_codebooks, self.config.codebook_size
         if codes.ndim < 2 or codes.shape[-1] != count:
             raise ValueError(f"codes must be (batch, *grid, {count}), got {tuple(codes.shape)}")
@@ -158,8 +141,7 @@ class Codebook(nn.Module):
         self.code_vectors.replace(revived, vectors)
         self.share.reset(revived)
         self.steps += 1
-        if not self._ready:
-            self._ready = bool(self.initialised)
+        self._ready = self._ready or bool(self.initialised)
 
     def usage(self) -> CodeUsage:
         """Returns the usage over the last 100 to 200 updates."""

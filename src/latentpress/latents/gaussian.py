@@ -4,12 +4,11 @@
     q(z | x): z_t ~ N(mu_t, s_t^2), independent over steps and channels
 
 A posterior that is independent over t cannot be an AR(1) process: KL(q || p) stays above a rate delta
-that alpha sets, with the objective untouched (Razavi et al., arXiv 1901.03416). `GaussianLatents` has
-the interface of all families, with their exact KL, without sampling; `AR1Latents` and the plain VAE are
-here, those with alpha = 0 and a constrained posterior in `independent.py`.
+that alpha sets, with the objective untouched (Razavi et al., arXiv 1901.03416). Families with alpha = 0
+constrain the posterior instead: see `independent.py`.
 
 Sequences are (B, n, d): n steps of d channels. Where latents form a grid of several axes, every cell of
-the further axes is a sequence: see `latentpress.latents.sequences`.
+the further axes is a sequence: see `sequences.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from torch.distributions import Normal
 
 from latentpress.latents.rates import ar1_rate_nats
 
-__all__ = ["AR1Latents", "GaussianLatents", "PlainLatents", "Posterior", "sum_steps"]
+__all__ = ["AR1Latents", "GaussianLatents", "Posterior", "sum_steps"]
 
 _LOG_VARIANCE_ROOM = 6.0  # how far a posterior's log-variance may go from the best one, either way
 
@@ -36,37 +35,29 @@ class Posterior:
     mean: Tensor
     log_variance: Tensor
 
-    @property
-    def distribution(self) -> Normal:
-        """The same as one of torch's distributions."""
-        return Normal(self.mean, torch.exp(self.log_variance / 2), validate_args=False)
-
     def sample(self, noise: Tensor) -> Tensor:
         """Z = mu + s * noise, (B, n, d), differentiable in both parameters; `noise` ~ N(0, 1)."""
         return self.mean + torch.exp(self.log_variance / 2) * noise
 
     def nats(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """-ln q(z | x) of each sequence, (B,); steps that `mask` (B, n) excludes add 0."""
-        return sum_steps(-self.distribution.log_prob(z), mask)
+        normal = Normal(self.mean, torch.exp(self.log_variance / 2), validate_args=False)
+        return sum_steps(-normal.log_prob(z), mask)
 
 
 class GaussianLatents(nn.Module, ABC):
-    """n steps of d Gaussian latents with an AR(1) prior of variance 1.
+    """n steps of d Gaussian latents with an AR(1) prior of variance 1, one of `alphas` a channel.
 
-    Args:
-        alphas: the prior's coefficient of each of the d channels.
-
-    Attributes:
-        channels: d.
-        params: numbers that the encoder gives for a latent.
+    The encoder gives `params` numbers for each latent. `rate_nats` is what the posterior's constraint
+    commits for each latent; where there is one, alphas are 0.
     """
 
     alphas: Tensor
     params = 2
 
-    def __init__(self, alphas: Sequence[float]) -> None:
+    def __init__(self, alphas: Sequence[float], rate_nats: float = 0.0) -> None:
         super().__init__()
-        self.channels = len(alphas)
+        self.channels, self.rate_nats = len(alphas), rate_nats
         self._exact_alphas = tuple(float(alpha) for alpha in alphas)
         # in float64, for 1 - alpha^2 is a small difference; on the CPU even while a model is built on meta
         coefficients = torch.tensor(self._exact_alphas, dtype=torch.float64, device="cpu")
@@ -80,12 +71,10 @@ class GaussianLatents(nn.Module, ABC):
             raw: (B, n, params * d): all means, then the numbers that set the variances.
             mask: (B, n) bool, false at padding, which is at the end.
         """
-        ...
 
-    @abstractmethod
     def committed_rate_nats(self, steps: int) -> float:
         """The smallest KL(q || p) of a sequence of so many steps, in nats."""
-        ...
+        return ar1_rate_nats(self._exact_alphas, steps) + steps * self.channels * self.rate_nats
 
     def kl_nats(self, posterior: Posterior, mask: Tensor | None = None) -> Tensor:
         """KL(q || p) of each sequence in nats, exactly, (B,); masked steps add 0.
@@ -96,7 +85,8 @@ class GaussianLatents(nn.Module, ABC):
         """
         mean, log_variance = posterior.mean, posterior.log_variance
         alphas = self.alphas.to(mean.dtype)
-        variance, noise = log_variance.exp(), self._noise_variance(mean)
+        variance, noise = log_variance.exp(), (1 - self.alphas**2).to(mean.dtype).repeat(mean.shape[1], 1)
+        noise[:1] = 1  # the variance of the prior's noise, (n, d)
         squares = (mean - alphas * _before(mean)).square() + variance + alphas**2 * _before(variance)
         return sum_steps((squares / noise - 1 - log_variance + noise.log()) / 2, mask)
 
@@ -108,18 +98,13 @@ class GaussianLatents(nn.Module, ABC):
             z[:, step] = alphas * z[:, step - 1] + noise * z[:, step]
         return z
 
-    def _noise_variance(self, like: Tensor) -> Tensor:
-        """Variance of the prior's noise at every step, (n, d): 1 at the first, 1 - alpha^2 later."""
-        noise = (1 - self.alphas**2).to(like.dtype).repeat(like.shape[1], 1)
-        noise[:1] = 1
-        return noise
-
 
 class AR1Latents(GaussianLatents):
     """The family of the delta-VAE: mean and variance free, an AR(1) prior (section 2.3 of the paper).
 
     The variances start at those of the smallest KL, 1 - alpha^2 at both ends and
-    (1 - alpha^2) / (1 + alpha^2) inside, and may leave them by a factor of e^6 either way.
+    (1 - alpha^2) / (1 + alpha^2) inside, and may leave them by a factor of e^6 either way. With alpha = 0
+    it is the plain VAE, which commits nothing.
 
     >>> latents = AR1Latents([0.9, 0.9])
     >>> posterior = latents.posterior(torch.zeros(1, 28, 4))
@@ -133,10 +118,6 @@ class AR1Latents(GaussianLatents):
         room = _LOG_VARIANCE_ROOM * torch.tanh(width / _LOG_VARIANCE_ROOM)
         return Posterior(mean, self._best_log_variance(mean, mask) + room)
 
-    def committed_rate_nats(self, steps: int) -> float:
-        """See `latentpress.latents.rates.ar1_rate_nats`."""
-        return ar1_rate_nats(self._exact_alphas, steps)
-
     def _best_log_variance(self, mean: Tensor, mask: Tensor | None) -> Tensor:
         """Log-variances of the smallest KL, (B or 1, n, d)."""
         squares = self.alphas**2
@@ -147,17 +128,6 @@ class AR1Latents(GaussianLatents):
         inside = (after & ~first)[..., None]
         end = torch.where((first & ~after)[..., None], 0.0, torch.log1p(-squares))  # one step alone: N(0, 1)
         return torch.where(inside, torch.log1p(-squares) - torch.log1p(squares), end).to(mean.dtype)
-
-
-class PlainLatents(AR1Latents):
-    """The plain VAE, alpha = 0: it commits nothing, and is the control of experiments.
-
-    >>> PlainLatents(2).committed_rate_nats(28)
-    0.0
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__((0.0,) * channels)
 
 
 def _before(x: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 A stream codes the grids (n, *cells) of `lanes` items, n * cells positions in raster order: in each position
 channel by channel, in each channel lane by lane. Every cell of every lane is a sequence by itself, and the
-sequences of all streams advance together, in arrays (steps, sequences, d): those of the longest stream first,
-so that those which go on lead.
+sequences of all streams advance together, in arrays (steps, sequences, d): those of the longest stream come
+first, so that those which go on lead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -29,48 +30,47 @@ Integers = NDArray[Any]
 Symbols = NDArray[np.int64]
 
 Walk = Callable[[Symbols, Integers], Iterator[tuple[Symbols, Symbols]]]
-"""Means and scales of every step, of symbols (steps, sequences, d) and lengths: `IntegerLSTM.walk`."""
+"""Every step's means and scales, given symbols (steps, sequences, d) and lengths: see `IntegerLSTM.walk`."""
 
 
 def encode_streams(
     walk: Walk, streams: Sequence[Stream], channels: int, step: int
 ) -> list[tuple[bytes, NDArray[np.float64]]]:
-    """Codes streams; see `IntegerDistribution.encode`.
-
-    Args:
-        walk: gives the Gaussians.
-        streams: with their symbols, each in 0..`symbols_of(step)` - 1.
-        channels: d.
-        step: units between two symbols.
-    """
+    """See `IntegerDistribution.encode`; `channels` are d, and symbols are `step` units apart."""
     parts, lengths = _sequences(streams)
     symbols, means, scales = np.zeros((3, lengths.max(initial=0), len(lengths), channels), np.int64)
+    size, coded = symbols_of(step), []
     for stream, part in zip(streams, parts, strict=True):
+        given = np.asarray(stream.symbols, np.int64)
+        if given.size and not 0 <= int(given.min()) <= int(given.max()) < size:
+            raise ValueError(f"symbols: a channel's alphabet is {size}, and one is outside")
         place = symbols[: stream.grid[0], part]
-        place[:] = _symbols(stream, symbols_of(step)).reshape(place.shape)
+        place[:] = given.reshape(place.shape)
     for t, (mean, scale) in enumerate(walk(symbols, lengths)):
         means[t, : len(mean)], scales[t, : len(mean)] = mean, scale
-    coded = []
     for stream, part in zip(streams, parts, strict=True):
-        values = (each[: stream.grid[0], part] for each in (symbols, means, scales))
-        payload, bits = _encode(*(_in_order(each, stream.lanes) for each in values), step)
-        coded.append((payload, bits.reshape(-1, stream.lanes).sum(0)))
+        arrays = (each[: stream.grid[0], part] for each in (symbols, means, scales))
+        given, mean, scale = (_in_order(each, stream.lanes) for each in arrays)
+        encoder = RangeEncoder()
+        for rows in _chunks(len(given), size):
+            encoder.encode(given[rows], np.diff(bounds(mean[rows], scale[rows], step, size)))
+        bits = TOTAL_BITS - np.log2(interval(mean, scale, step, size, given)[1])
+        coded.append((encoder.to_bytes(), bits.reshape(-1, stream.lanes).sum(0)))
     return coded
 
 
 def decode_streams(
     walk: Walk, streams: Sequence[Stream], channels: int, step: int
 ) -> list[NDArray[np.int32] | None]:
-    """Decodes streams with their payloads; see `IntegerDistribution.decode` and `encode_streams`.
-
-    A damaged stream goes on with zeros, and the others do not notice.
-    """
+    """See `IntegerDistribution.decode`, and `encode_streams`."""
     parts, lengths = _sequences(streams)
-    symbols, size = np.zeros((lengths.max(initial=0), len(lengths), channels), np.int64), symbols_of(step)
-    order = np.arange(symbols[:1].size).reshape(-1, channels)  # of a step's symbols, turned to the streams'
+    symbols = np.zeros((lengths.max(initial=0), len(lengths), channels), np.int64)
+    order = np.arange(len(lengths) * channels).reshape(
+        -1, channels
+    )  # a step's symbols as the streams have them
     for stream, part in zip(streams, parts, strict=True):
         order[part] = _in_order(order[part], stream.lanes).reshape(-1, channels)
-    decoders = [_Decoder(stream.payload) for stream in streams]
+    size, decoders = symbols_of(step), [_Decoder(stream.payload) for stream in streams]
     for t, (mean, scale) in enumerate(walk(symbols, lengths)):
         active = order[: len(mean)].reshape(-1)
         means, scales, decoded = mean.reshape(-1)[active], scale.reshape(-1)[active], np.zeros_like(active)
@@ -84,17 +84,44 @@ def decode_streams(
         symbols[t].reshape(-1)[active] = decoded
     found = []
     for stream, part, decoder in zip(streams, parts, decoders, strict=True):
-        codes = symbols[: stream.grid[0], part].reshape(-1, stream.lanes, channels).astype(np.int32)
-        found.append(None if decoder.damaged else codes)
+        codes = symbols[: stream.grid[0], part].reshape(-1, stream.lanes, channels)
+        found.append(None if decoder.coder is None else codes.astype(np.int32))
     return found
 
 
 class _Decoder:
-    """A stream's decoder, which gives zeros once its bytes turn out to be damaged."""
+    """A stream's decoder; where it is damaged its `coder` is None, and it goes on with zeros."""
 
     def __init__(self, payload: bytes) -> None:
-        self.damaged = False
-        self._coder = RangeDecoder(payload)
+        self.coder: RangeDecoder | None = None
+        with contextlib.suppress(ArchiveError):
+            self.coder = RangeDecoder(payload)
 
     def take(self, tables: Integers) -> Integers | int:
-        ...
+        try:
+            return 0 if self.coder is None else self.coder.decode(tables)
+        except ArchiveError:
+            self.coder = None
+            return 0
+
+
+def _sequences(streams: Sequence[Stream]) -> tuple[list[slice], Symbols]:
+    """Where each stream's sequences are among those of all, and how many steps each of all has."""
+    steps = np.array([stream.grid[0] for stream in streams], np.int64)
+    widths = np.array([math.prod(stream.grid[1:]) * stream.lanes for stream in streams], np.int64)
+    longest_first = np.argsort(-steps, kind="stable")
+    stops = np.empty_like(widths)
+    stops[longest_first] = np.cumsum(widths[longest_first])
+    parts = [slice(*ends) for ends in zip((stops - widths).tolist(), stops.tolist(), strict=True)]
+    return parts, np.repeat(steps[longest_first], widths[longest_first])
+
+
+def _in_order(values: Integers, lanes: int) -> Integers:
+    """Values (..., cells * lanes, d) of a stream's sequences in the stream's order, flat."""
+    return values.reshape(-1, lanes, values.shape[-1]).swapaxes(1, 2).reshape(-1)
+
+
+def _chunks(rows: int, size: int) -> list[slice]:
+    """Runs of rows whose tables of `size` entries fit the memory."""
+    together = max(1, _CHUNK // size)
+    return [slice(start, start + together) for start in range(0, rows, together)]

@@ -1,8 +1,6 @@
 """Gaussian latents with the prior N(0, 1), and posteriors that are kept away from it, scalar by scalar.
 
-Three constraints of arXiv 1901.03416 (section 2.2): a fixed ratio of variances; a variance below the
-one that commits the rate at mean 0; a mean as far away as the variance needs. The rate of a sequence
-of n steps of d channels is n d times that of a scalar. `build_gaussian` makes a family of any kind.
+The constraints are those of arXiv 1901.03416, section 2.2; each commits a rate for every scalar.
 """
 
 from __future__ import annotations
@@ -13,30 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentpress.config import (
-    AR1Config,
-    GaussianLatentsConfig,
-    MeanBoundConfig,
-    PlainGaussianConfig,
-    VarianceBoundConfig,
-    VarianceRatioConfig,
-)
-from latentpress.latents.gaussian import AR1Latents, GaussianLatents, PlainLatents, Posterior
+from latentpress import config as configs
+from latentpress.latents.gaussian import AR1Latents, GaussianLatents, Posterior
 from latentpress.latents.rates import ratio_rate_nats, variance_roots
 
 __all__ = ["MeanBoundLatents", "VarianceBoundLatents", "VarianceRatioLatents", "build_gaussian"]
 
 
 class _Independent(GaussianLatents):
-    """Scalars that commit `rate_nats` each."""
-
     def __init__(self, channels: int, rate_nats: float) -> None:
-        super().__init__((0.0,) * channels)
-        self.rate_nats = rate_nats
-
-    def committed_rate_nats(self, steps: int) -> float:
-        """The rate of a scalar, n d times."""
-        return steps * self.channels * self.rate_nats
+        super().__init__((0.0,) * channels, rate_nats)
 
 
 class VarianceRatioLatents(_Independent):
@@ -91,20 +75,16 @@ class MeanBoundLatents(_Independent):
         return Posterior(nearest + F.softplus(mean), log_variance)
 
 
-def build_gaussian(config: GaussianLatentsConfig) -> GaussianLatents:
-    """The Gaussian latent space that a configuration names.
-
-    >>> build_gaussian(VarianceRatioConfig(channels=2, ratio=0.5)).channels
-    2
-    """
+def build_gaussian(config: configs.GaussianLatentsConfig) -> GaussianLatents:
+    """The Gaussian latent space that a configuration names."""
     match config:
-        case AR1Config():
+        case configs.AR1Config():
             return AR1Latents(config.alphas)
-        case PlainGaussianConfig():
-            return PlainLatents(config.channels)
-        case VarianceRatioConfig():
+        case configs.PlainGaussianConfig():
+            return AR1Latents((0.0,) * config.channels)
+        case configs.VarianceRatioConfig():
             return VarianceRatioLatents(config.channels, config.ratio)
-        case VarianceBoundConfig():
+        case configs.VarianceBoundConfig():
             return VarianceBoundLatents(config.channels, config.rate_nats)
-        case MeanBoundConfig():
+        case configs.MeanBoundConfig():
             return MeanBoundLatents(config.channels, config.rate_nats)

@@ -18,14 +18,8 @@ def index_backpropagation(z: Tensor, codebooks: Tensor, codes: Tensor) -> Tensor
 
     q = (h - sg[s] + s) E with h the one-hot code and s = softmax_k(-||z - e_k||^2), where E as a factor
     of the soft terms gets no gradient (after Shi et al., arXiv 2412.02692, distances for dot products).
-
-    Args:
-        z: the encoder's vectors, (..., P, D).
-        codebooks: (P, K, D).
-        codes: (..., P), the nearest of each.
-
-    Returns:
-        (..., P, D). The softmax is computed anew in the backward pass, some rows at a time.
+    Shapes: z (..., P, D), codebooks (P, K, D), codes (..., P) -> (..., P, D). The softmax is computed anew
+    in the backward pass, some rows at a time.
     """
     return _choose(z.flatten(0, -3), codebooks, codes.flatten(0, -2)).view(z.shape)
 
@@ -39,25 +33,19 @@ def _choose(rows: Tensor, codebooks: Tensor, codes: Tensor) -> Tensor:
 @torch.library.custom_op("latentpress::choose_backward", mutates_args=())
 def _gradients(gradient: Tensor, rows: Tensor, codebooks: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     to_rows, to_codebooks = torch.empty_like(rows), torch.zeros_like(codebooks)
+    step = rows_at_a_time(codebooks.shape[1], rows.device)
     for p, vectors in enumerate(codebooks):
-        _soft_gradients(gradient[:, p], rows[:, p], vectors, to_rows[:, p], to_codebooks[p])
+        mean, moved, bias = centred(vectors)
+        chunks = (each[:, p].split(step) for each in (rows, gradient, to_rows))
+        for z, g, out in zip(*chunks, strict=True):
+            z = z - mean
+            s = torch.addmm(bias, z, moved.t(), alpha=-1).mul_(-2).softmax(1)
+            d = g @ moved.t()  # a constant for each row is free: the softmax's gradient sums to zero
+            d = s * (d - (s * d).sum(1, keepdim=True))
+            torch.mm(d, moved, out=out).mul_(2)
+            to_codebooks[p].add_(2 * (d.t() @ z - d.sum(0)[:, None] * moved))
         to_codebooks[p].index_add_(0, codes[:, p], gradient[:, p])
     return to_rows, to_codebooks
-
-
-def _soft_gradients(
-    gradient: Tensor, rows: Tensor, vectors: Tensor, to_rows: Tensor, to_vectors: Tensor
-) -> None:
-    """Writes the softmax's gradient to the rows (N, D) and adds the one to the vectors (K, D)."""
-    mean, moved, bias = centred(vectors)
-    step = rows_at_a_time(len(vectors), rows.device)
-    for z, g, out in zip(rows.split(step), gradient.split(step), to_rows.split(step), strict=True):
-        z = z - mean
-        s = torch.addmm(bias, z, moved.t(), alpha=-1).mul_(-2).softmax(1)
-        d = g @ moved.t()  # a constant for each row is free: the softmax's gradient sums to zero
-        d = s * (d - (s * d).sum(1, keepdim=True))
-        torch.mm(d, moved, out=out).mul_(2)
-        to_vectors += 2 * (d.t() @ z - d.sum(0)[:, None] * moved)
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:

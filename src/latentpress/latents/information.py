@@ -34,15 +34,15 @@ def mutual_information_nats(posterior: Posterior, z: Tensor, mask: Tensor | None
     >>> round(mutual_information_nats(far, far.mean).item(), 3)  # two items that do not overlap: ln 2
     0.693
     """
-    count = len(z)
-    chunk = max(1, _CHUNK_FLOATS // max(1, z.numel()))
     gains = []
-    for start in range(0, count, chunk):
-        rows = slice(start, start + chunk)
-        present = None if mask is None else mask[rows]
-        densities = _pairwise(posterior, z[rows], present)  # (rows, N): ln q(z_i | x_j) + constant
-        diagonal = densities[torch.arange(len(densities)), torch.arange(count)[rows]]
-        gains.append(diagonal - torch.logsumexp(densities, dim=1) + math.log(count))
+    for rows in torch.arange(len(z), device=z.device).split(max(1, _CHUNK_FLOATS // max(1, z.numel()))):
+        squared = (z[rows, None] - posterior.mean).square() * torch.exp(-posterior.log_variance)
+        terms = -(squared + posterior.log_variance) / 2
+        if mask is not None:
+            terms = terms * mask[rows, None, :, None]
+        densities = terms.flatten(2).sum(2)  # (rows, N): ln q(z_i | x_j) + constant
+        diagonal = densities.gather(1, rows[:, None])[:, 0]
+        gains.append(diagonal - torch.logsumexp(densities, dim=1) + math.log(len(z)))
     return torch.cat(gains).mean()
 
 
@@ -57,11 +57,3 @@ def active_units(means: Tensor, mask: Tensor | None = None) -> int:
     counts = present.sum(0).clamp(min=1)
     centred = (means - (means * present).sum(0) / counts) * present
     return int((centred.square().sum(0) / counts > _ACTIVE_VARIANCE).sum())
-
-
-def _pairwise(posterior: Posterior, z: Tensor, mask: Tensor | None) -> Tensor:
-    squared = (z[:, None] - posterior.mean).square() * torch.exp(-posterior.log_variance)
-    terms = -(squared + posterior.log_variance) / 2
-    if mask is not None:
-        terms = terms * mask[:, None, :, None]
-    return terms.flatten(2).sum(2)

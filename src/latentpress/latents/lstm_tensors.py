@@ -1,4 +1,4 @@
-"""The integers of an `IntegerLSTM`: which tensors they are, their ranges, and how they are made.
+"""The integers of an `IntegerLSTM`: their tensors, their ranges, and how they are made.
 
 | tensor | type and shape | meaning |
 |---|---|---|
@@ -15,8 +15,7 @@ int8 (out,) and stands for
     y = ((W x + 2^s / 2) >> s) + b          (arithmetic shift: floor)
 
 Every input x is an integer of at most 2^15, as is every weight, so with at most 64 + 1024 inputs any sum of
-W x stays under 2^41: exact in float64, in whatever order it is added, and whatever the weights are. So
-nothing else needs a proof, nor calibration.
+W x stays under 2^41: exact in float64, in whatever order it is added, and whatever the weights are.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ INPUT_BITS = 8
 OUTPUT_BITS = 15
 SCALE_BITS = 8
 
+PARTS = ("weight", "bias", "shift")
+
 _WHAT = "integer LSTM"
-_PARTS = ("weight", "bias", "shift")
 _MAX_SHIFT = 40
 _LIMIT = 2**15 - 1
 _LARGEST_BIAS = 2**30
 _LARGEST_SCALE = 2**20
-_MAX_CHANNELS, _MAX_WIDTH = 64, 1024
 
 
 def checked(tensors: Mapping[str, Tensor]) -> tuple[list[int], dict[str, Tensor]]:
@@ -61,7 +60,7 @@ def checked(tensors: Mapping[str, Tensor]) -> tuple[list[int], dict[str, Tensor]
 
 def _structure(integers: Sequence[int]) -> list[int]:
     """Channels, width and step, if each is in its range; else raises `ConfigError`."""
-    limits = ((1, _MAX_CHANNELS), (0, _MAX_WIDTH), (1, LATENT_LIMIT))
+    limits = (1, 64), (0, 1024), (1, LATENT_LIMIT)
     if len(integers) != 3 or not all(a <= i <= b for i, (a, b) in zip(integers, limits, strict=True)):
         raise ConfigError(f"channels, width and step are out of range: {list(integers)}")
     return list(integers)
@@ -82,7 +81,7 @@ def _specs(channels: int, width: int, step: int) -> Iterator[Spec]:
 def ar1_integers(alphas: Sequence[float], step: int) -> dict[str, Tensor]:
     """The integers of AR(1) with those coefficients, all between -1 and 1, and no LSTM."""
     blank = {spec.name: torch.zeros(spec.shape, dtype=spec.dtype) for spec in _specs(len(alphas), 0, step)}
-    return {**blank, **_autoregression(alphas, 0, step)}
+    return blank | _autoregression(alphas, 0, step)
 
 
 def integers_of(auxiliary: AuxiliaryPrior, step: int) -> dict[str, Tensor]:
@@ -136,4 +135,4 @@ def _rounded(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
         shift[torch.round(weight * 2.0**s).abs().amax(1) <= _LIMIT] = s
     rounded = torch.round(weight * torch.exp2(shift.double())[:, None]).to(torch.int16)
     values = rounded, torch.round(bias[:, 0]).to(torch.int32), shift.to(torch.int8)
-    return {f"{name}.{part}": value for part, value in zip(_PARTS, values, strict=True)}
+    return {f"{name}.{part}": value for part, value in zip(PARTS, values, strict=True)}

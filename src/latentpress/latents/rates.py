@@ -1,8 +1,7 @@
 """How much information Gaussian families commit, in closed form, and which setting commits a wanted rate.
 
 All rates are the smallest KL(q || p) in nats that a family's posterior can reach against its prior
-(Razavi et al., "Preventing posterior collapse with delta-VAEs", arXiv 1901.03416, section 2 and
-appendices A to C). Plain floats: nothing here is trained.
+(Razavi et al., arXiv 1901.03416, section 2 and appendices A to C).
 """
 
 from __future__ import annotations
@@ -37,12 +36,7 @@ def ar1_rate_nats(alphas: Sequence[float], steps: int) -> float:
 
 
 def alpha_for_rate(rate_nats: float, steps: int, channels: int = 1) -> float:
-    """The alpha above 0 that commits `rate_nats` over `steps` steps of `channels` channels.
-
-    The inverse of `ar1_rate_nats` for equal coefficients.
-
-    Raises:
-        ConfigError: no alpha commits that rate.
+    """The alpha above 0 that commits `rate_nats` in all channels together; `ConfigError` where none does.
 
     >>> round(alpha_for_rate(ar1_rate_nats([0.9, 0.9], 28), 28, channels=2), 6)
     0.9
@@ -79,14 +73,12 @@ def ratio_rate_nats(ratio: float) -> float:
 def variance_roots(rate_nats: float) -> tuple[float, float]:
     """The two variances whose KL from N(0, 1) at mean 0 is `rate_nats`: ln v - v + 2 delta + 1 = 0.
 
-    Both are the ratios that commit the rate (`ratio_rate_nats`): v = -W(-exp(-1 - 2 delta)) on the two
-    real branches of Lambert's W.
+    They are v = -W(-exp(-1 - 2 delta)) on the two real branches of Lambert's W.
 
     >>> [round(root, 3) for root in variance_roots(0.5)]
     [0.159, 3.146]
     """
     from scipy.special import lambertw
 
-    argument = -math.exp(-1 - 2 * rate_nats)
-    low, high = (-lambertw(argument, branch).real for branch in (0, -1))
+    low, high = (-lambertw(-math.exp(-1 - 2 * rate_nats), branch).real for branch in (0, -1))
     return float(low), float(high)

@@ -22,12 +22,8 @@ _GPU_SCORES = 1 << 21  # 8 MiB: enough to fill the device, and still inside its 
 def nearest(rows: Tensor, codebooks: Tensor) -> Tensor:
     """Returns the index of each row's nearest vector in each codebook.
 
-    Args:
-        rows: (N, P, D) float32.
-        codebooks: (P, K, D) float32.
-
-    Returns:
-        (N, P) int64, each in 0..K-1; also where a row is not finite.
+    Shapes: rows (N, P, D) and codebooks (P, K, D), float32 -> (N, P) int64, each in 0..K-1 even where a row
+    is not finite.
 
     >>> codebooks = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
     >>> nearest(torch.tensor([[[0.1, 0.2]], [[0.9, 0.7]]]), codebooks).tolist()

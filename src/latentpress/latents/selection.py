@@ -1,8 +1,7 @@
 """Ways for the gradient through the choice of a code vector, which itself has none.
 
-Each function returns the chosen vectors exactly as they are in the codebook, and differs in what
-reaches the encoder's vectors z when the gradient g with respect to the chosen vectors q comes back.
-`index_backpropagation` has a file to itself.
+Each function returns the code vectors q that the encoder's vectors z (..., D) chose, exactly, and differs in
+what reaches z when the gradient g with respect to q comes back. Through q itself nothing goes back.
 """
 
 from __future__ import annotations
@@ -16,17 +15,13 @@ __all__ = ["rotation", "straight_through"]
 def straight_through(z: Tensor, chosen: Tensor) -> Tensor:
     """Copies the gradient: dz = g (van den Oord et al., arXiv 1711.00937, section 3.2).
 
-    Args:
-        z: the encoder's vectors, any shape.
-        chosen: the code vectors q, same shape; no gradient reaches them from here.
-
     >>> import torch
     >>> z = torch.tensor([0.2], requires_grad=True)
     >>> (3 * straight_through(z, torch.ones(1))).backward()
     >>> z.grad
     tensor([3.])
     """
-    return _with_gradient_of(z, chosen)
+    return (z - z.detach()).add_(chosen.detach())
 
 
 def rotation(z: Tensor, chosen: Tensor) -> Tensor:
@@ -34,10 +29,6 @@ def rotation(z: Tensor, chosen: Tensor) -> Tensor:
 
     With unit vectors u of z, v of q and r of u + v: R = I - 2 r r^T + 2 v u^T and a = |q| / |z|, both
     taken as constants (Fifty et al., arXiv 2410.06424, section 4.2).
-
-    Args:
-        z: the encoder's vectors, (..., D).
-        chosen: the code vectors q, same shape; no gradient reaches them from here.
 
     >>> import torch
     >>> z = torch.tensor([[1.0, 0.0]], requires_grad=True)
@@ -50,9 +41,4 @@ def rotation(z: Tensor, chosen: Tensor) -> Tensor:
     r = F.normalize(u + v, dim=-1)
     scale = q.norm(dim=-1, keepdim=True) / start.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     rotated = z - 2 * r * (r * z).sum(-1, keepdim=True) + 2 * v * (u * z).sum(-1, keepdim=True)
-    return _with_gradient_of(scale * rotated, q)
-
-
-def _with_gradient_of(vectors: Tensor, value: Tensor) -> Tensor:
-    """Returns exactly `value`, whose gradient goes to `vectors`."""
-    return (vectors - vectors.detach()).add_(value.detach())
+    return straight_through(scale * rotated, q)

@@ -2,7 +2,7 @@
 
     vectors (B, d, n, *G')  <->  sequences (B * cells, n, d),   cells = the product of G'
 
-The cells of an item follow one another in raster order, and all share the coefficients of their prior.
+The cells of an item follow one another in raster order.
 """
 
 from __future__ import annotations
@@ -27,15 +27,9 @@ def as_sequences(vectors: Tensor) -> Tensor:
 
 
 def from_sequences(sequences: Tensor, cells: Sequence[int]) -> Tensor:
-    """The inverse of `as_sequences`, given G': vectors (B, d, n, *G').
-
-    >>> import torch
-    >>> from_sequences(torch.zeros(32, 5, 3), (4, 4)).shape
-    torch.Size([2, 3, 5, 4, 4])
-    """
-    rows, steps, channels = sequences.shape
-    by_item = sequences.reshape(rows // math.prod(cells), math.prod(cells), steps, channels)
-    return by_item.permute(0, 3, 2, 1).reshape(len(by_item), channels, steps, *cells)
+    """The inverse of `as_sequences`, given G': vectors (B, d, n, *G')."""
+    by_item = sequences.unflatten(0, (-1, math.prod(cells))).permute(0, 3, 2, 1)
+    return by_item.reshape(*by_item.shape[:3], *cells)
 
 
 def mask_sequences(mask: Tensor, cells: Sequence[int]) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,40 +20,11 @@ from latentpress.coding.gaussians import interval, symbol_at, symbols_of
 from latentpress.coding.tables import TOTAL_BITS
 from latentpress.latents.integer_lstm import IntegerLSTM
 
-__all__ = [
-    "Sequences",
-    "finest",
-    "pop_posterior",
-    "pop_prior",
-    "push_posterior",
-    "push_prior",
-    "rounded_means",
-]
+__all__ = ["LatentStacks", "finest", "rounded_means"]
 
 Integers = NDArray[Any]
 Symbols = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Sequences:
-    """Which stacks some items belong to, `rows` (L,), all different, and how many `steps` (L,) each has."""
-
-    rows: Integers
-    steps: Integers
-
-    @classmethod
-    def of(cls, rows: Sequence[int], steps: Sequence[int]) -> Sequences:
-        """From lists."""
-        return cls(np.array(rows, np.int64), np.array(steps, np.int64))
-
-    def at(self, step: int) -> Integers:
-        """Indices of the items that have a step of that number."""
-        return np.flatnonzero(self.steps > step)
-
-    def bits(self, counts: Integers) -> NDArray[np.float64]:
-        """Ideal lengths (L,) of symbols that have `counts` (L, N, ...) of the 2^24 numbers."""
-        there = np.arange(counts.shape[1]) < self.steps[:, None]
-        return ((TOTAL_BITS - np.log2(_by_step(counts))).sum(axis=2) * there).sum(axis=1)
+Bits = NDArray[np.float64]
 
 
 def rounded_means(mean: Integers, step: int) -> Symbols:
@@ -72,84 +42,77 @@ def finest(symbols: Integers, step: int) -> Integers:
     return (symbols - symbols_of(step) // 2) * step + symbols_of(1) // 2
 
 
-def pop_posterior(
-    stacks: Stacks, sequences: Sequences, mean: Integers, scale: Integers
-) -> tuple[Symbols, NDArray[np.float64]]:
-    """Pops symbols (L, N, *cells, d) at step 1, and returns them with their ideal lengths (L,)."""
-    means, scales = _by_step(mean), _by_step(scale)
-    symbols, counts = np.zeros(means.shape, np.int64), np.ones(means.shape, np.int64)
-    for t in range(means.shape[1]):
-        items = sequences.at(t)
-        popped = _pop(stacks, sequences.rows[items], means[items, t], scales[items, t], 1)
-        symbols[items, t], counts[items, t] = popped
-    return symbols.reshape(mean.shape), sequences.bits(counts)
+class LatentStacks:
+    """The stacks of L items: the `rows` (L,), all different, of `stacks`; the items have `steps` (L,)."""
 
+    def __init__(self, stacks: Stacks, rows: Sequence[int], steps: Sequence[int]) -> None:
+        self._stacks = stacks
+        self._rows, self._steps = np.array(rows, np.int64), np.array(steps, np.int64)
 
-def push_posterior(
-    stacks: Stacks, sequences: Sequences, mean: Integers, scale: Integers, symbols: Integers
-) -> None:
-    """Pushes symbols (L, N, *cells, d) at step 1: the inverse of `pop_posterior`."""
-    _push(stacks, sequences, *interval(mean, scale, 1, symbols_of(1), symbols))
+    def pop_posterior(self, mean: Integers, scale: Integers) -> tuple[Symbols, Bits]:
+        """Pops symbols (L, N, *cells, d) at step 1, and returns them with their ideal lengths (L,)."""
+        means, scales = _by_step(mean), _by_step(scale)
+        symbols, counts = np.zeros(means.shape, np.int64), np.ones(means.shape, np.int64)
+        for t in range(means.shape[1]):
+            items = self._at(t)
+            symbols[items, t], counts[items, t] = self._pop(items, means[items, t], scales[items, t], 1)
+        return symbols.reshape(mean.shape), self._bits(counts)
 
+    def push_posterior(self, mean: Integers, scale: Integers, symbols: Integers) -> None:
+        """Pushes symbols (L, N, *cells, d) at step 1: the inverse of `pop_posterior`."""
+        self._push(*interval(mean, scale, 1, symbols_of(1), symbols))
 
-def push_prior(
-    stacks: Stacks, sequences: Sequences, prior: IntegerLSTM, symbols: Integers, step: int
-) -> NDArray[np.float64]:
-    """Pushes symbols (L, N, *cells, d) at `step` under the prior; returns their ideal lengths, (L,).
+    def push_prior(self, prior: IntegerLSTM, symbols: Integers, step: int) -> Bits:
+        """Pushes symbols (L, N, *cells, d) at `step` under a prior at step 1; returns ideal lengths (L,)."""
+        count, steps = symbols.shape[:2]
+        by_time = np.ascontiguousarray(symbols.swapaxes(0, 1)).reshape(steps, -1, prior.channels)
+        lows, counts = np.zeros_like(by_time), np.ones_like(by_time)
+        for t, (mean, scale) in enumerate(prior.walk(finest(by_time, step))):
+            lows[t], counts[t] = interval(mean, scale, step, symbols_of(step), by_time[t])
+        lows, counts = (part.reshape(steps, count, -1).swapaxes(0, 1) for part in (lows, counts))
+        self._push(lows, counts)
+        return self._bits(counts)
 
-    Args:
-        stacks: what is pushed onto.
-        sequences: where, and how long each is.
-        prior: at step 1.
-        symbols: those of latents on multiples of `step`.
-        step: of the symbols.
-    """
-    count, steps = symbols.shape[:2]
-    by_time = np.ascontiguousarray(symbols.swapaxes(0, 1)).reshape(steps, -1, prior.channels)
-    lows, counts = np.zeros_like(by_time), np.ones_like(by_time)
-    for t, (mean, scale) in enumerate(prior.walk(finest(by_time, step))):
-        lows[t], counts[t] = interval(mean, scale, step, symbols_of(step), by_time[t])
-    lows, counts = (part.reshape(steps, count, -1).swapaxes(0, 1) for part in (lows, counts))
-    _push(stacks, sequences, lows, counts)
-    return sequences.bits(counts)
+    def pop_prior(self, prior: IntegerLSTM, step: int, cells: tuple[int, ...] = ()) -> Symbols:
+        """Pops symbols (L, N, *cells, d) at `step` under a prior at step 1: the inverse of `push_prior`."""
+        count, steps, width = len(self._rows), int(self._steps.max(initial=0)), math.prod(cells)
+        symbols = np.full((steps, count, width * prior.channels), symbols_of(step) // 2)
+        read = np.zeros((steps, count * width, prior.channels), np.int64)
+        for t, (mean, scale) in enumerate(prior.walk(read)):
+            items = self._at(t)
+            means, scales = (part.reshape(count, -1)[items] for part in (mean, scale))
+            symbols[t, items], _ = self._pop(items, means, scales, step)
+            read[t] = finest(symbols[t], step).reshape(read[t].shape)
+        return symbols.swapaxes(0, 1).reshape(count, steps, *cells, prior.channels)
 
+    def _at(self, step: int) -> Integers:
+        """Indices of the items that have a step of that number."""
+        return np.flatnonzero(self._steps > step)
 
-def pop_prior(
-    stacks: Stacks, sequences: Sequences, prior: IntegerLSTM, step: int, cells: tuple[int, ...] = ()
-) -> Symbols:
-    """Pops symbols (L, N, *cells, d) at `step` under the prior: the inverse of `push_prior`."""
-    count, steps, width = len(sequences.rows), int(sequences.steps.max(initial=0)), math.prod(cells)
-    symbols = np.full((steps, count, width * prior.channels), symbols_of(step) // 2)
-    read = np.zeros((steps, count * width, prior.channels), np.int64)
-    for t, (mean, scale) in enumerate(prior.walk(read)):
-        items = sequences.at(t)
-        means, scales = (part.reshape(count, -1)[items] for part in (mean, scale))
-        symbols[t, items], _ = _pop(stacks, sequences.rows[items], means, scales, step)
-        read[t] = finest(symbols[t], step).reshape(read[t].shape)
-    return symbols.swapaxes(0, 1).reshape(count, steps, *cells, prior.channels)
+    def _bits(self, counts: Integers) -> Bits:
+        """Ideal lengths (L,) of symbols that have `counts` (L, N, C) of the 2^24 numbers."""
+        there = np.arange(counts.shape[1]) < self._steps[:, None]
+        return ((TOTAL_BITS - np.log2(counts)).sum(axis=2) * there).sum(axis=1)
+
+    def _pop(self, items: Integers, mean: Integers, scale: Integers, step: int) -> tuple[Symbols, Symbols]:
+        """Pops a symbol of each Gaussian (items, C), the first first; their counts too."""
+        size, rows = symbols_of(step), self._rows[items]
+        symbols, counts = np.zeros_like(mean), np.ones_like(mean)
+        for c in range(mean.shape[1]):
+            symbols[:, c] = symbol_at(mean[:, c], scale[:, c], step, size, self._stacks.points(rows))
+            low, counts[:, c] = interval(mean[:, c], scale[:, c], step, size, symbols[:, c])
+            self._stacks.drop(low, counts[:, c], rows)
+        return symbols, counts
+
+    def _push(self, lows: Integers, counts: Integers) -> None:
+        """Pushes intervals (L, N, *cells, d), the last of each stack first."""
+        lows, counts = _by_step(lows), _by_step(counts)
+        for t in reversed(range(lows.shape[1])):
+            items = self._at(t)
+            for c in reversed(range(lows.shape[2])):
+                self._stacks.push(lows[items, t, c], counts[items, t, c], self._rows[items])
 
 
 def _by_step(values: Integers) -> Integers:
     """(L, N, *cells, d) -> (L, N, cells * d)."""
     return values.reshape(*values.shape[:2], -1)
-
-
-def _pop(
-    stacks: Stacks, rows: Integers, mean: Integers, scale: Integers, step: int
-) -> tuple[Symbols, Symbols]:
-    """Pops a symbol of each Gaussian (L, C) off the stacks, the first first; their counts too, (L, C)."""
-    size, symbols, counts = symbols_of(step), np.zeros_like(mean), np.ones_like(mean)
-    for c in range(mean.shape[1]):
-        symbols[:, c] = symbol_at(mean[:, c], scale[:, c], step, size, stacks.points(rows))
-        low, counts[:, c] = interval(mean[:, c], scale[:, c], step, size, symbols[:, c])
-        stacks.drop(low, counts[:, c], rows)
-    return symbols, counts
-
-
-def _push(stacks: Stacks, sequences: Sequences, lows: Integers, counts: Integers) -> None:
-    """Pushes intervals (L, N, *cells, d), the last of each stack first."""
-    lows, counts = _by_step(lows), _by_step(counts)
-    for t in reversed(range(lows.shape[1])):
-        items = sequences.at(t)
-        for c in reversed(range(lows.shape[2])):
-            stacks.push(lows[items, t, c], counts[items, t, c], sequences.rows[items])

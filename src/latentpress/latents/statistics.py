@@ -1,4 +1,4 @@
-"""How often codes were chosen in an optimiser step, and by which vectors, over micro-batches and replicas."""
+"""What a batch says of codes: how often each was chosen, by which vectors, and which vectors could start one."""
 
 from __future__ import annotations
 
@@ -8,24 +8,47 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from latentpress.latents.sampling import distinct_rows
-
-__all__ = ["Statistics", "broadcast", "count", "flat_codes"]
+__all__ = ["Statistics", "broadcast", "count", "distinct_rows", "flat_codes", "initial_vectors"]
 
 _CANDIDATES = 512  # at most so many codes of a codebook are revived in one step
+_PRIME = 2988479047  # its multiples fall evenly, modulo the usual numbers of vectors in a batch
+_MODULUS = 2**31 - 1
+
+
+def distinct_rows(size: int, rows: int, mask: Tensor | None, seed: Tensor, step: Tensor) -> Tensor:
+    """Returns `size` numbers of rows, those where `mask` (rows,) is true, each once before any twice.
+
+    The i-th is the (offset + i * prime)-th valid row, modulo their number; a prime larger than that number
+    visits each before any again. The offset depends on `seed` and `step`, scalars.
+
+    >>> chosen = distinct_rows(8, 8, None, torch.tensor(5), torch.tensor(0))
+    >>> chosen.sort().values.tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+    offset = (seed % _MODULUS + step % _MODULUS * 69621) % _MODULUS * 48271 % _MODULUS
+    place = torch.arange(size, device=seed.device) * _PRIME + offset
+    if mask is None:
+        return place % rows
+    valid = mask.sum().clamp(min=1)
+    return torch.argsort(~mask, stable=True)[place % valid]
+
+
+def initial_vectors(rows: Tensor, mask: Tensor | None, size: int, seed: Tensor) -> Tensor:
+    """Returns vectors (P, size, D) to start codebooks from: distinct ones of the batch `rows` (N, P, D).
+
+    Where there are fewer, the rest are midpoints of two, so that no two codes start as equals and stay so.
+    """
+    valid = len(rows) if mask is None else mask.sum().clamp(min=1)
+    chosen = distinct_rows(2 * size, len(rows), mask, seed, torch.zeros_like(seed))
+    first = torch.arange(size, device=rows.device)
+    second = first + first // valid  # the same row in the first round, its r-th neighbour in round r
+    return ((rows[chosen[first]] + rows[chosen[second]]) / 2).transpose(0, 1).contiguous()
 
 
 def count(rows: Tensor, codes: Tensor, mask: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
-    """Returns how many rows chose each code, and their sums.
+    """Returns how many rows chose each of `size` codes, (P, K), and their sums, (P, K, D).
 
-    Args:
-        rows: (N, P, D), zero where masked.
-        codes: (N, P), integers in 0..size-1.
-        mask: (N,) bool, false for rows that do not count, or None.
-        size: codes in a codebook, K.
-
-    Returns:
-        Counts (P, K) and sums (P, K, D), float32.
+    `rows` (N, P, D) are zero where `mask` (N,) is false, and do not count there; `codes` are (N, P).
     """
     codebooks, dim = rows.shape[1:]
     flat = flat_codes(codes, size).flatten()
@@ -50,11 +73,8 @@ def broadcast(tensor: Tensor) -> None:
 class Statistics:
     """Collected in forward passes, applied once an optimiser step.
 
-    Args:
-        counts: (P, K), how many vectors chose each code.
-        sums: (P, K, D), the sums of those vectors.
-        candidates: (P, R, D), distinct vectors of the last batch, to revive codes from.
-        available: scalar int64, how many of the candidates are valid.
+    `counts` (P, K) and `sums` (P, K, D) are of the vectors that chose each code. Codes are revived from
+    `candidates` (P, R, D), distinct vectors of the last batch, the first `available` of which are valid.
     """
 
     counts: Tensor
@@ -73,9 +93,8 @@ class Statistics:
         return cls(counts, sums, rows[chosen].transpose(0, 1).contiguous(), available)
 
     def __add__(self, later: Statistics) -> Statistics:
-        return Statistics(
-            self.counts + later.counts, self.sums + later.sums, later.candidates, later.available
-        )
+        counts, sums = self.counts + later.counts, self.sums + later.sums
+        return Statistics(counts, sums, later.candidates, later.available)
 
     def reduce(self) -> None:
         """Replaces the values by those over all replicas: sums, and the first one's candidates."""

@@ -11,16 +11,14 @@ __all__ = ["AverageShare", "CodeUsage", "UsageWindow"]
 
 _COLLAPSED = 0.1  # a perplexity below this share of the codes is a collapse
 _ENOUGH = 10  # vectors a code that must have been counted before anything is said of a collapse
+_BUCKET = 100  # steps
 _DECAY = 0.99  # of the average share
 _TRUSTED = 0.1  # weight from which an average is believed: ten steps
 
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How often each code was chosen.
-
-    Args:
-        counts: (P, K) int64, for each codebook and code.
+    """How often each code was chosen: `counts`, (P, K) int64.
 
     >>> usage = CodeUsage.of(torch.tensor([[0], [1], [1], [0]]), codebook_size=4)
     >>> usage.used, usage.usage, round(usage.perplexity, 6)
@@ -66,7 +64,7 @@ class CodeUsage:
 
 
 class UsageWindow(nn.Module):
-    """Counts of the last `length` to 2 x `length` steps: a running bucket and the one before it.
+    """Counts of the last 100 to 200 steps: a running bucket and the one before it.
 
     A batch's perplexity depends on its size; that over a window does not.
     """
@@ -74,15 +72,14 @@ class UsageWindow(nn.Module):
     counts: Tensor
     age: Tensor
 
-    def __init__(self, shape: tuple[int, int], length: int = 100) -> None:
+    def __init__(self, shape: tuple[int, int]) -> None:
         super().__init__()
-        self.length = length
         self.register_buffer("counts", torch.zeros(2, *shape, dtype=torch.int64))
         self.register_buffer("age", torch.zeros((), dtype=torch.int64))
 
     def add(self, counts: Tensor) -> None:
         """Adds the counts (P, K) of one step."""
-        full = self.age >= self.length  # a tensor: no wait for the device
+        full = self.age >= _BUCKET  # a tensor: no wait for the device
         running, before = self.counts
         before.copy_(torch.where(full, running, before))
         running.mul_(~full).add_(counts.long())

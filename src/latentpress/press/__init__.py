@@ -3,9 +3,9 @@
     compress: items --model.encode--> codes --coders--> blocks --writing--> archive
     decompress: archive --> blocks --coders--> codes, symbols --restoring--> items
 
-`reading` takes the items in. `coders` has a way of coding for each part of an archive, and `bitsback` another;
-what they share is in `blocks`. `matching` knows what archives need of a model; `writing` and `restoring` are
-the two directions.
+`reading` takes the items in. `coders` and `bitsback` are the ways of coding, one for each part of an archive,
+and share `blocks`. `matching` knows what archives need of a model. `writing` and `restoring` are the two
+directions.
 """
 
 from latentpress.coding.inspection import ArchiveInfo, inspect_archive

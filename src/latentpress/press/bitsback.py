@@ -30,14 +30,14 @@ from latentpress.coding.ans import Stacks
 from latentpress.coding.container import Archive
 from latentpress.coding.layout import BlockLayout
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import Block, ItemRecord, symbols_crc
+from latentpress.coding.records import ItemRecord
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Samples, Shape, Symbols
-from latentpress.latents import IntegerLSTM, stacked
-from latentpress.latents.stacked import Sequences
+from latentpress.latents import IntegerLSTM
+from latentpress.latents.stacked import LatentStacks, finest, rounded_means
 from latentpress.model.base import Model
-from latentpress.press.blocks import Bits, Coded, batches, labels_in
+from latentpress.press.blocks import Bits, Coded, labels_in
 from latentpress.press.reading import Items, grouped
 
 __all__ = ["Band", "ChainCoder"]
@@ -50,7 +50,7 @@ Integers = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A band of a chain: its extents, the labels that condition the decoder, and, for coding, its samples."""
+    """A band of a chain: its extents, the labels that condition the decoder, its samples once known."""
 
     shape: Shape
     labels: Tensor | None = None
@@ -58,42 +58,35 @@ class Band:
 
 
 class ChainCoder:
-    """Codes chains with a delta-VAE's networks in integers; raises `LatentpressError` where one is missing."""
+    """Codes chains with a delta-VAE's networks in integers; raises `LatentpressError` where one lacks."""
 
     def __init__(self, model: Model) -> None:
         encoder, decoder, prior = model.integer.encoder, model.integer.decoder, model.integer.prior
         fits = isinstance(prior, IntegerLSTM) and decoder is not None and decoder.conditioner is not None
         if encoder is None or decoder is None or not fits:
             raise LatentpressError(
-                "bits back needs an encoder, a prior and a decoder of Gaussian latents in integer form: those "
-                "of a delta-VAE with an anti-causal encoder (--set model.encoder.kind=anticausal), trained to "
-                "the end; compress losslessly without it"
+                "bits back needs an encoder, a prior and a decoder of Gaussian latents in integer form, as "
+                "a delta-VAE with model.encoder.kind=anticausal has after training; compress without it"
             )
         assert isinstance(prior, IntegerLSTM)
         self._model, self._encoder, self._decoder = model, encoder, decoder
         self._prior, self._step = prior.with_step(1), prior.step
         self._dtype = np.min_scalar_type(max(model.item.alphabets) - 1)
 
-    def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
-        """See `BlockCoder`."""
-        for batch in batches(blocks, range(len(blocks))):
-            chains = [self._bands(blocks[place], items.records, items) for place in batch]
-            for place, chain, (payload, bits) in zip(batch, chains, self.code(chains), strict=True):
-                yield place, Block(Mode.BITS_BACK, payload, symbols_crc(self._joined(chain))), bits
-
-    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
-        """See `BlockCoder`."""
-        for batch in batches(archive.layout, numbers):
-            chains = [self._bands(archive.layout[number], archive.items) for number in batch]
-            restored = self.restore([archive.payload(number) for number in batch], chains)
-            for number, bands in zip(batch, restored, strict=True):
-                symbols = np.concatenate(bands).reshape(archive.layout[number].positions, 1, -1)
-                archive.check(number, symbols)
-                yield number, symbols
-
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
         return self._joined(self._bands(block, items.records, items))
+
+    def encode(self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items) -> list[Coded]:
+        """See `BlockCoder`."""
+        coded = self.code([self._bands(block, items.records, items) for block in blocks])
+        return [(Mode.BITS_BACK, payload, bits) for payload, bits in coded]
+
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[Symbols]:
+        """See `BlockCoder`."""
+        chains = [self._bands(archive.layout[number], archive.items) for number in numbers]
+        for bands in self.restore([archive.payload(number) for number in numbers], chains):
+            yield np.concatenate([band.reshape(-1, 1, band.shape[-1]) for band in bands])
 
     def code(self, chains: Sequence[Sequence[Band]]) -> list[tuple[bytes, Bits]]:
         """Codes chains of bands, each of at least one, in the order in which they are decoded.
@@ -127,25 +120,23 @@ class ChainCoder:
 
     def _push(self, stacks: Stacks, rows: Sequence[int], bands: Sequence[Band], *, drawn: bool) -> Bits:
         """Codes a band onto each stack, its latents drawn from there, or rounded; returns the bits."""
-        step, sequences = 1 if drawn else self._step, self._sequences(rows, bands)
+        step, of_latents = 1 if drawn else self._step, self._of_latents(stacks, rows, bands)
         mean, scale = self._posterior(bands)
-        latents, given_back = stacked.rounded_means(mean, step), np.zeros(len(rows))
+        latents, given_back = rounded_means(mean, step), np.zeros(len(rows))
         if drawn:
-            latents, given_back = stacked.pop_posterior(stacks, sequences, mean, scale)
+            latents, given_back = of_latents.pop_posterior(mean, scale)
         symbols = [self._joined([band]) for band in bands]
         intervals = coding.measure(self._decoder.network, self._streams(latents, step, bands, symbols))
         coding.push(stacks, rows, intervals)
-        spent = stacked.push_prior(stacks, sequences, self._prior, latents, step)
+        spent = of_latents.push_prior(self._prior, latents, step)
         return np.array([each.bits for each in intervals]) + spent - given_back
 
     def _pop(
         self, stacks: Stacks, rows: Sequence[int], bands: Sequence[Band], *, drawn: bool
     ) -> list[Symbols]:
         """The inverse of `_push`: the bands' symbols (*shape, P)."""
-        step, sequences = 1 if drawn else self._step, self._sequences(rows, bands)
-        latents = stacked.pop_prior(
-            stacks, sequences, self._prior, step, self._model.grid(bands[0].shape)[1:]
-        )
+        step, of_latents = 1 if drawn else self._step, self._of_latents(stacks, rows, bands)
+        latents = of_latents.pop_prior(self._prior, step, self._model.grid(bands[0].shape)[1:])
         popped = coding.pop(self._decoder.network, self._streams(latents, step, bands), stacks, rows)
         restored = []
         for band, symbols in zip(bands, popped, strict=True):
@@ -156,7 +147,7 @@ class ChainCoder:
             item, residual = self._model.item, self._model.residual
             samples = (item.from_symbols(symbols, residual=residual) for symbols in restored)
             bands = [replace(band, samples=known) for band, known in zip(bands, samples, strict=True)]
-            stacked.push_posterior(stacks, sequences, *self._posterior(bands), latents)
+            of_latents.push_posterior(*self._posterior(bands), latents)
         return restored
 
     def _bands(
@@ -180,8 +171,8 @@ class ChainCoder:
         symbols = np.concatenate([self._symbols(band, residual=self._model.residual) for band in bands])
         return symbols.reshape(-1, 1, symbols.shape[-1])
 
-    def _sequences(self, rows: Sequence[int], bands: Sequence[Band]) -> Sequences:
-        return Sequences.of(rows, [self._model.grid(band.shape)[0] for band in bands])
+    def _of_latents(self, stacks: Stacks, rows: Sequence[int], bands: Sequence[Band]) -> LatentStacks:
+        return LatentStacks(stacks, rows, [self._model.grid(band.shape)[0] for band in bands])
 
     def _posterior(self, bands: Sequence[Band]) -> tuple[Integers, Integers]:
         """Means and scales of all bands, (L, N, *cells, d): zeros fill up the shorter ones."""
@@ -205,10 +196,10 @@ class ChainCoder:
         bands: Sequence[Band],
         symbols: Sequence[Symbols | None] | None = None,
     ) -> list[Stream]:
-        """The streams of bands, given their latents (L, N, *cells, d), and their symbols if these are known."""
+        """The streams of bands, given their latents (L, N, *cells, d), and their symbols where known."""
         made: dict[int, Stream] = {}
         for shape, places in grouped([band.shape for band in bands]).items():
-            codes = torch.from_numpy(stacked.finest(latents[places, : self._model.grid(shape)[0]], step))
+            codes = torch.from_numpy(finest(latents[places, : self._model.grid(shape)[0]], step))
             local = self._decoder.conditioning(codes, shape).local
             assert local is not None
             for row, place in enumerate(places):

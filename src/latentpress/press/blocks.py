@@ -15,45 +15,58 @@ from torch import Tensor
 
 from latentpress.coding.container import Archive
 from latentpress.coding.layout import BlockLayout, Part, Segment
-from latentpress.coding.records import Block, ItemRecord
+from latentpress.coding.modes import Mode
+from latentpress.coding.records import ItemRecord
 from latentpress.errors import ArchiveError
-from latentpress.exact.distribution import Conditioning, IntegerDistribution, Stream
+from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Symbols
 from latentpress.model.labels import LabelNumbers, labels_of
 from latentpress.press.reading import Items, grouped
 
-__all__ = ["BandReader", "Bits", "BlockCoder", "Coded", "batches", "decode_streams", "labels_in", "streams"]
+__all__ = ["BandReader", "Bits", "BlockCoder", "Coded", "batches", "decoded", "labels_in", "streams"]
 
 _SIDE_BY_SIDE = (1024, 1 << 22)
-"""Lanes that are coded together, enough to hide what a step costs apart from its arithmetic, and their positions,
-whose conditioning is in memory."""
+"""Lanes that are coded together, enough to hide what a step costs apart from its arithmetic, and their
+positions, whose conditioning is in memory."""
 
 _CHAINS = (128, 1 << 25)
 """Chains, and the positions of their bands."""
 
 Bits = NDArray[np.float64]
-Coded = tuple[int, Block, Bits]
-"""The place of a block in a list, the coded block, and the ideal length of each of its lanes in bits."""
+Coded = tuple[Mode, bytes, Bits]
+"""How a block is coded, its bytes, and the ideal length of each of its lanes in bits."""
 
 
 class BlockCoder(Protocol):
-    """A way of coding blocks."""
-
-    def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
-        """Codes blocks of items, in any order."""
-        ...
-
-    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
-        """Decodes blocks of an archive, in any order: the number of each and its symbols (T, L, P).
-
-        Raises:
-            ArchiveError: the bytes of one are damaged, or its symbols are not those that were coded.
-        """
-        ...
+    """A way of coding blocks, some of `batches` at a time."""
 
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
-        """The symbols (T, L, P) that a block holds."""
+        """The symbols (T, L, P) that a block of items holds."""
         ...
+
+    def encode(
+        self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items
+    ) -> Iterable[Coded]:
+        """Codes blocks with their symbols."""
+        ...
+
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterable[Symbols | None]:
+        """The symbols of blocks of an archive, unchecked; None, or `ArchiveError`, where one is damaged."""
+        ...
+
+
+def decoded(archive: Archive, coder: BlockCoder, numbers: Iterable[int]) -> Iterator[tuple[int, Symbols]]:
+    """Decodes blocks of one part, in any order: the number of each and its symbols (T, L, P).
+
+    Raises:
+        ArchiveError: the bytes of one are damaged, or its symbols are not those that were coded.
+    """
+    for batch in batches(archive.layout, numbers):
+        for number, symbols in zip(batch, coder.decode(archive, batch), strict=True):
+            if symbols is None:
+                raise ArchiveError(f"damaged archive: block {number} is no coded stream")
+            archive.check(number, symbols)
+            yield number, symbols
 
 
 class BandReader:
@@ -73,7 +86,7 @@ class BandReader:
         coder: BlockCoder,
         part: Part,
         items: Iterable[int],
-        convert: Callable[[Symbols], Symbols] = lambda symbols: symbols,
+        convert: Callable[[Symbols], Symbols] | None = None,
     ) -> None:
         self._archive, self._coder, self._part, self._convert = archive, coder, part, convert
         self._bands: dict[int, dict[int, Symbols]] = {item: {} for item in items}
@@ -88,20 +101,20 @@ class BandReader:
         """
         places = ((part.item, self._part, part.start, part.stop) for part in rows)
         numbers = {number for place in places for number in self._archive.blocks_of_rows(*place)}
-        for number, symbols in self._coder.decode(self._archive, sorted(numbers - self._done)):
+        for number, symbols in decoded(self._archive, self._coder, sorted(numbers - self._done)):
             self._done.add(number)
             for lane, band in _bands_of(self._archive.layout[number], symbols):
                 if lane.item in self._bands:
-                    self._bands[lane.item][lane.start] = self._convert(band.astype(self._dtype))
+                    band = band.astype(self._dtype)
+                    self._bands[lane.item][lane.start] = self._convert(band) if self._convert else band
         for item, same in grouped([part.item for part in rows]).items():
             first, bands = min(rows[place].start for place in same), self._bands[item]
             self._bands[item] = {start: band for start, band in bands.items() if first < start + len(band)}
         return {part: _joined(self._bands[part.item], part) for part in rows}
 
-    def forget(self, items: Iterable[int]) -> None:
-        """Holds nothing of these items any longer."""
-        for item in items:
-            self._bands.pop(item, None)
+    def forget(self, item: int) -> None:
+        """Holds nothing of an item any longer."""
+        self._bands.pop(item, None)
 
 
 def _bands_of(block: BlockLayout, symbols: Symbols) -> Iterator[tuple[Segment, Symbols]]:
@@ -162,19 +175,3 @@ def streams(
     parts = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
     zipped = zip(blocks, conditionings, parts, strict=True)
     return [Stream(block.shape, len(block.lanes), each, **part) for block, each, part in zipped]
-
-
-def decode_streams(
-    archive: Archive,
-    distribution: IntegerDistribution,
-    numbers: Sequence[int],
-    conditionings: Sequence[Conditioning],
-) -> Iterator[tuple[int, Symbols]]:
-    """Decodes blocks under a distribution, side by side, and checks them."""
-    blocks, payloads = [archive.layout[n] for n in numbers], [archive.payload(n) for n in numbers]
-    decoded = distribution.decode(streams(blocks, conditionings, payload=payloads))
-    for number, symbols in zip(numbers, decoded, strict=True):
-        if symbols is None:
-            raise ArchiveError(f"damaged archive: block {number} is no coded stream")
-        archive.check(number, symbols)
-        yield number, symbols

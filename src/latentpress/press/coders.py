@@ -28,7 +28,7 @@ from latentpress.errors import ArchiveError, ItemError
 from latentpress.exact.distribution import Conditioning
 from latentpress.items.base import Item, Samples, Shape, Symbols
 from latentpress.model.base import Model
-from latentpress.press.blocks import BandReader, Bits, Coded, batches, decode_streams, labels_in, streams
+from latentpress.press.blocks import BandReader, Coded, labels_in, streams
 from latentpress.press.reading import Items, grouped
 
 __all__ = ["CodesCoder", "FallbackCoder", "SamplesCoder"]
@@ -43,33 +43,39 @@ class CodesCoder:
     model: Model
     alphabets: tuple[int, ...]
 
-    def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
-        """See `BlockCoder`; without a prior the ideal length is that of plain bits."""
-        prior, plain = self.model.integer.prior, float(np.log2(self.alphabets).sum())
-        for batch in batches(blocks, range(len(blocks))):
-            chosen = [blocks[place] for place in batch]
-            symbols = [self.expected(block, items) for block in chosen]
-            coded: list[tuple[bytes | None, Bits]]
-            coded = [(None, np.full(len(block.lanes), plain * block.positions)) for block in chosen]
-            if prior is not None:
-                conditionings = self._conditionings(chosen, items.records)
-                coded = [*prior.encode(streams(chosen, conditionings, symbols=symbols))]
-            for place, block, (payload, bits) in zip(batch, symbols, coded, strict=True):
-                yield place, self._smallest(block, payload), bits
-
-    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
-        """See `BlockCoder`."""
-        yield from ((n, archive.stored_symbols(n)) for n in numbers if archive.modes[n] is not Mode.PRIOR)
-        coded, prior = [n for n in numbers if archive.modes[n] is Mode.PRIOR], self.model.integer.prior
-        for batch in batches(archive.layout, coded):
-            assert prior is not None, "the archive's prior is the model's"
-            conditionings = self._conditionings([archive.layout[n] for n in batch], archive.items)
-            yield from decode_streams(archive, prior, batch, conditionings)
-
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
         codes = items.code_rows(block.lanes)
         return np.stack([codes[lane].reshape(block.positions, -1) for lane in block.lanes], axis=1)
+
+    def encode(
+        self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items
+    ) -> Iterator[Coded]:
+        """See `BlockCoder`; without a prior the ideal length is that of plain bits."""
+        plain = float(np.log2(self.alphabets).sum())
+        under_prior = [(None, np.full(len(block.lanes), plain * block.positions)) for block in blocks]
+        if (prior := self.model.integer.prior) is not None:
+            conditionings = self._conditionings(blocks, items.records)
+            under_prior = prior.encode(streams(blocks, conditionings, symbols=symbols))
+        for each, (payload, bits) in zip(symbols, under_prior, strict=True):
+            payloads = {Mode.RAW: modes.encode_raw(each, self.alphabets)}
+            payloads[Mode.ADAPTIVE] = modes.encode_adaptive(each, self.alphabets)
+            payloads |= {Mode.PRIOR: payload} if payload is not None else {}
+            mode = min(payloads, key=lambda mode: len(payloads[mode]))
+            yield mode, payloads[mode], bits
+
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> list[Symbols | None]:
+        """See `BlockCoder`."""
+        coded, prior = [n for n in numbers if archive.modes[n] is Mode.PRIOR], self.model.integer.prior
+        found: dict[int, Symbols | None] = {}
+        if coded:
+            assert prior is not None, "the archive's prior is the model's"
+            blocks, payloads = [archive.layout[n] for n in coded], [archive.payload(n) for n in coded]
+            conditionings = self._conditionings(blocks, archive.items)
+            found = dict(
+                zip(coded, prior.decode(streams(blocks, conditionings, payload=payloads)), strict=True)
+            )
+        return [found[n] if n in found else archive.stored_symbols(n) for n in numbers]
 
     def static(
         self, layout: Sequence[BlockLayout], lengths: Sequence[int], items: Items
@@ -101,15 +107,6 @@ class CodesCoder:
         gain = sum(lengths[number] - len(block.payload) for number, block in smaller.items())
         return (smaller, counts) if gain > len(pack_counts(counts)) else ({}, None)
 
-    def _smallest(self, symbols: Symbols, under_prior: bytes | None) -> Block:
-        payloads = {
-            Mode.RAW: modes.encode_raw(symbols, self.alphabets),
-            Mode.ADAPTIVE: modes.encode_adaptive(symbols, self.alphabets),
-            **({Mode.PRIOR: under_prior} if under_prior is not None else {}),
-        }
-        mode = min(payloads, key=lambda mode: len(payloads[mode]))
-        return Block(mode, payloads[mode], symbols_crc(symbols))
-
     def _conditionings(
         self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord]
     ) -> list[Conditioning]:
@@ -133,26 +130,6 @@ class SamplesCoder:
     decoder: IntegerDecoder
     codes: CodesCoder | None
 
-    def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
-        """See `BlockCoder`."""
-        for batch in batches(blocks, range(len(blocks))):
-            chosen = [blocks[place] for place in batch]
-            symbols = [self.expected(block, items) for block in chosen]
-            conditionings = self._conditionings(chosen, items.records, items.code_rows)
-            coded = self.decoder.network.encode(streams(chosen, conditionings, symbols=symbols))
-            for place, block, (payload, bits) in zip(batch, symbols, coded, strict=True):
-                yield place, Block(Mode.SAMPLES, payload, symbols_crc(block)), bits
-
-    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
-        """See `BlockCoder`."""
-        for batch in batches(archive.layout, numbers):
-            blocks, read = [archive.layout[number] for number in batch], None
-            if self.codes is not None:
-                items = {lane.item for block in blocks for lane in block.lanes}
-                read = BandReader(archive, self.codes, Part.CODES, items).read
-            conditionings = self._conditionings(blocks, archive.items, read)
-            yield from decode_streams(archive, self.decoder.network, batch, conditionings)
-
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
         lanes, residual = [], self.model.residual
@@ -161,6 +138,22 @@ class SamplesCoder:
             symbols = self.model.item.to_symbols(items.rows(lane), before, residual=residual)
             lanes.append(symbols.reshape(block.positions, -1))
         return np.stack(lanes, axis=1)
+
+    def encode(self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items) -> list[Coded]:
+        """See `BlockCoder`."""
+        conditionings = self._conditionings(blocks, items.records, items.code_rows)
+        coded = self.decoder.network.encode(streams(blocks, conditionings, symbols=symbols))
+        return [(Mode.SAMPLES, payload, bits) for payload, bits in coded]
+
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> Sequence[Symbols | None]:
+        """See `BlockCoder`."""
+        blocks, read = [archive.layout[number] for number in numbers], None
+        if self.codes is not None:
+            items = {lane.item for block in blocks for lane in block.lanes}
+            read = BandReader(archive, self.codes, Part.CODES, items).read
+        conditionings = self._conditionings(blocks, archive.items, read)
+        payloads = [archive.payload(number) for number in numbers]
+        return self.decoder.network.decode(streams(blocks, conditionings, payload=payloads))
 
     def _conditionings(
         self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord], read: ReadCodes | None
@@ -185,7 +178,7 @@ class SamplesCoder:
 def _window(
     structure: ConditionerStructure, band: Segment, shape: Shape
 ) -> tuple[Segment, tuple[Shape, tuple[int, int]]]:
-    """The codes that a band's conditioning depends on; the size of what they span, and the band's rows in it."""
+    """The codes that a band's conditioning depends on; the size of what they span, and its rows therein."""
     hop = structure.hop[0]
     first = max(0, band.start // hop - structure.before)
     last = min(-(-shape[0] // hop), -(-band.stop // hop) + structure.after)
@@ -200,38 +193,35 @@ class FallbackCoder:
 
     item: Item
 
-    def encode(self, blocks: Sequence[BlockLayout], items: Items) -> Iterator[Coded]:
-        """See `BlockCoder`; the ideal length is that of the bytes."""
-        for place, block in enumerate(blocks):
-            [samples] = map(items.rows, block.lanes)
-            symbols = self._symbols(samples)
-            mode, payload = Mode.RAW, modes.encode_raw(symbols, self.item.alphabets)
-            packed = self.item.pack(samples)
-            if packed is not None and len(packed) < len(payload) and self._holds(packed, samples):
-                mode, payload = Mode.PACKED, packed
-            yield place, Block(mode, payload, symbols_crc(symbols)), np.array([8.0 * len(payload)])
+    def expected(self, block: BlockLayout, items: Items) -> Symbols:
+        """See `BlockCoder`."""
+        [samples] = map(items.rows, block.lanes)
+        return self._symbols(samples)
 
-    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[tuple[int, Symbols]]:
+    def encode(
+        self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items
+    ) -> Iterator[Coded]:
+        """See `BlockCoder`; the ideal length is that of the bytes."""
+        for block, each in zip(blocks, symbols, strict=True):
+            [samples] = map(items.rows, block.lanes)
+            mode, payload = Mode.RAW, modes.encode_raw(each, self.item.alphabets)
+            packed = self.item.pack(samples)
+            if packed is not None and len(packed) < len(payload):
+                holds = np.array_equal(self.item.unpack(packed, samples.shape), samples)
+                mode, payload = (Mode.PACKED, packed) if holds else (mode, payload)
+            yield mode, payload, np.array([8.0 * len(payload)])
+
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[Symbols]:
         """See `BlockCoder`."""
         for number in numbers:
             if archive.modes[number] is Mode.RAW:
-                yield number, archive.stored_symbols(number)
+                yield archive.stored_symbols(number)
                 continue
             shape = (*archive.layout[number].shape, self.item.channels)
             try:
-                symbols = self._symbols(self.item.unpack(archive.payload(number), shape))
+                yield self._symbols(self.item.unpack(archive.payload(number), shape))
             except ItemError as error:
                 raise ArchiveError(f"damaged archive: block {number}: {error}") from None
-            archive.check(number, symbols)
-            yield number, symbols
-
-    def expected(self, block: BlockLayout, items: Items) -> Symbols:
-        """See `BlockCoder`."""
-        [lane] = block.lanes
-        return self._symbols(items.rows(lane))
-
-    def _holds(self, packed: bytes, samples: Samples) -> bool:
-        return np.array_equal(self.item.unpack(packed, samples.shape), samples)
 
     def _symbols(self, samples: Samples) -> Symbols:
         symbols = self.item.to_symbols(samples, residual=False)

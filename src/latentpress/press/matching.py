@@ -59,14 +59,12 @@ def coder_for(part: Part, model: Model, header: Header) -> BlockCoder:
         return SamplesCoder(model, decoder, codes)
     if part is Part.CODES and codes is not None:
         return codes
-    missing = {Part.CODES: "codes", Part.SAMPLES: "autoregressive decoder in integer form"}[part]
-    raise LatentpressError(
-        f"the model has no {missing}, which such an archive takes; train one (--stage decoder)"
-    )
+    missing = {Part.CODES: "codes", Part.SAMPLES: "autoregressive decoder in integer form (--stage decoder)"}
+    raise LatentpressError(f"the model has no {missing[part]}, which such an archive takes")
 
 
 def leaves(archive: Archive, items: Iterable[int]) -> dict[Part, list[int]]:
-    """The blocks, part by part, from which items are restored; codes of lossless archives are none of them."""
+    """The blocks that items are restored from, part by part: not the codes of lossless archives."""
     blocks = {number for item in items for number in archive.blocks_of[item]}
     parts = (CODED[archive.header.content], Part.FALLBACK)
     by_part = {part: [n for n in sorted(blocks) if archive.layout[n].part is part] for part in parts}
@@ -75,13 +73,11 @@ def leaves(archive: Archive, items: Iterable[int]) -> dict[Part, list[int]]:
 
 def required_ids(archive: Archive, items: Iterable[int]) -> dict[str, bytes]:
     """Hashes, by name, of the parts of a model without which items cannot be restored."""
-    items, content = list(items), archive.header.content
-    modes = {archive.modes[number] for item in items for number in archive.blocks_of[item]}
-    needed = _IDS[content] if CODED[content] in leaves(archive, items) else set[str]()
-    return {
-        name: archive.header.ids[name]
-        for name in sorted(needed | ({"prior"} if Mode.PRIOR in modes else set()))
-    }
+    items, header = list(items), archive.header
+    needed = _IDS[header.content] if CODED[header.content] in leaves(archive, items) else set[str]()
+    if any(archive.modes[number] is Mode.PRIOR for item in items for number in archive.blocks_of[item]):
+        needed = needed | {"prior"}
+    return {name: header.ids[name] for name in sorted(needed)}
 
 
 def check_model(archive: Archive, model: Model, items: Sequence[int]) -> None:
@@ -104,18 +100,14 @@ def check_model(archive: Archive, model: Model, items: Sequence[int]) -> None:
     for name, id in needed.items():
         if given.get(name) != id:
             needs = f"the model {header.model!r}" if header.model else "a model"
-            has = given[name].hex() if name in given else "none"
-            raise WrongModelError(
-                f"this archive needs {needs} with {name} {id.hex()}; the one given has {has}"
-            )
+            has = f"the one given has {given[name].hex() if name in given else 'none'}"
+            raise WrongModelError(f"this archive needs {needs} with {name} {id.hex()}; {has}")
     own, sizes = header_for(model, header.content), [len(label.values) for label in model.config.labels]
-    fits = all(
-        getattr(header, each) == getattr(own, each)
-        for each in ("hop", "code_alphabets", "residual", "labels")
-    )
-    for record in (archive.items[number] for number in items if fits):
-        fits = not np.any(np.array(record.labels if record.tracks is None else record.tracks) >= sizes)
-    if not fits:
+    fields = ("hop", "code_alphabets", "residual", "labels")
+    fits = all(getattr(header, field) == getattr(own, field) for field in fields)
+    records = (archive.items[number] for number in items)
+    labels = (np.array(each.labels if each.tracks is None else each.tracks) for each in records)
+    if not fits or any((each >= sizes).any() for each in labels):
         raise ArchiveError("damaged archive: its header or a label does not fit the model that it names")
 
 
@@ -124,9 +116,8 @@ def check_half(model: Model, content: Content, *, restoring: bool) -> None:
     parts = (_RESTORING if restoring else _COMPRESSING)[content]
     for part in parts:
         if model.half_name is not None and not model.has(part):
-            raise MissingPartError(
-                model.half_name, model.sides[part], "the whole model" if parts == _BOTH else ""
-            )
+            use = "the whole model" if parts == _BOTH else ""
+            raise MissingPartError(model.half_name, model.sides[part], use)
 
 
 def _ids(model: Model, content: Content) -> dict[str, bytes]:

@@ -113,34 +113,30 @@ def read_items(model: Model, refs: Sequence[ItemRef], header: Header, report: Pr
 
     Exact duplicates, labels included where what is restored depends on them, refer to the first of them.
     """
-    items, originals = Items(model, refs), dict[bytes, int]()
-    group: list[int] = []
-    held = 0
+    items, originals, group, held = Items(model, refs), dict[bytes, int](), list[int](), 0
+    needed = bool(header.code_alphabets) or header.content == "chains"
     for number, ref in enumerate(refs):
         content, original = items.content(number), number
-        rows, size, labels = (
-            content.shape[0],
-            math.prod(content.shape),
-            model.label_numbers(ref.labels, content.shape[0]),
-        )
+        size, labels = math.prod(content.shape), model.label_numbers(ref.labels, content.shape[0])
         if size:
-            digest = _digest(content, "" if header.lossless else repr(sorted(ref.labels.items())))
+            digest = _digest(
+                content,
+                ""
+                if header.lossless
+                else f"{labels.values} {None if labels.tracks is None else labels.tracks.tolist()}",
+            )
             original = originals.setdefault(digest, number)
         duplicate = None if original == number else original
-        items.records.append(
-            ItemRecord(
-                ref.name, content.size, labels.values, labels.tracks, dict(content.attributes), duplicate
-            )
-        )
-        if size and duplicate is None and (header.code_alphabets or header.content == "chains"):
-            if not model.takes(content.shape):
-                items.untaken.add(number)
-            elif header.code_alphabets:
-                if held + size > HELD_SAMPLES:
-                    items.encode(group)
-                    group, held = [], 0
-                group.append(number)
-                held += size
+        record = ref.name, content.size, labels.values, labels.tracks, dict(content.attributes), duplicate
+        items.records.append(ItemRecord(*record))
+        if needed and size and duplicate is None and not model.takes(content.shape):
+            items.untaken.add(number)
+        elif header.code_alphabets and size and duplicate is None:
+            if held + size > HELD_SAMPLES:
+                items.encode(group)
+                group, held = [], 0
+            group.append(number)
+            held += size
         report("encode", number + 1, len(refs))
     items.encode(group)
     return items

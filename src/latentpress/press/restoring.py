@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +26,7 @@ from latentpress.files import open_atomic, refuse_existing, safe_path
 from latentpress.items.base import Content, Samples, Shape
 from latentpress.model.base import Model
 from latentpress.names import check_name, output_names
-from latentpress.press.blocks import BandReader, labels_in
+from latentpress.press.blocks import BandReader, decoded, labels_in
 from latentpress.press.matching import CODED, check_model, coder_for, leaves
 from latentpress.press.reading import HELD_SAMPLES, grouped, row_ranges
 from latentpress.press.summary import Progress, Summary
@@ -83,10 +83,7 @@ def decompress(
 def decode_archive(
     archive: ArchiveLike, model: Model, *, only: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, Samples]]:
-    """Yields the name and the samples (*size, C) of each item; duplicates follow their original.
-
-    Raises as `decompress` does.
-    """
+    """Yields the name and the samples (*size, C) of each item; raises as `decompress` does."""
     with open_archive(archive) as opened:
         for number, content in _Restorer(opened, model, _choose(opened, only)).contents():
             yield opened.items[number].name, content.samples
@@ -100,7 +97,7 @@ def verify_archive(archive: ArchiveLike, model: Model, *, progress: Progress | N
         _prepare(opened, progress)
         start, done, blocks = time.perf_counter(), 0, leaves(opened, items)
         for part, numbers in blocks.items():
-            for _ in coder_for(part, model, opened.header).decode(opened, numbers):
+            for _ in decoded(opened, coder_for(part, model, opened.header), numbers):
                 done += 1
                 if progress is not None:
                     progress("verify", done, sum(map(len, blocks.values())))
@@ -125,85 +122,81 @@ class _Restorer:
                 raise ArchiveError(f"damaged archive: {error}") from None
 
     def contents(self) -> Iterator[tuple[int, Content]]:
-        """The number and the content of each item; duplicates follow their original."""
-        originals, readers = list(self._originals), self._readers(list(self._originals))
+        """The number and the content of each item, in order, but that duplicates follow their original."""
+        originals, readers = list(self._originals), self._readers(self._originals)
         sizes = [math.prod(self._shape(number)) for number in originals]
         starts = (np.cumsum([0, *sizes[:-1]]) // HELD_SAMPLES).tolist()
-        for places in grouped(starts).values():
-            group = [originals[place] for place in places if sizes[place] <= HELD_SAMPLES]
-            rows = [Segment(number, 0, self._shape(number)[0]) for number in group]
-            for each, samples in self._samples(rows, readers):
-                yield from self._with_duplicates(each.item, Content.of(samples).read)
-            for reader in readers.values():
-                reader.forget(group)
-            for number in (originals[place] for place in places if sizes[place] > HELD_SAMPLES):
-                yield from self._with_duplicates(number, _Rows(partial(self._pieces, number)).read)
-
-    def _with_duplicates(
-        self, original: int, read: Callable[[int, int], Samples]
-    ) -> Iterator[tuple[int, Content]]:
-        for number in (self._chosen[place] for place in self._originals[original]):
-            yield number, Content(self._shape(original), read, self._archive.items[number].attributes)
+        for places in grouped(starts).values():  # of which the last item alone may be large
+            large = [originals[place] for place in places if sizes[place] > HELD_SAMPLES]
+            small = [
+                Segment(n, 0, self._shape(n)[0]) for n in (originals[p] for p in places) if n not in large
+            ]
+            samples = self._samples(small, readers)
+            reads = {rows.item: Content.of(samples.pop(rows)).read for rows in small}
+            reads |= {number: _Rows(partial(self._pieces, number)).read for number in large}
+            for original, read in reads.items():
+                for reader in readers.values():
+                    reader.forget(original)
+                for number in (self._chosen[place] for place in self._originals[original]):
+                    yield number, Content(self._shape(number), read, self._archive.items[number].attributes)
 
     def _pieces(self, number: int) -> Iterator[Samples]:
         """The samples of a large item, some rows after the others."""
-        shape, readers = self._shape(number), self._readers([number])
+        shape, readers, samples = self._shape(number), self._readers([number]), None
         by_codes = self._coded is Part.CODES and number not in self._archive.fallback
         whole = by_codes and self._model.decode_reach is None
-        samples = None
         for start, stop in [(0, shape[0])] if whole else row_ranges(shape, self._archive.header.hop[0]):
             before = None if samples is None else samples[-1:]
-            [(_, samples)] = self._samples([Segment(number, start, stop)], readers, before)
+            [samples] = self._samples([Segment(number, start, stop)], readers, before).values()
             yield samples
 
-    def _readers(self, items: Sequence[int]) -> dict[Part, BandReader]:
-        """Readers of the blocks that items are restored from; those of chains and of the fallback give samples."""
-        residual = {Part.FALLBACK: False, Part.CHAIN: self._archive.header.residual}
-        convert = {p: {"convert": partial(self._item.from_symbols, residual=r)} for p, r in residual.items()}
+    def _readers(self, items: Iterable[int]) -> dict[Part, BandReader]:
+        """Readers of the blocks that items are restored from; of chains and the fallback as samples."""
+        alone, plain = (
+            partial(self._item.from_symbols, residual=residual)
+            for residual in (self._archive.header.residual, False)
+        )
+        convert = {Part.CHAIN: alone, Part.FALLBACK: plain}
         return {
-            part: BandReader(self._archive, coder, part, items, **convert.get(part, {}))
+            part: BandReader(self._archive, coder, part, items, convert.get(part))
             for part, coder in self._coders.items()
         }
 
     def _samples(
         self, rows: Sequence[Segment], readers: Mapping[Part, BandReader], before: Samples | None = None
-    ) -> Iterator[tuple[Segment, Samples]]:
+    ) -> dict[Segment, Samples]:
         """The samples of some rows of items, given the row before them if they are not the first."""
-        by_part: dict[Part | None, list[Segment]] = {}
-        for each in rows:
-            part = Part.FALLBACK if each.item in self._archive.fallback else self._coded
-            by_part.setdefault(part if each.stop else None, []).append(each)
-        for part, same in by_part.items():
-            if part is None:  # empty items
-                yield from ((each, np.zeros(self._shape(each.item), self._item.dtype)) for each in same)
-            elif part is Part.CODES:
-                yield from self._decoded(same, readers[part])
-            else:
-                for each, band in readers[part].read(same).items():
-                    if part is Part.SAMPLES:
-                        residual = self._archive.header.residual
-                        band = self._item.from_symbols(band, before, residual=residual)
-                    yield each, band
+        samples = {
+            each: np.zeros(self._shape(each.item), self._item.dtype) for each in rows
+        }  # of empty items
+        stored = [each for each in rows if each.item in self._archive.fallback]
+        coded = [each for each in rows if each.stop and each not in stored]
+        if stored:
+            samples |= readers[Part.FALLBACK].read(stored)
+        if coded and self._coded is Part.CODES:
+            samples |= self._decoded(coded, readers[Part.CODES])
+        elif coded:
+            samples |= readers[self._coded].read(coded)
+        if self._coded is Part.SAMPLES:
+            restore = partial(self._item.from_symbols, before=before, residual=self._archive.header.residual)
+            samples |= {each: restore(samples[each]) for each in coded}
+        return samples
 
     def _decoded(self, rows: Sequence[Segment], reader: BandReader) -> Iterator[tuple[Segment, Samples]]:
         """The samples of rows of items that the model decodes from codes, those of one shape together."""
-        header, hop, reach = self._archive.header, self._archive.header.hop[0], self._model.decode_reach or 0
+        hop, reach = self._archive.header.hop[0], self._model.decode_reach or 0
         windows, spans = list[Segment](), list[Segment]()
         for each in rows:
-            most = self._shape(each.item)[0]
-            first, last = (
-                max(0, each.start // hop - reach),
-                min(-(-most // hop), -(-each.stop // hop) + reach),
-            )
-            windows.append(Segment(each.item, first, last))
-            spans.append(Segment(each.item, first * hop, min(last * hop, most)))
+            most, first = self._shape(each.item)[0], max(0, each.start // hop - reach)
+            windows.append(Segment(each.item, first, min(-(-most // hop), -(-each.stop // hop) + reach)))
+            spans.append(Segment(each.item, first * hop, min(windows[-1].stop * hop, most)))
         codes = reader.read(windows)
-        sizes = [(span.stop - span.start, *self._archive.items[span.item].shape[1:]) for span in spans]
+        sizes = [(span.stop - span.start, *self._shape(span.item)[1:-1]) for span in spans]
         for size, places in grouped(sizes).items():
             samples = self._model.decode(
                 np.stack([codes[windows[place]] for place in places]).astype(np.int64),
                 size,
-                seed=header.seed or 0,
+                seed=self._archive.header.seed or 0,
                 numbers=[rows[place].item for place in places],
                 labels=labels_in(self._archive.items, [spans[place] for place in places]),
             )

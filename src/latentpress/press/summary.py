@@ -14,7 +14,7 @@ from latentpress.items.base import Words
 __all__ = ["Progress", "Summary"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("compile", "encode", "code", "compare", "verify", "decode"), how much is done, of how much."""
+"""Called with a stage (compile, encode, code, compare, verify, decode), how much is done, and of how much."""
 
 
 @dataclass(frozen=True, kw_only=True)

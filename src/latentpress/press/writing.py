@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,14 @@ from latentpress.autoregressive.coding import prepare
 from latentpress.coding.container import Archive, write_archive
 from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import MAX_ITEMS, Block, Content, Header
+from latentpress.coding.records import MAX_ITEMS, Block, Content, Header, symbols_crc
 from latentpress.data import ItemRef, Source, open_sources
 from latentpress.errors import ArchiveError, ItemError, LatentpressError
 from latentpress.files import open_atomic
 from latentpress.items.base import Samples
 from latentpress.model.base import Model
 from latentpress.names import check_name, output_names
-from latentpress.press.blocks import Bits, BlockCoder, batches
+from latentpress.press.blocks import Bits, BlockCoder, batches, decoded
 from latentpress.press.coders import CodesCoder
 from latentpress.press.matching import CODED, check_half, coder_for, header_for, leaves
 from latentpress.press.reading import Items, read_items
@@ -65,22 +65,22 @@ def compress(
         model: the codec, in evaluation mode.
         sources: files, folders, zip, IDX or .npz files, or a `Source` of items already opened.
         out: the archive's path, or a binary stream.
-        lossless: keep every sample: code the codes, then the samples given them, each item in the smaller of
-            this form and what the codec of its kind makes of it. Kinds that are not lossy are kept in any case.
+        lossless: keep every sample, as kinds that are not lossy do in any case: code the codes and then the
+            samples given them, or what the codec of the kind makes of an item, if that is smaller.
         bits_back: in a lossless archive of a delta-VAE, code chains of items by bits back: smaller where
             there are many, but a whole chain has to be decoded for one of its items.
-        verify: decode the finished archive as `decompress` would and compare, before it gets its name.
+        verify: decode the archive as `decompress` would and compare, before it gets its name.
         overwrite: replace an archive that is there.
         convert: take items that lose something on the way to samples; see `Item.open`.
         model_name: what messages call the model.
-        seed: with which a decoder that draws samples does so, in an archive that is not lossless.
+        seed: of the draws of decoders that draw samples, in archives that are not lossless.
         progress: called as things go on.
 
     Raises:
         ItemError: an item is damaged, or one was left out of the source; nothing is written.
         UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
         ArchiveError: verification failed; nothing is written.
-        LatentpressError: `out` exists and `overwrite` is False, or the model lacks what such an archive takes.
+        LatentpressError: `out` exists and `overwrite` is False, or the model lacks something.
 
     >>> from latentpress.config import ConvConfig, ParallelDecoderConfig, VQVAEConfig
     >>> from latentpress.model import build
@@ -88,7 +88,7 @@ def compress(
     >>> parallel = ParallelDecoderConfig(network=small)
     >>> model = build(VQVAEConfig(encoder=small, parallel=parallel, prior=None)).eval()
     >>> item = ItemRef.of("grey.png", np.full((20, 30, 3), 128, np.uint8))
-    >>> compress(model, Source.of(model.item, [item]), io.BytesIO()).symbols
+    >>> compress(model, Source(model.item, (item,)), io.BytesIO()).symbols
     40
     """
     report = progress or _silent
@@ -139,7 +139,7 @@ def encode_archive(
 ) -> bytes:
     """Compresses items in memory, arrays by name, and returns the archive; see `compress`."""
     buffer = io.BytesIO()
-    source = Source.of(model.item, (ItemRef.of(name, array) for name, array in samples.items()))
+    source = Source(model.item, tuple(ItemRef.of(name, array) for name, array in samples.items()))
     compress(model, source, buffer, lossless=lossless, bits_back=bits_back, verify=verify)
     return buffer.getvalue()
 
@@ -170,11 +170,12 @@ class _Writer:
         """All blocks, with these items stored by the fallback; those that are not `known` are coded."""
         layout = self.header.layout(self.items.records, fallback)
         coded = {key: known[key] for block in layout if (key := (block.part, block.lanes)) in known}
-        for part, coder in self.coders.items():
-            missing = [b for b in layout if b.part is part and (part, b.lanes) not in coded]
-            for place, block, bits in coder.encode(missing, self.items):
-                coded[part, missing[place].lanes] = self._kept(block, bits)
-                report("code", len(coded), len(layout))
+        missing = [n for n, block in enumerate(layout) if (block.part, block.lanes) not in coded]
+        for numbers in batches(layout, missing):
+            blocks = [layout[number] for number in numbers]
+            for block, each in zip(blocks, self._encoded(blocks), strict=True):
+                coded[block.part, block.lanes] = self._kept(*each)
+            report("code", len(coded), len(layout))
         return coded
 
     def smaller_by_fallback(self, fallback: Collection[int], coded: _Blocks, report: Progress) -> _Blocks:
@@ -188,10 +189,10 @@ class _Writer:
                 blocks[block.lanes[0].item].append(block)
         smaller: _Blocks = {}
         for done, (item, bands) in enumerate(blocks.items(), start=1):
-            trial = list(self.coders[Part.FALLBACK].encode(bands, self.items))
-            if sum(len(block.payload) for _, block, _ in trial) < costs[item]:
-                for place, block, bits in trial:
-                    smaller[Part.FALLBACK, bands[place].lanes] = self._kept(block, bits)
+            trial = list(self._encoded(bands))
+            if sum(len(block.payload) for block, _ in trial) < costs[item]:
+                for band, each in zip(bands, trial, strict=True):
+                    smaller[Part.FALLBACK, band.lanes] = self._kept(*each)
             report("compare", done, len(blocks))
         return smaller
 
@@ -228,10 +229,19 @@ class _Writer:
         """Those blocks of one part that decode to what was coded."""
         coder, proven = self.coders[archive.layout[numbers[0]].part], []
         with suppress(ArchiveError):
-            for number, symbols in coder.decode(archive, numbers):
+            for number, symbols in decoded(archive, coder, numbers):
                 if np.array_equal(symbols, coder.expected(archive.layout[number], self.items)):
                     proven.append(number)
         return proven
+
+    def _encoded(self, blocks: Sequence[BlockLayout]) -> Iterator[tuple[Block, Bits]]:
+        """Blocks of one part, coded, and the ideal length of each one's lanes in bits."""
+        coder = self.coders[blocks[0].part]
+        symbols = [coder.expected(block, self.items) for block in blocks]
+        for each, (mode, payload, bits) in zip(
+            symbols, coder.encode(blocks, symbols, self.items), strict=True
+        ):
+            yield Block(mode, payload, symbols_crc(each)), bits
 
     def _kept(self, block: Block, bits: Bits) -> _Coded:
         start = self.spool.seek(0, io.SEEK_END)

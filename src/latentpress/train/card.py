@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from latentpress.config import AnyModelConfig, VQVAEConfig
 from latentpress.data import Dataset
@@ -32,7 +32,7 @@ _TEXT = f"""# A Latentpress {{name}} for {{items}}
 
 ## Training
 
-{{count}} {{positions}}; {{run}}.
+{{count}} of at most {{most}} {{positions}}; {{run}}.
 {_TABLE}{{figures}}
 ## Use
 
@@ -55,7 +55,8 @@ def model_card(
         name="decoder" if config.latents is None else kind,
         items=words.items,
         parts=_parts(config),
-        count=f"{len(dataset):,} {words.items} of at most {_times(dataset.extents.max(axis=0))}",
+        count=f"{len(dataset):,} {words.items}",
+        most=" x ".join(map(str, dataset.extents.max(axis=0))),
         positions=f"{words.position}s and {item.channels} channel{'' if item.channels == 1 else 's'}",
         run=f"{steps:,} optimiser steps in {seconds:.0f} s",
         figures="".join(f"| {_MEANING.get(name, name)} | {value:.4g} |\n" for name, value in figures.items()),
@@ -67,16 +68,8 @@ def model_card(
 def _parts(config: AnyModelConfig) -> str:
     if config.latents is None:
         return "An autoregressive decoder alone, without latents"
-    if isinstance(config, VQVAEConfig):
-        latents, prior, hop = config.latents, config.prior, config.encoder.hop(config.rank)
-        space = f"{latents.num_codebooks} x {latents.codebook_size} codes of dimension {latents.code_dim}"
-    else:
-        prior, hop = config.auxiliary, config.hop
-        space = f"{config.latents.channels} Gaussian latents ({config.latents.kind})"
+    prior = config.prior if isinstance(config, VQVAEConfig) else config.auxiliary
     decoders = [f"{name} decoder" for name in DECODERS if getattr(config, name) is not None]
-    last = ["prior"] if prior is not None else []
-    return ", ".join(["Encoder", f"{space} for every {_times(hop)} positions", *decoders, *last])
-
-
-def _times(extents: Iterable[int]) -> str:
-    return " x ".join(str(extent) for extent in extents)
+    return ", ".join(
+        ["Encoder", f"{config.latents.kind} latents", *decoders, *["prior"] * (prior is not None)]
+    )

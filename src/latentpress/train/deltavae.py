@@ -1,11 +1,9 @@
-"""The objectives of a delta-VAE.
+"""What the stages of a delta-VAE minimise.
 
-    codec   encoder and joint decoders by -log p(x | z) + KL(q || p), z drawn by reparameterisation, and
-            apart from them the auxiliary prior by -log p_aux(z) on the same draws, through which no
-            gradient goes
-    prior   the auxiliary prior alone, refitted to the latents of the finished encoder
-    decoder decoders, by -log p(x | z), given draws of the finished encoder
-    encoder another encoder, by the codec's loss; latents and decoders stay as they are
+codec, encoder   -log p(x | z) + KL(q || p), z drawn by reparameterisation, and for the auxiliary prior
+                 -log p_aux(z) on the same draws, through which no gradient goes
+decoder          -log p(x | z), given draws of the finished encoder
+prior            -log p_aux(z) alone
 
 The KL is exact and stands in the loss as it is: no weight, no schedule, no free bits. Those are other
 objectives (`DeltaVAEConfig.objective`), there to be compared with. With both decoders the loss is the
@@ -65,9 +63,11 @@ class DeltaVAEObjective:
         terms = decoder_terms(model, self.fit.decoders, batch, latents, hidden(batch.labels))
         if latents.posterior is None:
             return summed(terms)
-        self._last = draws = _detached(latents)
-        kl, floor = model.kl_nats(latents), self._committed_nats(latents)
-        _check_floor(kl.detach(), floor)
+        mean, log_variance = latents.posterior.mean.detach(), latents.posterior.log_variance.detach()
+        draws = Latents(latents.vectors.detach(), None, Posterior(mean, log_variance), latents.step_mask)
+        self._last = draws
+        kl = model.kl_nats(latents)
+        floor = self._reached_floor(draws, kl.detach())
         elbo = (self._nats(terms) + kl.sum()) / dims / math.log(2)
         figures = {"elbo_bits_per_dim": elbo, "kl_nats": kl.mean(), "committed_nats": floor.mean()}
         others = [_weighed(model.config.objective, kl, progress).sum() / dims]
@@ -103,8 +103,7 @@ class DeltaVAEObjective:
             isinstance(model.config.latents, AR1Config) and rows <= model.hop[0] and self.fit.name == "codec"
         )
         details = {} if self._last is None else model.details(self._last).values
-        figures = {name: value for name, value in details.items() if name == "information_nats"}
-        return figures, _COMMITS_NOTHING if one else None
+        return {n: details[n] for n in details if n == "information_nats"}, _COMMITS_NOTHING if one else None
 
     def forms(self) -> IntegerForms:
         """The model's integer forms, those of the fitted parts made anew.
@@ -152,28 +151,19 @@ class DeltaVAEObjective:
         names = [f"{name}_bits_per_dim" for name in DECODERS if sees_latents(self.model.config, name)]
         return [terms[name][0] for name in names if name in terms][-1]
 
-    def _committed_nats(self, latents: Latents) -> Tensor:
-        """The committed rate of each item in nats, (B,)."""
+    def _reached_floor(self, latents: Latents, kl: Tensor) -> Tensor:
+        """The committed rate of each item in nats, (B,), below which no KL may be."""
         assert self.model.latents is not None and latents.posterior is not None
         sequences, steps = latents.posterior.mean.shape[:2]
         counts = [steps] * sequences if latents.step_mask is None else latents.step_mask.sum(1).tolist()
         rates = torch.tensor([self.model.latents.committed_rate_nats(count) for count in counts])
-        return rates.view(len(latents), -1).sum(1).to(latents.vectors.device)
-
-
-def _detached(latents: Latents) -> Latents:
-    assert latents.posterior is not None
-    mean, log_variance = latents.posterior.mean.detach(), latents.posterior.log_variance.detach()
-    return Latents(latents.vectors.detach(), None, Posterior(mean, log_variance), latents.step_mask)
-
-
-def _check_floor(kl: Tensor, floor: Tensor) -> None:
-    """Asserts that every item's KL reaches the committed rate, which is the family's minimum."""
-    reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
-    if kl.is_cuda:  # does not wait for the device
-        torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]
-    else:
-        assert bool(reached), "an item's KL is below the committed rate"
+        floor = rates.view(len(latents), -1).sum(1).to(kl)
+        reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
+        if kl.is_cuda:  # does not wait for the device
+            torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            assert bool(reached), "an item's KL is below the committed rate"
+        return floor
 
 
 def _weighed(objective: ObjectiveConfig, kl: Tensor, progress: float) -> Tensor:

@@ -1,8 +1,4 @@
-"""What the stages of both models share: which parts move, batches, labels, and what decoders cost.
-
-A stage's loss is a sum of terms, each in nats and a mean over what it is of: samples for decoders, codes
-for priors. `vqvae` and `deltavae` say what a model's terms are.
-"""
+"""What the stages of both models share: which parts move, batches, labels, and what decoders cost."""
 
 from __future__ import annotations
 
@@ -31,17 +27,13 @@ _UNKNOWN_SHARE = 0.1  # of the items, whose label is hidden in training
 _CALIBRATION_BATCHES = 4
 _CALIBRATION_POSITIONS = 1 << 14
 
-Terms = Mapping[str, tuple[Tensor, float | Tensor]]
+Terms = dict[str, tuple[Tensor, float | Tensor]]
 """By the names of figures: what a batch costs in nats, a scalar, and the number that it is divided by."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """What the stages of a run work with.
-
-    `dataset` holds the items to train on, `held_out` others to validate on; `whole` says whether the run
-    has a stage codec, `seed` is that of the batches.
-    """
+    """What the stages of a run work with; `whole` says whether there is a stage codec among them."""
 
     config: RunConfig
     dataset: Dataset
@@ -54,16 +46,13 @@ class RunContext:
 class Fit:
     """What one stage fits, and on what.
 
+    The model is frozen but for the parts that are fitted, which are in training mode.
+
     Attributes:
-        name: of the stage.
-        model: the model; it is frozen but for `parts`, which are in training mode.
-        context: the run's.
-        config: how the stage is trained.
         expected: how many batches it takes, if that is known.
         parts: names of the model's parts that it fits.
-        decoders: names of those through which its loss sees the samples.
+        decoders: names of the decoders through which its loss sees the samples.
         groups: the parameters, in groups whose gradients are clipped together; a prior's are apart.
-        source: the batches.
     """
 
     def __init__(self, name: StageName, model: Model, context: RunContext, limit: Limit) -> None:
@@ -73,29 +62,23 @@ class Fit:
         self.parts = fitted_parts(model.config, name, whole=context.whole)
         fitted = tuple(part for part in self.parts if part in DECODERS)
         self.decoders = codec_decoders(model.config) if name == "encoder" else fitted
-        self.groups = self._groups()
-        self.source = self.batches()
-
-    def _groups(self) -> list[list[Parameter]]:
-        self.model.eval().requires_grad_(False)
+        model.eval().requires_grad_(False)
         groups: dict[str, list[Parameter]] = {}
         for part in self.parts:
-            module = getattr(self.model, part).train().requires_grad_(True)
-            apart = self.name == "decoder" or part in ("prior", "auxiliary")
+            module = getattr(model, part).train().requires_grad_(True)
+            apart = name == "decoder" or part in ("prior", "auxiliary")
             groups.setdefault(part if apart else "codec", []).extend(module.parameters())
-        return [group for group in groups.values() if group]
+        self.groups = list(groups.values())
+        self.source = self.batches()
 
     def batches(self, held_out: Dataset | None = None) -> Batches:
-        """The batches to train on, or those of items that are `held_out`.
-
-        Where a decoder learns the distribution of samples given latents that are there already, pieces
-        begin where a latent position does, as items do.
-        """
+        """The batches to train on, or those of items that are `held_out`."""
         model, context, config = self.model, self.context, self.config
         dataset, extents, ones = held_out or context.dataset, config.extents(model.rank), (1,) * model.rank
         if isinstance(model.config, DeltaVAEConfig) and model.config.latents is not None:
             given = len(model.config.encoder.hop)  # latents span the other axes whole
             extents = (*extents[:given], *model.hop[given:])
+        # decoders that are fitted to latents that are there see pieces that begin where one does, as items do
         aligned = self.name == "decoder" and any(sees_latents(model.config, part) for part in self.parts)
         needed = self.decoders if held_out is None else (*self.decoders, *codec_decoders(model.config))
         batches = partial(
@@ -128,9 +111,9 @@ def hidden(labels: Tensor) -> Tensor:
 
 def decoder_terms(
     model: Model, names: Sequence[str], batch: Batch, latents: Latents, labels: Tensor
-) -> dict[str, tuple[Tensor, float | Tensor]]:
+) -> Terms:
     """What a batch on the model's device costs under the decoders called `names`, given its latents."""
-    terms: dict[str, tuple[Tensor, float | Tensor]] = {}
+    terms: Terms = {}
     for name in names:
         chosen = model.labels_for(cast(Any, name), labels)
         if name == "parallel":

@@ -24,7 +24,7 @@ _ROWS = 1 << 12  # and rows of each
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to train on some data: the name of a preset, the kind of the items, and why, in a few words."""
+    """What to train on some data: the name of a preset, the kind of the items, and why."""
 
     preset: str
     item: Item
@@ -42,19 +42,14 @@ def fitted(config: RunConfig, dataset: Dataset, changes: Mapping[str, Any] | Non
 
     That is the labels; the size of new items: the usual one, but no larger than the pieces that the prior
     is trained on, since it knows nothing of what lies further apart; and whether the symbols of an
-    autoregressive decoder are residuals.
-
-    Args:
-        config: such as a preset.
-        dataset: the items to train on.
-        changes: values by dotted names, as `latentpress.config.override` takes them.
+    autoregressive decoder are residuals. Changes are values by dotted names, for `config.override`.
 
     Raises:
         ConfigError: a change does not fit.
     """
     changes = changes or {}
     labels = [
-        LabelConfig(name=name, values=values, along=isinstance(dataset.labels[name], tuple))
+        LabelConfig(name=name, values=values, along=name in dataset.along)
         for name, values in dataset.label_values.items()
         if len(values) > 1  # one value is none to tell apart
     ]
@@ -110,11 +105,8 @@ def check_dataset(model: Model, dataset: Dataset) -> None:
         raise TrainingError(f"the model is one of {model.item.words.items}, and the items are {words.items}")
     if not len(known := np.flatnonzero(dataset.extents.prod(axis=1))):
         raise TrainingError(f"there is nothing to train on: no {words.item} that is not empty")
-    if model.item.channels != item.channels:
-        raise TrainingError(
-            f"the items have {item.channels} channels and the model {model.item.channels}; "
-            f"set model.item.channels={item.channels}, or read them as the model's kind of item"
-        )
+    if (count := item.channels) != model.item.channels:
+        raise TrainingError(f"the items have {count} channels; set model.item.channels={count}")
     parts = (getattr(model.config, name, None) for name in ("prior", "parallel", "autoregressive"))
     used = {name for part in parts if part is not None for name in part.labels}
     if missing := sorted(used - dataset.label_values.keys()):

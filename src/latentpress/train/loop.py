@@ -1,8 +1,8 @@
 """The training loop, for any stage: batches in, one optimiser step after another, a position out.
 
-It knows nothing of a model but what `Stage` says. A step is a pure function of the weights, averages, moments
-and the step's number: its batch, its random numbers and its learning rate follow from that number.
-So a run that was cut off and resumed from a checkpoint ends with the same bits as one that was not.
+A step is a pure function of weights, averages, moments and its number, from which its batch, its random
+numbers and its learning rate follow. So a run that was cut off and resumed from a checkpoint ends with the
+same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +29,12 @@ from latentpress.train.runs import Checkpoint, Position
 
 __all__ = ["Limit", "Stage", "StageLoss", "Training", "Validation", "fit", "stop_signals"]
 
-B = TypeVar("B")
-
 _REPORT_EVERY = 20  # steps; each report waits for the device once
 _GOLDEN = 0x9E3779B97F4A7C15  # keeps the seeds of two runs' steps apart
+_INFINITE = (
+    "the loss is no longer finite near step {step}; lower {stage}.learning_rate or {stage}.clip_norm, or "
+    "raise {stage}.warmup, and train into another folder"
+)
 
 
 class StageLoss(NamedTuple):
@@ -50,7 +52,7 @@ class Validation(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Stage(Generic[B]):
+class Stage:
     """Parts of a model, how they are fitted, and on what.
 
     Attributes:
@@ -68,8 +70,8 @@ class Stage(Generic[B]):
     name: str
     config: StageConfig
     groups: Sequence[Sequence[Parameter]]
-    stream: Callable[[int], Iterator[B]]
-    loss: Callable[[B, float], StageLoss]
+    stream: Callable[[int], Iterator[Any]]
+    loss: Callable[[Any, float], StageLoss]
     finish: Callable[[], None] = lambda: None
     stepped: Callable[[], None] = lambda: None
     status: Callable[[], tuple[Mapping[str, float], str | None]] = lambda: ({}, None)
@@ -100,10 +102,7 @@ class Limit:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Within it SIGTERM and SIGINT are noted in a list; a second SIGINT interrupts at once.
-
-    Only a process' main thread can do so; elsewhere nothing changes.
-    """
+    """Within it, in a process' main thread, signals to stop are noted; a second SIGINT interrupts at once."""
     received: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -121,14 +120,10 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 class Training:
-    """One stage under way: everything that its steps change.
-
-    It starts at `position`; the whole state of `model`, of which the stage fits parts, goes into checkpoints.
-    The random numbers of every step follow from `seed` and the step's number.
-    """
+    """One stage under way: everything that its steps change, among it the whole state of the model."""
 
     def __init__(
-        self, stage: Stage[Any], model: nn.Module, position: Position, replicas: Replicas, seed: int
+        self, stage: Stage, model: nn.Module, position: Position, replicas: Replicas, seed: int
     ) -> None:
         self.stage, self.model, self.position = stage, model, position
         self.device, self.replicas, self.seed = next(model.parameters()).device, replicas, seed
@@ -200,14 +195,14 @@ def fit(
     training: Training,
     limit: Limit,
     received: list[int],
-    report: Callable[[Position, dict[str, float]], None],
+    report: Callable[[Position, Mapping[str, float]], None],
     save: Callable[[], None],
     save_seconds: float,
 ) -> bool:
     """Trains a stage to its limit, or until a stop signal is `received`; returns whether it got there.
 
-    `report` is called every few steps with the position and the mean figures since the last call
-    (`items_per_second` counts those of all replicas), `save` every `save_seconds` and at the end.
+    `report` gets the position and mean figures every few steps; `items_per_second` counts those of all
+    replicas. `save` is called every `save_seconds` and at the end.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
@@ -220,7 +215,8 @@ def fit(
     def flush() -> Position:
         position = training.position
         if figures := meter.read(replicas):
-            _refuse_infinite(figures, position)
+            if not math.isfinite(figures["loss"]) or not math.isfinite(figures["gradient_norm"]):
+                raise TrainingError(_INFINITE.format(step=position.step, stage=position.stage))
             items = (position.step - reported.step) * config.batch_size * config.accumulate * replicas.world
             figures["items_per_second"] = items / max(1e-9, position.elapsed - reported.elapsed)
             report(position, figures)
@@ -240,11 +236,3 @@ def fit(
             received.extend([stop] * (stop != 0 and not received))  # another replica's
             return progress >= 1
         meter.add(training.step(batches, progress))
-
-
-def _refuse_infinite(figures: Mapping[str, float], position: Position) -> None:
-    if not all(math.isfinite(figures[name]) for name in ("loss", "gradient_norm")):
-        raise TrainingError(
-            f"the loss is no longer finite near step {position.step}; lower {position.stage}.learning_rate "
-            f"or {position.stage}.clip_norm, or raise {position.stage}.warmup, and train into another folder"
-        )

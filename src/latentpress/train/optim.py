@@ -1,14 +1,9 @@
-"""Optimiser, learning-rate schedule and moving average of the weights.
-
-All three are pure functions of the run's progress and of tensors that a checkpoint holds, so that a
-resumed run takes the very steps that the interrupted one would have taken.
-"""
+"""Optimiser, learning rate and average of the weights, which follow from progress and a checkpoint alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,8 +21,7 @@ _FINAL = 0.01  # share of the peak learning rate that is left at the end
 def learning_rate(config: StageConfig, step: int, progress: float) -> float:
     """Learning rate of a step: a linear warm-up times a half cosine that ends at a hundredth of the peak.
 
-    `step` counts the steps before it in its stage; `progress` is the share of the stage that is over, 0 to
-    1: of its steps, or of its time.
+    `step` counts those before it in its stage, of which a share `progress` is over, 0 to 1.
 
     >>> config = StageConfig(learning_rate=1.0, warmup=10)
     >>> [round(learning_rate(config, step, step / 100), 3) for step in (0, 9, 50, 100)]
@@ -56,8 +50,8 @@ class WeightAverage:
     >>> with torch.no_grad():
     ...     _ = weight.fill_(11)
     >>> average.update(step=1)
-    >>> with average.applied():
-    ...     round(weight.item(), 4)
+    >>> average.swap()
+    >>> round(weight.item(), 4)
     9.0
     """
 
@@ -79,12 +73,3 @@ class WeightAverage:
             kept = parameter.detach().clone()
             parameter.copy_(average)
             average.copy_(kept)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Within it the parameters hold the average."""
-        self.swap()
-        try:
-            yield
-        finally:
-            self.swap()

@@ -1,14 +1,12 @@
 """Which stages a run has, in which order, what parts of the model each fits, and where each ends.
 
-    codec     encoder, latents, and the decoders with `training="joint"`; the prior too where it is trained
-              jointly, and a delta-VAE's auxiliary prior
+    codec     encoder, latents, decoders with `training="joint"`, a joint prior, and an auxiliary prior
     prior     the prior over the latents of the finished codec
     decoder   decoders of the finished codec: those with `training="after"`
     encoder   another encoder for the finished codec, whose codes keep their meaning
 
-A run without the stage codec takes the model folder's parts as they are, but for those that its stages fit
-anew: its stage decoder then fits all decoders where none has `training="after"`, and its stage prior a
-prior that was trained jointly.
+A run without the stage codec takes the model folder's parts as they are but for those that it fits anew:
+all decoders where none has `training="after"`, and a prior that was trained jointly too.
 """
 
 from __future__ import annotations
@@ -77,19 +75,16 @@ def plan_stages(
 
 
 def fitted_parts(model: AnyModelConfig, name: StageName, *, whole: bool) -> tuple[str, ...]:
-    """Names of the model's parts that a stage fits, () where there is nothing to do.
-
-    `whole` says whether the run has a stage codec.
-    """
+    """Names of the model's parts that a stage fits, if there are any; `whole` runs have a stage codec."""
     kind = "prior" if isinstance(model, VQVAEConfig) else "auxiliary"
     section = getattr(model, kind) if model.latents is not None else None
     prior = () if section is None else (kind,)
     joint_prior = prior if getattr(section, "training", "joint") == "joint" else ()
     match name:
+        case "codec" if model.latents is None:
+            return _decoders(model)
         case "codec":
             decoders = _decoders(model, "joint")
-            if model.latents is None:
-                return decoders
             seen = any(sees_latents(model, decoder) for decoder in decoders)
             return ("encoder", "latents", *decoders, *joint_prior) if seen else ()
         case "prior":
@@ -109,10 +104,7 @@ def used_parts(model: AnyModelConfig, name: StageName) -> tuple[str, ...]:
 
 
 def codec_decoders(model: AnyModelConfig) -> tuple[str, ...]:
-    """Names of the decoders through which an encoder is fitted: those that see the latents.
-
-    Of these the ones that are trained jointly, if there are any.
-    """
+    """Names of the decoders that see the latents; of these the jointly trained ones, if there are any."""
     seeing = [name for name in _decoders(model) if sees_latents(model, name)]
     return tuple(name for name in seeing if name in _decoders(model, "joint")) or tuple(seeing)
 
@@ -131,10 +123,8 @@ def _decoders(model: AnyModelConfig, training: str | None = None) -> tuple[str, 
 
 def _ends(config: RunConfig, names: Sequence[StageName]) -> list[float]:
     """The share of the whole run that is over at the end of each stage."""
-    others = len(names) - ("decoder" in names)  # one alone, or a prior and a codec or encoder
-    decoder = config.decoder_share if others else 1.0
-    rest = 1 - decoder if "decoder" in names else 1.0
-    first = config.codec_share if others > 1 else 1.0
-    shares = {"decoder": decoder, "prior": rest * (1 - first if others > 1 else 1.0)}
-    ends = itertools.accumulate(shares.get(name, rest * first) for name in names)
+    two = len(set(names) - {"decoder"}) > 1  # a prior, and a codec or encoder
+    rest = 1 - config.decoder_share * ("decoder" in names)
+    shares = {"decoder": config.decoder_share, "prior": rest * (1 - config.codec_share * two)}
+    ends = itertools.accumulate(shares.get(name, rest * config.codec_share**two) for name in names)
     return [*list(ends)[:-1], 1.0]

@@ -1,8 +1,7 @@
 """The processes of one run: one alone, or the replicas that `torchrun` started.
 
-Every replica holds the same model and takes the same steps, each on its own share of every batch;
-gradients are averaged by one all-reduce of all of them, after the last micro-batch of a step. The
-first replica alone writes files.
+Every replica holds the same model and takes the same steps, each on its share of every batch. Gradients
+are averaged by one all-reduce after the last micro-batch of a step. The first replica alone writes files.
 """
 
 from __future__ import annotations

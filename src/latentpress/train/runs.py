@@ -4,10 +4,9 @@
     metrics.jsonl   one line of figures every few steps (`latentpress.train.metrics`)
     samples/        originals above their reconstructions
     step-N          a checkpoint in the safetensors format: weights, averages, moments; counters as metadata
-    finished        empty; there once the model of the last stage is written
+    finished        how the run ended; there once the model of the last stage is written
 
-A checkpoint is written under a hidden name, flushed to the disk and renamed, so that a `step-N` is always
-whole. The last two are kept.
+A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept.
 """
 
 from __future__ import annotations
@@ -32,11 +31,7 @@ _STEP = re.compile(r"step-(\d+)")
 
 
 class Position(NamedTuple):
-    """How far a run is: its stage, the optimiser steps taken in that and in all stages, and seconds.
-
-    `elapsed` counts the seconds of all the times that the run was started, `stage_start` those before its
-    stage.
-    """
+    """How far a run is: its stage, steps in that and in all stages, seconds, and those before the stage."""
 
     stage: str
     stage_step: int = 0
@@ -58,25 +53,19 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @property
-    def started(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return any(self.path.glob("step-*"))
+    def finished(self) -> dict[str, Any] | None:
+        """How the run ended, as it was noted; None where its last model is not written yet."""
+        path = self.path / "finished"
+        return json.loads(path.read_bytes()) if path.exists() else None
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run's last model is written."""
-        return (self.path / "finished").exists()
-
-    def finish(self) -> None:
-        """Notes that the run's last model is written."""
-        write_atomically(self.path / "finished", b"")
+    def finish(self, **end: Any) -> None:
+        """Notes that the run's last model is written, and plain JSON values of how the run ended."""
+        write_atomically(self.path / "finished", json.dumps(end).encode())
 
     def claim(self, identity: Mapping[str, Any]) -> None:
-        """Makes the folder, or makes sure that it is of this run, and clears what a kill left behind.
+        """Makes the folder, and clears what a kill left behind.
 
-        `identity`, plain JSON values, is what makes it this run. Raises `TrainingError` where the folder
-        holds a run with another.
+        Raises `TrainingError` where it holds a run of another `identity`, which is plain JSON values.
         """
         config, wanted = self.path / "config.json", json.loads(json.dumps(identity))
         self.path.mkdir(parents=True, exist_ok=True)
@@ -102,12 +91,12 @@ class RunFolder:
             return  # the end of one stage is the start of the next
         counters = {"position": json.dumps(checkpoint.position._asdict())}
         write_atomically(path, save(checkpoint.tensors, counters))
-        for old in self._steps()[:-_KEPT]:
+        for old in self.steps()[:-_KEPT]:
             (self.path / f"step-{old}").unlink()
 
     def latest(self) -> Checkpoint | None:
         """Reads the last checkpoint, or returns None where the run has none yet."""
-        if not (steps := self._steps()):
+        if not (steps := self.steps()):
             return None
         path = self.path / f"step-{steps[-1]}"
         try:
@@ -119,8 +108,9 @@ class RunFolder:
                 f"{path} is damaged ({error}); delete it to go on from an earlier one"
             ) from None
 
-    def _steps(self) -> list[int]:
-        matches = (_STEP.fullmatch(path.name) for path in self.path.iterdir())
+    def steps(self) -> list[int]:
+        """Those of which there is a checkpoint to go on from."""
+        matches = (_STEP.fullmatch(path.name) for path in self.path.glob("step-*"))
         return sorted(int(match[1]) for match in matches if match)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentpress.data.batches import Batch
+from latentpress.data.batches import Batch, Batches
 from latentpress.items import Content, Image
 from latentpress.model import VQVAE, Latents, Model
 from latentpress.nn import from_signal, to_signal
 from latentpress.train.deltavae import DeltaVAEObjective
-from latentpress.train.fits import Fit, RunContext, Terms, decoder_terms, hidden, summed
+from latentpress.train.fits import Fit, RunContext, decoder_terms, hidden, summed
 from latentpress.train.loop import Limit, Stage, StageLoss, Validation
 from latentpress.train.plan import StageName, codec_decoders
 from latentpress.train.vqvae import VQVAEObjective
@@ -30,7 +30,7 @@ _ERROR = "squared_error"
 _SHOWN = ("perplexity", "kl_nats", "auxiliary_kl_nats", "information_nats", "active_units")
 
 
-def make_stage(name: StageName, model: Model, context: RunContext, limit: Limit) -> Stage[Any]:
+def make_stage(name: StageName, model: Model, context: RunContext, limit: Limit) -> Stage:
     """A stage, ready to begin; the model's other parts are frozen."""
     fit = Fit(name, model, context, limit)
     objective = VQVAEObjective(fit) if isinstance(model, VQVAE) else DeltaVAEObjective(fit)
@@ -65,32 +65,29 @@ def validate(fit: Fit, objective: VQVAEObjective | DeltaVAEObjective) -> Validat
     """How a model under way does on held-out items; what is drawn is the same every time."""
     model, generator = fit.model, torch.Generator().manual_seed(0)
     decoders = tuple(dict.fromkeys((*codec_decoders(model.config), *fit.decoders)))
-    batches = _batches(fit, slow="autoregressive" in decoders)
-    if not batches:
+    if fit.context.held_out is None:
         return Validation()
+    batches = _batches(fit, fit.batches(fit.context.held_out), slow="autoregressive" in decoders)
     sums: dict[str, Tensor] = {}
-    latents, modes = [], [module for module in model.modules() if module.training]
+    latents: list[Latents] = []
     model.eval()
-    try:
-        for batch in batches:
-            latents.append(objective.infer(batch, generator))
-            batch = batch.to(model.device)
-            terms: Terms = decoder_terms(model, decoders, batch, latents[-1], batch.labels)
-            terms = {**terms, **objective.measures(batch, latents[-1], terms)}
-            if "parallel" in decoders:
-                original, restored = _signals(model, batch, latents[-1])
-                mask = torch.ones_like(original[:, :1]) if batch.mask is None else batch.mask[:, None]
-                terms = {**terms, _ERROR: (((original - restored) * mask).square().sum(), batch.dims)}
-            for name, (total, count) in terms.items():
-                sums[name] = (
-                    sums.get(name, 0) + torch.stack([total, torch.as_tensor(count).to(total)]).double()
-                )
-        details = model.details(Latents.cat(latents)).values
-        shown = fit.name == "codec" and "parallel" in decoders
-        picture = sample_sheet(model, batches[0], latents[0]) if shown else None
-    finally:
-        for module in modes:
-            module.training = True
+    for batch in batches:
+        latents.append(objective.infer(batch, generator))
+        batch = batch.to(model.device)
+        terms = decoder_terms(model, decoders, batch, latents[-1], batch.labels)
+        terms |= objective.measures(batch, latents[-1], terms)
+        if "parallel" in decoders:
+            original, restored = _signals(model, batch, latents[-1])
+            mask = torch.ones_like(original[:, :1]) if batch.mask is None else batch.mask[:, None]
+            terms[_ERROR] = ((original - restored) * mask).square().sum(), batch.dims
+        for name, (total, count) in terms.items():
+            both = torch.stack([total, torch.as_tensor(count).to(total)]).double()
+            sums[name] = sums.get(name, 0) + both
+    details = model.details(Latents.cat(latents)).values
+    shown = fit.name == "codec" and "parallel" in decoders
+    picture = sample_sheet(model, batches[0], latents[0]) if shown else None
+    for part in fit.parts:
+        getattr(model, part).train()
     means = {name: float(total / count) for name, (total, count) in sums.items()}
     error = means.pop(_ERROR, None)
     figures = {name: nats / math.log(2) for name, nats in means.items()}
@@ -99,14 +96,10 @@ def validate(fit: Fit, objective: VQVAEObjective | DeltaVAEObjective) -> Validat
     return Validation(figures | {n: float(details[n]) for n in _SHOWN if details.get(n) is not None}, picture)
 
 
-def _batches(fit: Fit, *, slow: bool) -> list[Batch]:
-    """Some of the held-out items, each once; all have masks, or none."""
-    item = fit.model.item
-    if fit.context.held_out is None:
-        return []
-    source = fit.batches(fit.context.held_out)
-    most = _SYMBOLS if slow or item.epoch == "sample" else _SAMPLES
-    items = min(source.windows_per_epoch, most // (math.prod(source.size) * item.channels))
+def _batches(fit: Fit, source: Batches, *, slow: bool) -> list[Batch]:
+    """Some pieces of a source, each once; all have masks, or none."""
+    most = _SYMBOLS if slow or fit.model.item.epoch == "sample" else _SAMPLES
+    items = min(source.windows_per_epoch, most // (math.prod(source.size) * fit.model.item.channels))
     batches = [source.batch(step) for step in range(max(1, items // source.batch_size))]
     if all(batch.mask is None for batch in batches):
         return batches

@@ -25,15 +25,12 @@ from latentpress.train.fits import RunContext
 from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, Training, fit, stop_signals
 from latentpress.train.metrics import Sink, open_sinks
-from latentpress.train.plan import STAGES, StageName, fitted_parts, plan_stages, used_parts
+from latentpress.train.plan import DECODERS, STAGES, StageName, fitted_parts, plan_stages, used_parts
 from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder
 from latentpress.train.stages import make_stage
 
 __all__ = ["Progress", "TrainResult", "run"]
-
-_PARTS = ("encoder", "latents", "parallel", "autoregressive", "prior", "auxiliary")
-_FORMS = {"decoder": "autoregressive", "encoder": "encoder"}  # the part of which an integer form is
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def run(
 
     Args:
         config: the model, and how each stage is trained; see `latentpress.train.fitted`.
-        dataset: the items; some of them are held out, if there are many.
+        dataset: the items, of which some are held out if there are many.
         folder: the model folder; its `run` subfolder holds what is needed to continue.
         steps: optimiser steps of all stages together, split as `RunConfig` says.
         seconds: time for training instead. By default the `steps` of each stage's configuration count.
@@ -118,18 +115,21 @@ def run(
     identity = json.loads(to_json(config)) | {"stages": list(plan), "steps": steps, "seconds": seconds}
     identity |= {"seed": seed, "data": dataset.digest()}
     if previous is not None and uses:
-        identity["codec_weights"] = hashlib.blake2b(
-            dump(_weights(previous, uses)), digest_size=16
-        ).hexdigest()
+        digest = hashlib.blake2b(dump(_weights(previous, uses)), digest_size=16)
+        identity["codec_weights"] = digest.hexdigest()
     with ExitStack() as stack:
         replicas, place = stack.enter_context(join_replicas(resolve_device(device)))
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
         runs = RunFolder(folder / ("run" if len(stages) > 1 else f"run-{stages[0]}"))
-        if replicas.first and whole and _has_model(folder) and not runs.started:
+        if replicas.first and whole and _has_model(folder) and not runs.steps():
             raise TrainingError(f"{folder} holds a model already; train into another folder, or delete it")
         if replicas.first:
             runs.claim(identity)
         replicas.agree(0.0, 0)  # that the folder is there
+        if (end := runs.finished()) is not None and _has_model(folder):
+            return TrainResult(
+                load(folder, place), folder, end["steps"], end["seconds"], True, end["figures"]
+            )
         torch.manual_seed(seed)
         model = build(config.model).to(place)
         if previous is not None:
@@ -140,21 +140,19 @@ def run(
 
 
 def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
-    """Gives a new model what the finished one in `folder` has of the parts that are not in `fits`.
-
-    Raises `TrainingError` where the configurations differ in what stays.
-    """
+    """Gives a new model the parts of the finished one in `folder` but for `fits`, if their settings agree."""
     old, new = previous.config, model.config
     if type(model) is not type(previous):
         raise TrainingError(f"{folder} holds a model of another kind")
-    kept = [part for part in _PARTS if part not in fits]
+    kept = [part for part in ("encoder", "latents", *DECODERS, "prior", "auxiliary") if part not in fits]
     differing = [part for part in kept if _settings(old, part) != _settings(new, part)]
     if (old.item.kind, old.item.channels, previous.hop) != (new.item.kind, new.item.channels, model.hop):
         differing.insert(0, "item")
     if differing:
         raise TrainingError(f"the codec in {folder} has other settings: {', '.join(differing)}")
     model.load_state_dict(_weights(previous, kept), strict=False)
-    none = {form: None for form, part in _FORMS.items() if part in fits}
+    forms = {"decoder": "autoregressive", "encoder": "encoder"}  # of a part that is fitted anew none stays
+    none = {form: None for form, part in forms.items() if part in fits}
     model.integer = replace(previous.integer.to(model.device), **none)
 
 
@@ -171,7 +169,6 @@ def _has_model(folder: Path) -> bool:
 
 
 def _weights(model: Model, parts: Collection[str]) -> dict[str, Tensor]:
-    """The weights of the parts of those names."""
     return {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
 
 
@@ -191,8 +188,7 @@ class _Session:
 
     def run(self, model: Model) -> TrainResult:
         """Runs the stages of the plan that are not over yet."""
-        names, context, device, reached = list(self.plan), self.context, model.device, True
-        over = self.runs.finished and _has_model(self.folder)
+        names, context, reached = list(self.plan), self.context, True
         checkpoint = self.runs.latest()
         position = checkpoint.position if checkpoint else Position(names[0])
         self.sinks = open_sinks(self.runs.path, position.step) if context.replicas.first else ()
@@ -201,7 +197,7 @@ class _Session:
                 checkpoint = None
                 position = Position(name, 0, position.step, position.elapsed, position.elapsed)
             elif checkpoint is not None and name != names[0]:
-                model.integer = load(self.folder, device).integer  # of the stages before
+                model.integer = load(self.folder, model.device).integer  # of the stages before
             stage = make_stage(name, model, context, self.plan[name])
             training = Training(stage, model, position, context.replicas, context.seed)
             if checkpoint is not None:
@@ -210,15 +206,12 @@ class _Session:
             position = training.position
             if not reached:
                 break
-            if not over:
-                training.finish()
-            if not over and context.replicas.first:
+            training.finish()
+            if context.replicas.first:
                 about = context.dataset, position.step, position.elapsed, self.figures
                 model.save_pretrained(self.folder, card=model_card(model.config, *about))
-        if over:
-            model = load(self.folder, device)
-        elif reached and context.replicas.first:
-            self.runs.finish()
+        if reached and context.replicas.first:
+            self.runs.finish(steps=position.step, seconds=position.elapsed, figures=dict(self.figures))
         if signal.SIGINT in self.received:
             raise KeyboardInterrupt
         return TrainResult(model.eval(), self.folder, position.step, position.elapsed, reached, self.figures)
@@ -226,29 +219,28 @@ class _Session:
     def _fit(self, training: Training, limit: Limit) -> bool:
         first, stage = self.context.replicas.first, training.stage
 
-        def report(position: Position, figures: Mapping[str, float], warning: str | None = None) -> None:
+        def report(position: Position, figures: Mapping[str, float], prefix: str = "") -> None:
+            status, warning = ({}, None) if prefix else stage.status()
+            figures = {**{prefix + name: value for name, value in figures.items()}, **status}
             for sink in self.sinks:
                 sink(stage.name, position.step, figures)
             share = min(1.0, limit.progress(position))
             if first:
                 self.progress(Progress(stage.name, position.step, share, position.elapsed, figures, warning))
 
-        def with_status(position: Position, figures: dict[str, float]) -> None:
-            status, warning = stage.status()
-            report(position, {**figures, **status}, warning)
-
         def save() -> None:
             if not first:
                 return
             self.runs.save(training.checkpoint())
-            with training.average.applied():
-                figures, picture = stage.validate()
+            training.average.swap()
+            figures, picture = stage.validate()
+            training.average.swap()
             if picture is not None:
                 samples = self.runs.path / "samples"
                 samples.mkdir(exist_ok=True)
                 write_atomically(samples / f"step-{training.position.step}.png", picture)
             if figures:
                 self.figures = figures
-                report(training.position, {f"held_out_{name}": value for name, value in figures.items()})
+                report(training.position, figures, "held_out_")
 
-        return fit(training, limit, self.received, with_status, save, self.save_seconds)
+        return fit(training, limit, self.received, report, save, self.save_seconds)

@@ -1,15 +1,12 @@
-"""The objectives of a VQ-VAE.
+"""What the stages of a VQ-VAE minimise.
 
-    codec   encoder, codebook and joint decoders, by
-            -log p(x | z_q) / samples + commitment loss + codebook loss      (arXiv 1711.00937, equation 3)
-            with a likelihood for each decoder, whose gradient reaches the encoder straight through the
-            codes' vectors; and a joint prior by its loss on the codes
-    prior   the prior, by -log p(codes) on the codes of the finished codec
-    decoder decoders, by -log p(x | codes), given the codes of the finished codec
-    encoder another encoder, by the codec's loss; codebook and decoders stay as they are
+codec, encoder   -log p(x | z_q) / samples + commitment loss + codebook loss  (arXiv 1711.00937, equation 3)
+decoder          -log p(x | codes) / samples, given the codes of the finished codec
+prior            -log p(codes) / codes
 
-The prior's loss reaches no other part, since codes are integers, and its gradients are clipped apart: with
-a joint prior the codec follows its other losses alone.
+There is a likelihood for each decoder, and its gradient reaches the encoder straight through the codes'
+vectors. A prior that is trained jointly adds its loss to the codec's. It reaches no other part, since codes
+are integers, and its gradients are clipped apart: the codec follows its other losses alone.
 """
 
 from __future__ import annotations
@@ -17,9 +14,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -42,18 +39,12 @@ _CHUNK = 256  # items encoded at once
 _MOST_CODES = 1 << 28  # held in memory, 4 bytes each
 
 
-@dataclass(frozen=True, eq=False)
-class CodeBatch:
+class CodeBatch(NamedTuple):
     """Codes, int64 (B, *G, P), labels as in a `Batch`, and which codes are not padding, (B, *G) or None."""
 
     codes: Tensor
     labels: Tensor
     mask: Tensor | None = None
-
-    def to(self, device: torch.device) -> CodeBatch:
-        """The same codes elsewhere."""
-        codes, labels = (part.to(device, non_blocking=True) for part in (self.codes, self.labels))
-        return CodeBatch(codes, labels, None if self.mask is None else self.mask.to(device))
 
 
 CodeStream = Callable[[int], Iterator[CodeBatch]]
@@ -66,8 +57,9 @@ class VQVAEObjective:
     def __init__(self, fit: Fit) -> None:
         assert isinstance(fit.model, VQVAE)
         self.fit, self.model = fit, fit.model
-        self.codes = code_stream(self.model, fit.source, fit.expected if fit.name == "prior" else 0)
-        self.stream: Any = self.codes if fit.name == "prior" else fit.source.stream
+        self.codes, self.stream = encoded_codes(self.model, fit.source), cast(Any, fit.source.stream)
+        if fit.name == "prior":
+            self.codes = self.stream = code_stream(self.model, fit.source, fit.expected)
 
     def infer(self, batch: Batch, generator: torch.Generator | None = None) -> Latents:
         """The latents of a batch on the CPU, on the model's device, without gradient."""
@@ -88,14 +80,14 @@ class VQVAEObjective:
 
     def prior_loss(self, batch: CodeBatch, progress: float) -> StageLoss:
         """Of the stage prior."""
-        batch = batch.to(self.model.device)
-        return summed(self._prior_terms(replace(batch, labels=hidden(batch.labels))))
+        device, mask = self.model.device, batch.mask
+        codes, labels = batch.codes.to(device, non_blocking=True), hidden(batch.labels.to(device))
+        return summed(self._prior_terms(CodeBatch(codes, labels, None if mask is None else mask.to(device))))
 
     def measures(self, batch: Batch, latents: Latents, terms: Terms) -> Terms:
         """The cost of the codes, where there is a prior that was fitted to them."""
-        if "prior" not in self.fit.parts and self.model.integer.prior is None:
+        if latents.codes is None or ("prior" not in self.fit.parts and self.model.integer.prior is None):
             return {}
-        assert latents.codes is not None
         cells = cell_mask(batch.mask, self.model.hop)
         return self._prior_terms(CodeBatch(latents.codes, batch.labels, cells))
 
@@ -112,29 +104,26 @@ class VQVAEObjective:
             batch = calibration(self.fit.source).to(model.device)
             labels, codes = model.labels_for("autoregressive", batch.labels), _codes(model, batch)
             assert batch.symbols is not None
-            vectors = {"codebook": model.latents.codebook}
-            decoder = IntegerDecoder.convert(
-                model.autoregressive, batch.symbols, codes, labels=labels, **vectors
-            )
+            given = {"codebook": model.latents.codebook, "labels": labels}
+            decoder = IntegerDecoder.convert(model.autoregressive, batch.symbols, codes, **given)
             forms = replace(forms, decoder=decoder)
         if model.prior is not None and "prior" in self.fit.parts:
             batches = list(itertools.islice(self.codes(0), _CALIBRATION_BATCHES))
             rows = whole_rows([batch.mask for batch in batches])
             pairs = [(b.codes[kept], b.labels[kept]) for b, kept in zip(batches, rows, strict=True)]
-            joined = CodeBatch(*map(torch.cat, zip(*pairs, strict=True))).to(model.device)
-            prior = IntegerNetwork.convert(model.prior, joined.codes, self._conditioning(joined))
+            codes, labels = (torch.cat(parts).to(model.device) for parts in zip(*pairs, strict=True))
+            chosen = model.labels_for("prior", labels)
+            prior = IntegerNetwork.convert(model.prior, codes, Conditioning(labels=chosen))
             forms = replace(forms, prior=prior)
         return forms
 
     def _prior_terms(self, batch: CodeBatch) -> Terms:
         """What codes on the model's device cost under the float prior."""
         assert self.model.prior is not None
-        nats = self.model.prior.nats(batch.codes, self._conditioning(batch), batch.mask)
+        conditioning = Conditioning(labels=self.model.labels_for("prior", batch.labels))
+        nats = self.model.prior.nats(batch.codes, conditioning, batch.mask)
         count = batch.codes.numel() if batch.mask is None else batch.mask.sum() * batch.codes.shape[-1]
         return {"bits_per_code": (nats.sum(), count)}
-
-    def _conditioning(self, batch: CodeBatch) -> Conditioning:
-        return Conditioning(labels=self.model.labels_for("prior", batch.labels))
 
 
 def code_stream(model: VQVAE, batches: Batches, expected: int | None) -> CodeStream:
@@ -142,13 +131,13 @@ def code_stream(model: VQVAE, batches: Batches, expected: int | None) -> CodeStr
 
     Where every item is seen whole and more than once, that is to encode all of them first.
     """
-    items = batches.dataset.stacked
-    if items is None or model.item.epoch == "sample" or any(np.greater(items.shape[1:-1], batches.size)):
-        return encoded_codes(model, batches)
-    views = len(items) * (1 + batches.flip)
-    codes = views * math.prod(model.grid(items.shape[1:-1])) * len(model.alphabets)
-    seen = views if expected is None else expected * batches.batch_size
-    return (encoded_codes if codes > _MOST_CODES or seen < views else looked_up_codes)(model, batches)
+    extents, views = batches.dataset.extents, len(batches.dataset) * (1 + batches.flip)
+    codes = views * math.prod(model.grid(extents[0].tolist())) * len(model.alphabets)
+    whole = (
+        model.item.epoch == "item" and (extents == extents[0]).all() and (extents[0] <= batches.size).all()
+    )
+    often = expected is None or expected * batches.batch_size >= views
+    return (looked_up_codes if whole and often and codes <= _MOST_CODES else encoded_codes)(model, batches)
 
 
 def encoded_codes(model: VQVAE, batches: Batches) -> CodeStream:
@@ -162,25 +151,23 @@ def encoded_codes(model: VQVAE, batches: Batches) -> CodeStream:
 
 
 def looked_up_codes(model: VQVAE, batches: Batches) -> CodeStream:
-    """The codes of all items and of their mirror images, encoded when the first batch is wanted.
-
-    They are encoded in an order that no batch changes, so a resumed run sees the same ones.
-    """
+    """The codes of all items and their mirror images, encoded in one order when the first batch is wanted."""
     dataset, axis = batches.dataset, model.item.mirror
+
+    def encoded(start: int, mirror: bool) -> Tensor:
+        items = np.stack([dataset[i] for i in range(start, min(start + _CHUNK, len(dataset)))])
+        items = np.flip(items, axis + 1) if mirror and axis is not None else items
+        return model.encode(np.ascontiguousarray(items)).int()
 
     @cache
     def table() -> Tensor:
-        items = dataset.stacked
-        assert items is not None
-        views = [items] if not batches.flip or axis is None else [items, np.flip(items, axis + 1)]
-        starts = range(0, len(items), _CHUNK)
-        chunks = [[np.ascontiguousarray(view[i : i + _CHUNK]) for i in starts] for view in views]
-        return torch.stack([torch.cat([model.encode(chunk).int() for chunk in view]) for view in chunks])
+        starts, mirrors = range(0, len(dataset), _CHUNK), (False, True)[: 1 + batches.flip]
+        return torch.stack([torch.cat([encoded(i, mirror) for i in starts]) for mirror in mirrors])
 
     def stream(start: int) -> Iterator[CodeBatch]:
         for step in itertools.count(start):
             pieces = batches.draw(step)
-            labels = np.stack([dataset.label_indices(index) for index in pieces.indices])
+            labels = np.stack([dataset.labels[index] for index in pieces.indices])
             codes = table()[torch.from_numpy(pieces.flipped).long(), torch.from_numpy(pieces.indices)]
             yield CodeBatch(codes.long(), torch.from_numpy(labels))
 

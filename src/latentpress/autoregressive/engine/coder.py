@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.compiling import compiled
-from latentpress.coding.tables import DEEPEST, SHARE_BITS, TOTAL, TOTAL_BITS
+from latentpress.coding.tables import (
+    CURVATURE,
+    DEEPEST,
+    LOGIT_BITS,
+    SHARE_BITS,
+    SLOPE,
+    TOTAL,
+    TOTAL_BITS,
+    WEIGHT_BITS,
+)
 
 __all__ = [
     "Streams",
@@ -101,9 +110,9 @@ def weigh(logits, weights):
         largest = max(largest, logits[k])
     for k in range(count):
         below = min(np.uint32(largest - logits[k]), np.uint32(DEEPEST))
-        i = below & np.uint32(31)
-        mantissa = np.uint32(1 << 31) - i * (np.uint32(44946432) - np.uint32(356000) * i)
-        weights[k] = mantissa >> (below >> np.uint32(5))
+        i = below & np.uint32((1 << LOGIT_BITS) - 1)
+        mantissa = np.uint32(1 << WEIGHT_BITS) - i * (np.uint32(SLOPE) - np.uint32(CURVATURE) * i)
+        weights[k] = mantissa >> (below >> np.uint32(LOGIT_BITS))
     total = np.uint64(0)
     for k in range(count):
         total += np.uint64(weights[k])

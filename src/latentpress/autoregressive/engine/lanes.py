@@ -24,9 +24,9 @@ class Lanes(NamedTuple):
     present place in each ring. `positions`: int64 (S,), how many positions are behind the lane.
     `components`: int32 (S, P), symbols here so far. `trunk`: int8 (S, width), the heads' input here.
     `local_starts`: int64 (S,), where the lane's local conditioning (positions, channels) begins in the common
-    array. `label_starts` and `label_steps`: int64 (S,), where its labels begin in theirs, and how far the
-    next row's are (0 for labels of the whole item). `due`: int64 (S,), the position at which the lane's biases
-    are made of its labels anew, or -1. `biases`: int32, those of all lanes and then every lane's, see
+    array. `label_starts` and `label_steps`: int64 (S,), where its labels begin in theirs, and how far on the
+    next row's are (0 for labels of the whole item). `due`: int64 (S,), the position where its biases are
+    made of its labels anew, or -1. `biases`: int32, those that lanes share and then every lane's, see
     `Program`, and `scaled_biases`: float32, the same times 2^-shift.
     """
 
@@ -49,10 +49,6 @@ class Lanes(NamedTuple):
         self.positions[lane] = self.due[lane] = 0
         self.local_starts[lane] = local_start
         self.label_starts[lane], self.label_steps[lane] = label_start, label_step
-
-    def copy(self) -> Lanes:
-        """The same state again, which may go its own way."""
-        return Lanes(*(part.copy() for part in self))
 
 
 class Room(NamedTuple):

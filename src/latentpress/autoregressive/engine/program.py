@@ -3,7 +3,7 @@
 The loop takes no objects, only arrays, so every affine map, tap and ring of the network is a run of
 numbers in one of them, found through a table:
 
-    maps.table[a] = first weight, inputs, outputs, first shift, first bias, from lane to lane so many biases on
+    maps.table[a] = first weight, inputs, outputs, first shift, first bias, biases from lane to lane
     taps[t]       = first tap, how many, where its ring begins in a lane's rings, the ring's length, channels
 
 Affine 0 is the input layer's; 1 + 2i and 2 + 2i are the gates and the residual of layer i; each head
@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 
 class Maps(NamedTuple):
-    """The affine maps: `table` int64 (A, 6), see the module, int8 `weights`, float32 `columns`, int32 `shifts`."""
+    """The affine maps: `table` int64 (A, 6), `weights` int8, `columns` float32, `shifts` int32."""
 
     table: Array
     weights: Array
@@ -127,7 +127,7 @@ def _taps(
 
 def _maps(
     structure: NetworkStructure, tensors: Mapping[str, Tensor], live: list[list[int]]
-) -> dict[str, Maps | Array]:
+) -> dict[str, Any]:
     """The affine maps, their biases, and what labels add to these."""
     names = _names(structure)
     affines = [read_affine(tensors, name) for name, _ in names]

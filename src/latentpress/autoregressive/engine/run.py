@@ -123,13 +123,12 @@ def run(
     share = -(-sum(job.lanes for job in jobs) // threads)
     slots = max(min(LANES, share), *(job.lanes for job in jobs), 1)
     queue = deque(sorted(jobs, key=lambda job: -job.positions))
-    sizes = _Sizes.of(program, jobs, slots, action)
     done: SimpleQueue[Result | BaseException | int | None] = SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:
         try:
-            worker = _Worker(program, sizes, action, choice or Choice())
+            worker = _Worker(program, jobs, slots, action, choice or Choice())
             while not stop.is_set() and (symbols := worker.turn(queue)):
                 done.put(symbols)
                 for result in worker.finished():
@@ -188,54 +187,38 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Room per lane that suffices for every job: positions, words, channels, rows and number of the labels.
+class _Worker:
+    """Some lanes and the jobs that they are at; a job's stream is that of its first lane.
 
-    `sampled` and `measured` are how many lanes need what these actions do.
+    Every lane has room for any of `jobs`.
     """
 
-    slots: int
-    positions: int
-    words: int
-    channels: int
-    labels: tuple[int, int]
-    sampled: int
-    measured: int
-
-    @classmethod
-    def of(cls, program: Program, jobs: Sequence[Job], slots: int, action: Action) -> _Sizes:
-        symbols = max(job.positions * job.lanes for job in jobs) * len(program.alphabets)
-        words = {
-            Action.DECODE: max(len(job.payload) for job in jobs) // 4,
-            Action.ENCODE: symbols * 3 // 4 + 8,  # a symbol takes at most 24 bits
-            Action.POP: max(len(job.words) for job in jobs),
-        }.get(action, 0)
-        positions = max(job.positions for job in jobs)
-        channels = max(0 if job.local is None else job.local.shape[-1] for job in jobs)
-        labels = max(job.labels.shape[1] for job in jobs), len(program.label_starts)
-        sampled, measured = (slots * (action == which) for which in (Action.SAMPLE, Action.MEASURE))
-        return cls(slots, positions, words, channels, labels, sampled, measured)
-
-
-class _Worker:
-    """Some lanes and the jobs that they are at; a job's stream is that of its first lane."""
-
-    def __init__(self, program: Program, sizes: _Sizes, action: Action, choice: Choice) -> None:
-        slots, components = sizes.slots, len(program.alphabets)
-        self.program, self.action, self.choice, self.sizes = program, action, choice, sizes
+    def __init__(
+        self, program: Program, jobs: Sequence[Job], slots: int, action: Action, choice: Choice
+    ) -> None:
+        self.program, self.action, self.choice = program, action, choice
         self.lanes, self.room = make_lanes(program, slots), make_room(program, slots)
         self.inputs = self.room.few if slots < FEW else self.room.many  # one kind of machine code a worker
-        self.symbols = np.zeros((slots, sizes.positions, components), np.int32)
-        self.local = np.zeros((slots, sizes.positions, sizes.channels), np.int8)
-        self.labels = np.zeros((slots, *sizes.labels), np.int64)
-        self.points = np.zeros((sizes.sampled, sizes.positions, components), np.uint32)
-        self.intervals = np.zeros((2, sizes.measured, sizes.positions, components), np.int32)
-        self.words = np.zeros((slots, sizes.words), np.uint32)
+        shape = max(job.positions for job in jobs), len(program.alphabets)
+        channels = max(0 if job.local is None else job.local.shape[-1] for job in jobs)
+        rows = max(job.labels.shape[1] for job in jobs)
+        sampled, measured = (slots * (action == which) for which in (Action.SAMPLE, Action.MEASURE))
+        words = {
+            Action.DECODE: max(len(job.payload) for job in jobs) // 4,
+            Action.ENCODE: max(job.positions * job.lanes for job in jobs) * shape[1] * 3 // 4
+            + 8,  # 24 bits each
+            Action.POP: max(len(job.words) for job in jobs),
+        }.get(action, 0)
+        self.symbols = np.zeros((slots, *shape), np.int32)
+        self.local = np.zeros((slots, shape[0], channels), np.int8)
+        self.labels = np.zeros((slots, rows, len(program.label_starts)), np.int64)
+        self.points = np.zeros((sampled, *shape), np.uint32)
+        self.intervals = np.zeros((2, measured, *shape), np.int32)
+        self.words = np.zeros((slots, words), np.uint32)
         self.streams: Streams = make_streams(self.words)
         self.task = Task(
             symbols=self.symbols.reshape(-1),
-            starts=np.arange(slots) * (sizes.positions * components),
+            starts=np.arange(slots) * math.prod(shape),
             streams=np.zeros(slots, np.int64),
             local=self.local.reshape(-1),
             labels=self.labels.reshape(-1),
@@ -278,9 +261,8 @@ class _Worker:
         stream, positions = lanes[0], job.positions
         rows, labels = job.labels.shape[1:]
         for row, lane in enumerate(lanes):
-            local_start = lane * self.sizes.positions * self.sizes.channels
-            label_start = lane * math.prod(self.sizes.labels)
-            self.lanes.reset(lane, local_start, label_start, labels if rows > 1 else 0)
+            local, first = (lane * math.prod(part.shape[1:]) for part in (self.local, self.labels))
+            self.lanes.reset(lane, local, first, labels if rows > 1 else 0)
             self.labels[lane, :rows] = job.labels[row]
             self.task.streams[lane], self.task.known[lane] = stream, job.known
             self.task.bits[lane] = 0
@@ -294,7 +276,7 @@ class _Worker:
         self.running.append((job, lanes))
 
     def _start_stream(self, job: Job, stream: int) -> None:
-        start = stream * self.sizes.words
+        start = stream * self.words.shape[1]
         if self.action == Action.DECODE:
             words = np.frombuffer(job.payload, "<u4")
             self.words[stream, : len(words)] = words
@@ -303,19 +285,19 @@ class _Worker:
             self.words[stream, : len(job.words)] = job.words
             start_popping(self.streams, stream, start, len(job.words), job.state)
         else:
-            self.streams.reset(stream, start, self.sizes.words)
+            self.streams.reset(stream, start, self.words.shape[1])
 
     def _result(self, job: Job, lanes: list[int]) -> Result:
         stream, positions = lanes[0], job.positions
         if self.action == Action.ENCODE:
             finish_stream(self.streams, stream)
-        words = self.words[stream, : self.streams.cursors[stream] - stream * self.sizes.words]
+        words = self.words[stream, : self.streams.cursors[stream] - stream * self.words.shape[1]]
         return Result(
             number=job.number,
             symbols=self.symbols[lanes, :positions],
             payload=words.astype("<u4").tobytes() if self.action == Action.ENCODE else b"",
             bits=self.task.bits[lanes],
-            intervals=self.intervals[:, lanes if self.sizes.measured else [], :positions],
+            intervals=self.intervals[:, lanes if self.action == Action.MEASURE else [], :positions],
             height=len(words),
             state=int(self.streams.lower[stream]),
             damaged=bool(self.streams.damaged[stream]),

@@ -20,6 +20,7 @@ from latentpress.autoregressive.network import (
     Conditioned,
     GatedLayer,
     Head,
+    InputLayer,
 )
 from latentpress.exact.affine import (
     GATE_UNIT,
@@ -103,28 +104,16 @@ class TrunkConverter:
         """Rounds everything up to the heads."""
         self.tensors["structure"] = torch.tensor(self.structure.integers())
         self.embedding = torch.cat(self.embeddings("embeddings", self.network.embeddings))
-        self._conditioned(
-            "input",
-            self.network.input.weight,
-            self.network.input.bias,
-            self.network.input.conditioned,
-            self.embedding.repeat(self.structure.window_size),
-            self.unit,
-        )
+        first, taps = self.network.input, self.embedding.repeat(self.structure.window_size)
+        self.affine("input", first, taps, self.unit, conditioned=first.conditioned)
+        middles = gate_offsets(self.structure.width)
         for i, layer in enumerate(self.network.layers):
             assert isinstance(layer, GatedLayer)
             scales = self._residual_scales(f"layers.{i}.scale", self.residual[i])
-            self._conditioned(
-                f"layers.{i}.gates",
-                layer.gates.weight,
-                layer.gates.bias,
-                layer.conditioned,
-                scales.repeat(len(layer.offsets)),
-                GATE_UNIT,
-                gate_offsets(self.structure.width),
-            )
+            taps = scales.repeat(len(layer.offsets))
+            self.affine(f"layers.{i}.gates", layer.gates, taps, GATE_UNIT, middles, layer.conditioned)
             gated = torch.full_like(scales, 1 / INT8_LIMIT)
-            self.linear(f"layers.{i}.residual", layer.residual, gated, self.unit)
+            self.affine(f"layers.{i}.residual", layer.residual, gated, self.unit)
         self.trunk = self._residual_scales("scale", self.residual[-1])
 
     def _local_scales(self, local: Tensor | None) -> Tensor:
@@ -151,37 +140,26 @@ class TrunkConverter:
         self.tensors[name] = exponents.to(torch.int8)
         return units * torch.exp2(exponents.double())
 
-    def _conditioned(
+    def affine(
         self,
         name: str,
-        weight: Tensor,
-        bias: Tensor,
-        conditioned: Conditioned,
-        scales: Tensor,
-        unit: float,
-        offsets: Tensor | None = None,
-    ) -> None:
-        if conditioned.local is not None:
-            weight = torch.cat([weight, conditioned.local.weight], dim=1)
-            scales = torch.cat([scales, self.local_scales])
-        units = torch.full((weight.shape[0],), unit, dtype=torch.float64, device=weight.device)
-        offsets = None if offsets is None else offsets.to(weight.device)
-        affine = rounded_affine(weight, bias, scales, units, offsets, conditioned.tables)
-        self.tensors |= affine_tensors(affine, name)
-
-    def linear(
-        self,
-        name: str,
-        linear: nn.Linear,
+        layer: nn.Linear | InputLayer,
         scales: Tensor,
         units: Tensor | float,
         offsets: Tensor | None = None,
+        conditioned: Conditioned | None = None,
     ) -> None:
-        """Rounds a linear layer; see `rounded_affine`."""
-        units = torch.as_tensor(units, dtype=torch.float64, device=scales.device).expand(linear.out_features)
-        self.tensors |= affine_tensors(
-            rounded_affine(linear.weight, linear.bias, scales, units, offsets), name
-        )
+        """Rounds a layer, with what the conditioning adds to it; see `rounded_affine`."""
+        weight, labels = layer.weight, []
+        if conditioned is not None:
+            labels = conditioned.tables
+            if conditioned.local is not None:
+                weight = torch.cat([weight, conditioned.local.weight], dim=1)
+                scales = torch.cat([scales, self.local_scales])
+        units = torch.as_tensor(units, dtype=torch.float64, device=weight.device).expand(len(weight))
+        offsets = None if offsets is None else offsets.to(weight.device)
+        affine = rounded_affine(weight, layer.bias, scales, units, offsets, labels)
+        self.tensors |= affine_tensors(affine, name)
 
 
 def _convert_heads(converter: TrunkConverter, network: CausalNetwork, hidden: Sequence[Tensor]) -> None:
@@ -190,5 +168,5 @@ def _convert_heads(converter: TrunkConverter, network: CausalNetwork, hidden: Se
         assert isinstance(head, Head)
         scales = torch.cat([converter.trunk, *embedding[:p]])
         units = units_of_hidden(hidden[p], head.hidden, scales)
-        converter.linear(f"heads.{p}.hidden", head.hidden, scales, units)
-        converter.linear(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)
+        converter.affine(f"heads.{p}.hidden", head.hidden, scales, units)
+        converter.affine(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)

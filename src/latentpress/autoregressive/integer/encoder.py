@@ -46,25 +46,13 @@ from latentpress.autoregressive.integer.encoder_convert import (
     Gaussians,
     encoder_integers,
 )
-from latentpress.autoregressive.integer.forward import (
-    EmulatedAffine,
-    EmulatedTrunk,
-    all_at_once,
-    undisturbed,
-)
+from latentpress.autoregressive.integer.forward import EmulatedAffine, EmulatedTrunk, all_at_once, undisturbed
 from latentpress.autoregressive.integer.tensors import trunk_specs
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.coding.gaussians import SCALES
 from latentpress.errors import CheckpointError
 from latentpress.exact.affine import INT8_LIMIT
-from latentpress.exact.tensors import (
-    Spec,
-    affine_specs,
-    checked_against,
-    digest,
-    read_affine,
-    read_structure,
-)
+from latentpress.exact.tensors import Spec, affine_specs, checked_against, digest, read_affine, read_structure
 
 __all__ = ["IntegerEncoder", "IntegerPosterior"]
 

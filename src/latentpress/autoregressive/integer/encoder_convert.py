@@ -102,13 +102,13 @@ def encoder_integers(encoder: AnticausalEncoder, posterior: Gaussians, symbols: 
     scales = torch.cat([converter.trunk, converter.embedding]).repeat(math.prod(encoder.hop))
     hidden = F.relu(encoder.hidden(encoder.features(symbols)))
     units = units_of_hidden(hidden, encoder.hidden, scales)
-    converter.linear("hidden", encoder.hidden, scales, units)
+    converter.affine("hidden", encoder.hidden, scales, units)
     outputs = encoder.out.out_features
     channels = posterior(torch.zeros(1, 1, outputs)).mean.shape[-1]
     steps = torch.full((outputs,), _WIDTH_UNIT, dtype=torch.float64)
     steps[:channels] = _MEAN_UNIT
     middle = torch.full((outputs,), float(ENTRIES // 2))
-    converter.linear("out", encoder.out, units, steps.to(units), middle.to(units))
+    converter.affine("out", encoder.out, units, steps.to(units), middle.to(units))
     shape = EncoderShape.of(encoder, channels)
     tables = _tables(posterior, channels, shape.params)
     tensors = {**converter.tensors, **tables, "shape": torch.tensor(shape.integers())}

@@ -12,8 +12,8 @@ The network's identity is a hash of its integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -107,28 +107,9 @@ class IntegerNetwork:
         """See `IntegerDistribution.decode`."""
         return coding.decode(self, streams)
 
-    def sample(
-        self,
-        count: int,
-        grid: tuple[int, ...],
-        how: Sampling,
-        *,
-        conditioning: Conditioning | None = None,
-        prefix: Tensor | None = None,
-        numbers: Sequence[int] | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Tensor:
+    def sample(self, count: int, grid: tuple[int, ...], how: Sampling, **options: Any) -> Tensor:
         """See `IntegerDistribution.sample`."""
-        return coding.sample(
-            self,
-            count,
-            grid,
-            how,
-            conditioning=conditioning,
-            prefix=prefix,
-            numbers=numbers,
-            progress=progress,
-        )
+        return coding.sample(self, count, grid, how, **options)
 
     def program(self, grid: tuple[int, ...]) -> Program:
         """The step engine's arrays for grids of that size, or of a smaller first extent."""
