@@ -31,12 +31,12 @@ from latentpress.data.batches import Batches
 from latentpress.items import Image
 from latentpress.model import VQVAE, resolve_device
 from latentpress.nn import to_signal
-from latentpress.train.fits import RunContext
 from latentpress.train.loop import Limit, Stage, Training, fit
 from latentpress.train.optim import build_optimizer, learning_rate
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Position
 from latentpress.train.stages import make_stage
+from latentpress.train.terms import RunContext
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def run_loop(training: Training, steps: int) -> None:
 class Bare:
     """The same networks and optimiser, on batches that are ready."""
 
-    def __init__(self, model: VQVAE, stage: CodecStage, ready: list[Tensor]) -> None:
+    def __init__(self, model: VQVAE, stage: Stage, ready: list[Tensor]) -> None:
         self.model, self.config, self.ready, self.taken = model, stage.config, ready, 0
         self.optimizer = build_optimizer(stage.config, [p for p in model.parameters() if p.requires_grad])
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from latentpress.autoregressive.anticausal import AnticausalEncoder
 from latentpress.autoregressive.integer import encoder as integer_encoder
-from latentpress.autoregressive.integer.encoder import IntegerEncoder
-from latentpress.autoregressive.integer.encoder_convert import EncoderShape
+from latentpress.autoregressive.integer.encoder import EncoderShape, IntegerEncoder
 from latentpress.coding.gaussians import LATENT_UNIT, SCALES_PER_OCTAVE, UNIT_SCALE
 from latentpress.config import AnticausalConfig, CausalConfig
 from latentpress.errors import CheckpointError, ConfigError

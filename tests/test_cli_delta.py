@@ -133,7 +133,7 @@ def test_what_is_wrong_is_said_in_one_line(texts: Path, pictures: Path, tmp_path
     both = [str(pictures), str(tmp_path / "more")]
     assert main(["train", *both, "--preset=delta-images", *rest, *LATENTS]) == 1
     said = capsys.readouterr().err
-    assert "other.png" in said and "model.encoder.hop" in said and said.count("\n") == 1
+    assert "first other.png: 4 x 4" in said and "any rows x 7 columns" in said and said.count("\n") == 1
     assert not (tmp_path / "m").exists()
 
 

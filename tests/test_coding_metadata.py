@@ -55,6 +55,8 @@ def test_any_bytes_give_a_map_or_one_error(data):
         b"\xa1\x61x\x5b" + b"\xff" * 8,  # longer than the file
         b"\xa1\x61x\x98\x41" + b"\x00" * 65,  # 65 entries
         b"\xa0\x00",  # something after the map
+        b"\xa1\x61x\x1c",  # a reserved length
+        b"\xb8\x41" + b"".join(b"\x61" + bytes([48 + n]) + b"\x00" for n in range(65)),  # 65 entries
     ],
 )
 def test_other_forms_are_refused(data):
@@ -98,3 +100,11 @@ def test_inflating_is_bounded():
     for data in (zlib.compress(bytes(101)), zlib.compress(bytes(9))[:-1], zlib.compress(b"") + b"x", b"x"):
         with pytest.raises(ArchiveError):
             inflate(data, 100)
+
+
+def test_maps_and_arrays_have_up_to_64_entries():
+    for tree in ({f"{n}": n for n in range(64)}, {"x": list(range(64))}):
+        assert load(dump(tree)) == tree
+    for tree in ({f"{n}": n for n in range(65)}, {"x": list(range(65))}):
+        with pytest.raises(ArchiveError):
+            load(dump(tree))

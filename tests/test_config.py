@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentpress import config
 from latentpress.config import (
+    AnnealedObjectiveConfig,
     AnticausalConfig,
     AR1Config,
     AutoregressiveDecoderConfig,
@@ -42,6 +45,7 @@ from latentpress.config import (
 )
 from latentpress.errors import ConfigError
 from latentpress.items import Image, Text
+from latentpress.strict import Strict, bounds_of
 from small.configs import DECODERS, ITEMS, delta_vae, vq_vae
 from small.toy import Toy
 
@@ -370,11 +374,28 @@ def test_a_decoder_comes_into_being_when_its_kind_is_set() -> None:
         (RunConfig, "codec_share", 1.0),
         (RunConfig, "decoder_share", 0.0),
         (RunConfig, "decoder_share", 1.0),
+        (StageConfig, "average_decay", 1.0),
+        (StageConfig, "crop", ()),
+        (StageConfig, "warmup", -1),
+        (ConvConfig, "depths", (0, 65)),
+        (AnnealedObjectiveConfig, "share", 0.0),
+        (MeanBoundConfig, "rate_nats", 20.5),
     ],
 )
 def test_settings_out_of_range_are_refused(kind: type, name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
         kind(**{name: value})
+
+
+BOUNDED = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, Strict)]
+
+
+@pytest.mark.parametrize("kind", [*BOUNDED, Text], ids=lambda kind: kind.__name__)
+def test_every_declared_bound_holds(kind: type) -> None:
+    for name, bounds in bounds_of(kind).items():
+        wrong = "no" if name == "decoder_id" else -1
+        with pytest.raises(ConfigError, match=f"^{name}: {re.escape(bounds.words)}, got {wrong}$"):
+            kind(**{name: wrong})
 
 
 def test_hops_are_those_of_the_axes() -> None:
@@ -391,5 +412,5 @@ def test_latents_span_axes_without_a_hop_whole() -> None:
     item = Image(size=(30, 28))
     assert DeltaVAEConfig(item=item, encoder=AnticausalConfig(hop=(2,))).hop == (2, 28)
     assert DeltaVAEConfig(item=item, encoder=AnticausalConfig(hop=(2, 7))).hop == (2, 7)
-    with pytest.raises(ConfigError, match=r"item\.size: latents span whole axes"):
+    with pytest.raises(ConfigError, match=r"item\.size: give it, since latents span whole axes"):
         _ = DeltaVAEConfig(item=Image(), encoder=AnticausalConfig(hop=(2,))).hop

@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from latentpress.data import Skipped, arrays, open_sources
-from latentpress.data.arrays import item_array, read_idx
+from latentpress.data import Skipped, open_sources, readers
+from latentpress.data.readers import item_array, read_idx
 from latentpress.errors import ItemError
 from latentpress.items import Image
 from small.configs import ITEMS
@@ -77,7 +77,7 @@ def test_damaged_idx_is_an_item_error(tmp_path, data):
     path = tmp_path / "x-images-idx3-ubyte"
     path.write_bytes(data)
     with pytest.raises(ItemError):
-        open_sources([path], GREY)
+        open_sources([path], GREY).items[0].open()
 
 
 def test_idx_of_another_kind(tmp_path):
@@ -174,7 +174,7 @@ def test_damaged_npz_is_an_item_error(tmp_path, item):
 
 
 def test_arrays_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "MAX_ARRAY_BYTES", IMAGES.size - 1)
+    monkeypatch.setattr(readers, "MAX_ARRAY_BYTES", IMAGES.size - 1)
     np.savez(tmp_path / "x.npz", images=IMAGES)
     with pytest.raises(ItemError, match="limit"):
         open_sources([tmp_path / "x.npz"], GREY)

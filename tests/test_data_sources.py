@@ -295,8 +295,8 @@ def test_colour_is_dropped_only_where_that_is_asked_for(tmp_path):
 def test_arrays_in_memory_have_labels_by_name(item):
     samples = np.stack(random_items(item, [(3,) * len(item.axes)] * 2))
     actions = np.array([[0, 1, 1], [1, 2, 0]])
-    source = array_source(samples, item, {"speaker": ["b", "a"], "action": actions}, folder="x")
-    assert names(source) == [f"x/{i:05d}{item.new_suffix}" for i in range(2)]
+    source = array_source(samples, item, {"speaker": ["b", "a"], "action": actions})
+    assert names(source) == [f"array/{i:05d}{item.new_suffix}" for i in range(2)]
     assert source.items[1].labels == {"speaker": "a", "action": ("1", "2", "0")}
     assert source.items[1].part(1, 3).labels == {"speaker": "a", "action": ("2", "0")}
     assert folders(array_source(samples, item, [7, 9])) == ["7", "9"]

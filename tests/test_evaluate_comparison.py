@@ -20,7 +20,8 @@ from latentpress.evaluate.comparison import (
     compare_at_bytes,
     compare_lossless,
 )
-from latentpress.items import Image, LossyBaseline, Text
+from latentpress.items import Image, Text
+from latentpress.items.base import LossyBaseline
 
 IMAGE = Image()
 CODECS = {codec.name: codec for codec in IMAGE.lossy_baselines()}

@@ -40,9 +40,7 @@ def test_figures_are_the_models(model: Model) -> None:
     assert found.sample_nats == pytest.approx(float(model.sample_nats(samples, latents).mean()), rel=1e-5)
     assert found.latent_nats == pytest.approx(float(model.latent_nats(latents).mean()), rel=1e-5)
     details = model.details(latents)
-    assert found.details == details or found.details.values == pytest.approx(
-        dict(details.values), rel=1e-3
-    )
+    assert found.details == details or found.details.values == pytest.approx(dict(details.values), rel=1e-3)
     assert found.shuffled_dims == found.dims and found.prior_gap_nats is not None
     assert found.verdict == found.details.verdict(found.shuffled_gap_nats, found.dims)
 

@@ -86,7 +86,7 @@ RATES = [
 @pytest.mark.parametrize(("config", "rate"), RATES)
 def test_every_kind_is_built_and_commits_its_rate(config, rate: float):
     latents = build_gaussian(config)
-    assert latents.channels == config.channels == len(config.alphas)
+    assert latents.channels == config.channels == len(latents.alphas)
     assert latents.committed_rate_nats(7) == pytest.approx(rate)
     model = DeltaVAEConfig(latents=config)
     assert from_json(DeltaVAEConfig, to_json(model)) == model

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentpress.items import Image, Text
-from latentpress.model import decoding, vqvae
+from latentpress.model import decoding
 from small.configs import ITEMS
 from small.models import batch_of, small_model
 
@@ -28,8 +28,7 @@ def test_tiles_equal_the_whole(kind: str, monkeypatch) -> None:
     assert model.parallel is not None
     args = (model.parallel, torch.from_numpy(items.astype(np.int64)), latents.vectors, model.item)
     nats = decoding.parallel_nats(*args)
-    for module in (decoding, vqvae):
-        monkeypatch.setattr(module, "_BATCH_SAMPLES", 100)
+    monkeypatch.setattr(decoding, "_BATCH_SAMPLES", 100)
     monkeypatch.setattr(decoding, "_TILE_SAMPLES", 6)
     seen: list[int] = []
     model.parallel.network.register_forward_pre_hook(lambda _, x: seen.append(x[0][0, 0].numel()))

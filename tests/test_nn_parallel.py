@@ -11,7 +11,8 @@ from latentpress.config import (
     LikelihoodConfig,
     ParallelDecoderConfig,
 )
-from latentpress.nn import ConvDecoder, ParallelDecoder, tiled
+from latentpress.nn import ConvDecoder, ParallelDecoder
+from small.tiling import tiled
 
 STRIDES = {1: ((3,),), 2: ((2, 3),), 3: ((2, 1, 3),)}
 

@@ -322,11 +322,11 @@ def test_what_does_not_decode_again_is_stored_by_the_fallback(one, part, monkeyp
     decode = coder.decode
 
     def fail(self, archive, numbers):
-        for number, symbols in decode(self, archive, numbers):
-            first = archive.layout[number].lanes[0]
-            if archive.items[first.item].name == "0.model" and archive.layout[number].part is broken:
+        for number, symbols in zip(numbers, decode(self, archive, numbers), strict=True):
+            block = archive.layout[number]
+            if block.part is broken and archive.items[block.lanes[0].item].name == "0.model":
                 raise ArchiveError("made to fail")
-            yield number, symbols
+            yield symbols
 
     monkeypatch.setattr(coder, "decode", fail)
     data, summary = compressed(model, items, **one.options)
@@ -353,11 +353,11 @@ def test_symbols_that_differ_are_found_though_they_decode(one, monkeypatch):
     decode = coder.decode
 
     def flipped(self, archive, numbers):
-        for number, symbols in decode(self, archive, numbers):
+        for number, symbols in zip(numbers, decode(self, archive, numbers), strict=True):
             if archive.items[archive.layout[number].lanes[0].item].name == "0.model":
                 symbols = symbols.copy()
                 symbols[0, 0, 0] ^= 1
-            yield number, symbols
+            yield symbols
 
     monkeypatch.setattr(coder, "decode", flipped)
     data, _ = compressed(model, items, **one.options)

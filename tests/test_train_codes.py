@@ -9,7 +9,7 @@ import torch
 from latentpress.data import Dataset
 from latentpress.data.batches import Batches
 from latentpress.model import VQVAE
-from latentpress.train.fits import whole_rows
+from latentpress.train.terms import whole_rows
 from latentpress.train.vqvae import cell_mask, code_stream, encoded_codes, looked_up_codes
 from small.configs import ITEMS
 from small.models import small_model

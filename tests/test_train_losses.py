@@ -22,8 +22,8 @@ from latentpress.data.batches import Batch
 from latentpress.latents.gaussian import AR1Latents
 from latentpress.model import VQVAE, DeltaVAE, Latents, Model
 from latentpress.nn import pad_to_hop, to_signal
-from latentpress.train.fits import hidden
 from latentpress.train.loop import Stage
+from latentpress.train.terms import hidden
 from latentpress.train.vqvae import cell_mask
 from small.training import CASES, Case, parts_of, same, stage_of, train
 

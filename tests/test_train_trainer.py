@@ -30,7 +30,7 @@ from latentpress.train.runs import RunFolder
 from latentpress.train.stages import sample_sheet
 from small.configs import NETWORK
 from small.sources import dataset_of
-from small.training import STAGE, Case, dataset_for, dying_at, parts_of, same, train, weights
+from small.training import STAGE, Case, dataset_for, dying_at, parts_of, same, stage_of, train, weights
 
 CASE = Case("colour", "vq", "both")  # its autoregressive decoder is fitted to the finished codec
 DELTA = Case("image", "delta", "autoregressive")
@@ -224,6 +224,21 @@ def test_a_decoder_alone_needs_no_codec(kind: str, tmp_path: Path):
     before = weights(tmp_path / "blind")
     train(CASE, tmp_path / "blind", CASE.config(autoregressive=blind), stages=("decoder",))
     assert weights(tmp_path / "blind") == before
+
+
+@pytest.mark.parametrize("invention", ["vq", "delta"])
+def test_a_decoder_of_residuals_is_trained_on_them(invention: str, tmp_path: Path):
+    case = Case("image", invention, "autoregressive")
+    residual = replace(case.config().model.autoregressive, residual=True)  # type: ignore[type-var]
+    config = case.config(autoregressive=residual)
+    model, stage = stage_of(case, "codec", config)
+    batch = next(iter(stage.stream(0)))
+    for samples, symbols in zip(batch.samples.numpy(), batch.symbols.numpy(), strict=True):
+        assert np.array_equal(symbols, model.item.to_symbols(samples, residual=True))
+    trained = train(case, tmp_path, config).model
+    items = {f"{i}.png": dataset_for("image")[i] for i in range(3)}
+    restored = dict(decode_archive(encode_archive(trained, items, lossless=True), trained))
+    assert all(np.array_equal(restored[name], item) for name, item in items.items())
 
 
 @pytest.mark.parametrize("stage", ["prior", "decoder", "encoder"])

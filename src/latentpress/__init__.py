@@ -51,7 +51,17 @@ _HOME = {
     "press": ("compress", "decode_archive", "decompress", "inspect_archive", "verify_archive"),
 }
 
-_SUBMODULES = ("autoregressive", "coding", "config", "data", "errors", "evaluate", "exact", "files", "generate")
+_SUBMODULES = (
+    "autoregressive",
+    "coding",
+    "config",
+    "data",
+    "errors",
+    "evaluate",
+    "exact",
+    "files",
+    "generate",
+)
 _SUBMODULES += ("items", "latents", "model", "names", "nn", "press", "train")
 
 

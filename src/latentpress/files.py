@@ -54,7 +54,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def safe_path(folder: Path, name: str) -> Path:
-    """Returns the path of the item `name` below `folder`; makes nothing.
+    """Returns the path of the item `name` below `folder`, and makes nothing.
 
     Raises:
         UnsafePathError: the name is unsafe, or a folder on the way is a link.

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 from latentpress.errors import ConfigError
 
-__all__ = ["BELOW_ONE", "FRACTION", "POSITIVE", "Bounds", "Strict", "require", "within"]
+__all__ = ["BELOW_ONE", "FRACTION", "POSITIVE", "Bounds", "Strict", "bounds_of", "require", "within"]
 
 
 class Bounds(NamedTuple):
-    """What a number may be, in words and as a test: it stands in a field's type as `Annotated[int, bounds]`.
+    """What a value may be, in words and as a test: it stands in a field's type as `Annotated[int, bounds]`.
 
-    Of a tuple, which must not be empty, each number is tested; `None` fits.
+    Of a tuple, which must not be empty, each value is tested; `None` fits.
     """
 
     words: str
@@ -39,15 +39,16 @@ class Strict:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def __post_init__(self) -> None:
-        for name, bounds in _bounds_of(type(self)).items():
+        for name, bounds in bounds_of(type(self)).items():
             value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            fits = len(numbers) > 0 and all(number is None or bounds.hold(number) for number in numbers)
+            values = value if isinstance(value, tuple) else (value,)
+            fits = len(values) > 0 and all(each is None or bounds.hold(each) for each in values)
             require(fits, f"{name}: {bounds.words}, got {value}")
 
 
 @cache
-def _bounds_of(config: type) -> dict[str, Bounds]:
+def bounds_of(config: type) -> dict[str, Bounds]:
+    """The bounds of a configuration's fields, by name."""
     hints = get_type_hints(config, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 

@@ -18,11 +18,11 @@ from latentpress.items import Image, Text
 from latentpress.model import VQVAE, DeltaVAE, Model, build
 from latentpress.nn import pad_to_hop, to_signal
 from latentpress.train import Progress, TrainResult, run
-from latentpress.train.fits import RunContext
 from latentpress.train.loop import Stage
 from latentpress.train.plan import StageName, plan_stages
 from latentpress.train.replicas import Replicas
 from latentpress.train.stages import make_stage
+from latentpress.train.terms import RunContext
 from small.configs import DECODERS, ITEMS, delta_vae, vq_vae
 from small.items import samples_of
 from small.models import jolted

@@ -89,10 +89,8 @@ def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
         except BaseException as error:
             failed.append(error)
 
-    worker, start = (
-        threading.Thread(target=work, daemon=True),
-        time.monotonic(),
-    )  # Ctrl-C need not wait for it
+    worker = threading.Thread(target=work, daemon=True)  # Ctrl-C need not wait for it
+    start = time.monotonic()
     worker.start()
     while worker.is_alive():
         worker.join(0.2)
@@ -123,12 +121,15 @@ def encode(network: _Network, streams: Sequence[Stream]) -> list[tuple[bytes, ND
 
     if network.device.type != "cpu":
         return [_encode_parallel(network, stream) for stream in streams]
-    results = _results(network, streams, [{"symbols": _by_lane(stream)} for stream in streams], Action.ENCODE)
+    parts = [{"symbols": _by_lane(network, stream)} for stream in streams]
+    results = _results(network, streams, parts, Action.ENCODE)
     return [(result.payload, result.bits) for result in results]
 
 
 def _encode_parallel(network: _Network, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
-    symbols = torch.from_numpy(_by_lane(stream).astype(np.int64)).view(stream.lanes, *stream.grid, -1)
+    symbols = torch.from_numpy(_by_lane(network, stream).astype(np.int64)).view(
+        stream.lanes, *stream.grid, -1
+    )
     logits = network.logits(symbols, stream.conditioning)
     logits = [component.flatten(1, -2).transpose(0, 1).cpu().numpy() for component in logits]
     encoder, bits = RangeEncoder(), np.zeros(stream.lanes)
@@ -201,7 +202,8 @@ def sample(
             number = item if numbers is None else numbers[item]
             parts.append({"points": random_points(how.seed, number, (1, *shape))})
             if prefix is not None:
-                parts[-1] |= {"symbols": prefix[item : item + 1].cpu().numpy(), "known": prefix.shape[1]}
+                known = _checked(network, prefix[item : item + 1].cpu().numpy())
+                parts[-1] |= {"symbols": known, "known": known.shape[1]}
         for item, result in zip(
             run, _results(network, streams, parts, Action.SAMPLE, choice, progress), strict=True
         ):
@@ -225,7 +227,7 @@ def measure(network: _Network, streams: Sequence[Stream]) -> list[Intervals]:
     """
     from latentpress.autoregressive.engine import Action
 
-    parts = [{"symbols": _by_lane(stream)} for stream in streams]
+    parts = [{"symbols": _by_lane(network, stream)} for stream in streams]
     found = []
     for result in _results(network, streams, parts, Action.MEASURE):
         lows, counts = (np.moveaxis(part, 0, 2).ravel() for part in result.intervals)  # positions, P, lanes
@@ -294,9 +296,6 @@ def _jobs(network: _Network, streams: Sequence[Stream], parts: Sequence[dict[str
     from latentpress.autoregressive.engine import Job
 
     for number, (stream, part) in enumerate(zip(streams, parts, strict=True)):
-        given = part.get("symbols")
-        if given is not None and given.size and not ((given >= 0) & (given < network.alphabets)).all():
-            raise ValueError(f"symbols: each component has an alphabet, {network.alphabets}; one is outside")
         labels, local = network.conditions(stream.conditioning, stream.lanes, stream.grid)
         yield Job(
             number,
@@ -307,10 +306,16 @@ def _jobs(network: _Network, streams: Sequence[Stream], parts: Sequence[dict[str
         )
 
 
-def _by_lane(stream: Stream) -> Integers:
+def _by_lane(network: _Network, stream: Stream) -> Integers:
     """A stream's symbols as the engine has them, int32 (lanes, positions, P)."""
     assert stream.symbols is not None
-    return np.ascontiguousarray(stream.symbols.swapaxes(0, 1), np.int32)
+    return _checked(network, np.ascontiguousarray(stream.symbols.swapaxes(0, 1), np.int32))
+
+
+def _checked(network: _Network, symbols: Integers) -> Integers:
+    if not ((symbols >= 0) & (symbols < network.alphabets)).all():
+        raise ValueError(f"symbols: each component has an alphabet, {network.alphabets}; one is outside")
+    return symbols
 
 
 def _by_position(result: Result) -> NDArray[np.int32]:

@@ -41,6 +41,7 @@ _LARGEST_ALPHA = 0.9999  # nearer to 1 the KL, a small difference of large numbe
 _Channels = Annotated[int, within(1, 64)]
 _Rate = Annotated[float, Bounds("above 0, up to 20", lambda value: 0 < value <= 20)]
 _Hop = Annotated[tuple[int, ...], within(1, 4096)]
+_HEX_32 = Bounds("32 hexadecimal digits", lambda value: re.fullmatch("[0-9a-f]{32}", value) is not None)
 _Width = Annotated[int, within(1, 4096)]
 
 
@@ -207,9 +208,10 @@ class DeltaVAEConfig(Strict):
     objective: ObjectiveConfig = field(default_factory=ElboObjectiveConfig)
     labels: tuple[LabelConfig, ...] = ()
     half: HalfName | None = None
-    decoder_id: str | None = None
+    decoder_id: Annotated[str | None, _HEX_32] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_parts(self.labels, self.parallel, self.autoregressive, latents=self.latents is not None)
         hop, rank = self.encoder.hop, len(self.item.axes)
         require(len(hop) <= rank, f"encoder.hop: items have {rank} axes, got {hop}")
@@ -222,22 +224,14 @@ class DeltaVAEConfig(Strict):
             require(plain, "objective: baselines change the plain VAE; a committed rate needs none of them")
         if len(hop) == rank or self.item.size is not None:
             check_hops(self.hop, self.parallel)
-        named = self.decoder_id is None or re.fullmatch("[0-9a-f]{32}", self.decoder_id) is not None
-        require(named, "decoder_id: 32 hexadecimal digits")
         require(self.decoder_id is None or self.half == "encoder", "decoder_id: an encoder half has it")
 
     @property
     def hop(self) -> tuple[int, ...]:
-        """Samples that a latent spans along each axis.
-
-        Raises:
-            ConfigError: only `item.size` can say, and there is none.
-        """
+        """Samples that a latent spans along each axis; raises `ConfigError` where `item.size` is needed."""
         given, size = self.encoder.hop, self.item.size
         if len(given) == len(self.item.axes):
             return given
         if size is None:
-            raise ConfigError(
-                "item.size: latents span whole axes of items, so that these have one size; give it"
-            )
+            raise ConfigError("item.size: give it, since latents span whole axes of items, so of one size")
         return (*given, *size[len(given) :])

@@ -50,11 +50,7 @@ class LabelConfig(Strict):
 
 
 def label_sizes(labels: Sequence[LabelConfig], names: Sequence[str]) -> tuple[int, ...]:
-    """How many values each of the labels called `names` has.
-
-    >>> label_sizes([LabelConfig(values=("cat", "dog"))], ["class"])
-    (2,)
-    """
+    """How many values each of the labels called `names` has."""
     known = {label.name: len(label.values) for label in labels}
     return tuple(known[name] for name in names)
 
@@ -74,7 +70,7 @@ class ConvConfig(Strict):
 
     kind: Literal["conv"] = "conv"
     strides: tuple[int | tuple[int, ...], ...] = (2, 2)
-    depths: tuple[int, ...] = (0, 2)
+    depths: Annotated[tuple[int, ...], within(0, 64)] = (0, 2)
     width: Annotated[int, within(1, 8192)] = 256
     norm: Literal["none", "channel"] = "none"
 
@@ -85,10 +81,8 @@ class ConvConfig(Strict):
         require(all(1 <= f <= 16 for f in factors), f"strides: each is 1 to 16, got {self.strides}")
         ranks = {len(s) for s in self.strides if isinstance(s, tuple)}
         require(len(ranks) <= 1 and ranks <= {1, 2, 3}, f"strides: one number an axis, got {self.strides}")
-        require(
-            len(self.depths) == len(self.strides) and all(0 <= d <= 64 for d in self.depths),
-            f"depths: one number of residual blocks (0 to 64) a stride, got {self.depths} for {self.strides}",
-        )
+        fits = len(self.depths) == len(self.strides)
+        require(fits, f"depths: one number of residual blocks a stride, got {self.depths} for {self.strides}")
         hop = max(self.hop(next(iter(ranks), 1)))
         require(hop <= _MAX_HOP, f"strides: their product is at most {_MAX_HOP}, got {hop}")
 
@@ -156,8 +150,8 @@ LikelihoodConfig = GaussianConfig | LaplaceConfig | DiscretizedLogisticConfig
 class ParallelDecoderConfig(Strict):
     """A decoder that gives all samples at once: a convolutional network and a likelihood.
 
-    `labels` are the names of those that condition it. `training` says whether it is fitted with the
-    encoder, in the stage codec, or later to a finished codec, in the stage decoder.
+    `labels` are the names of those that condition it. `training` is joint with the encoder, or after it, to
+    a finished codec.
     """
 
     kind: Literal["parallel"] = "parallel"
@@ -171,13 +165,12 @@ class ParallelDecoderConfig(Strict):
 class AutoregressiveDecoderConfig(Strict):
     """A decoder that gives one symbol after another: a causal network over the symbols, given the latents.
 
-    It makes lossless archives possible. The latents reach the network as a map of `map_channels`
-    channels a position, made through `map_width` hidden units: of a codebook's codes in a window of 3 a
-    side, each as its vector and an embedding of `code_embedding` channels for all codes of a position
-    together; of Gaussian latents, of the `map_past` steps that are released by then. Without
-    `use_latents` it models the items alone. With `residual` its symbols are prediction residuals: right
-    for photographs, wrong for digits on flat ground; `latentpress train` looks at the data to choose.
-    `labels` and `training` as for `ParallelDecoderConfig`.
+    The latents reach the network as a map of `map_channels` channels a position, made through `map_width`
+    hidden units: of a codebook's codes in a window of 3 a side, each as its vector and an embedding of
+    `code_embedding` channels for all codes of a position together; of Gaussian latents, of the `map_past`
+    steps that are released by then. Without `use_latents` it models the items alone. With `residual` its
+    symbols are prediction residuals: right for photographs, wrong for digits on flat ground. `labels` and
+    `training` as for `ParallelDecoderConfig`.
     """
 
     kind: Literal["autoregressive"] = "autoregressive"

@@ -17,16 +17,7 @@ T = TypeVar("T")
 
 
 def to_json(config: Any) -> str:
-    """Returns any configuration here as JSON text, keys in the order of the dataclass.
-
-    >>> from latentpress.items import Image
-    >>> print(to_json(Image(channels=1)))
-    {
-      "kind": "image",
-      "channels": 1,
-      "size": null
-    }
-    """
+    """Returns any configuration here as JSON text, keys in the order of the dataclass."""
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 

@@ -21,11 +21,10 @@ class StageConfig(Strict):
     """How one stage is trained.
 
     `crop` is the extent of the random pieces cut from items, in samples along each axis: one number for
-    all, or one an axis. `flip` mirrors half of them, if the items' kind allows that.
-
-    `learning_rate` rises linearly over `warmup` steps and falls to a hundredth along a half cosine.
-    `average_decay` is the decay of the moving average of the weights that the finished model keeps;
-    0 turns it off. `accumulate` micro-batches of `batch_size` items make one optimiser step.
+    all, or one an axis. `flip` mirrors half of them, if the items' kind allows that. `learning_rate` rises
+    linearly over `warmup` steps and falls to a hundredth along a half cosine. `average_decay` is the decay
+    of the moving average of the weights that the finished model keeps; 0 turns it off. `accumulate`
+    micro-batches of `batch_size` items make one optimiser step.
     """
 
     batch_size: _Count = 128

@@ -18,14 +18,7 @@ from latentpress.config.networks import (
 from latentpress.items import AnyItem, Image
 from latentpress.strict import BELOW_ONE, FRACTION, POSITIVE, Strict, within
 
-__all__ = [
-    "CodeVectorsConfig",
-    "CodebookConfig",
-    "EMAConfig",
-    "LearnedConfig",
-    "PriorConfig",
-    "VQVAEConfig",
-]
+__all__ = ["CodeVectorsConfig", "CodebookConfig", "EMAConfig", "LearnedConfig", "PriorConfig", "VQVAEConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +92,7 @@ class VQVAEConfig(Strict):
     half: HalfName | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         labels = self.prior.labels if self.prior is not None else ()
         check_parts(self.labels, self.parallel, self.autoregressive, labels)
         check_hops(self.encoder.hop(len(self.item.axes)), self.parallel)

@@ -6,9 +6,8 @@
 `batches` needs torch and is imported by itself, as is `demo`, the photographs for trying things out.
 """
 
-from latentpress.data.dataset import Dataset, labels_as, load_dataset
+from latentpress.data.dataset import Dataset, Survey, labels_as, load_dataset, survey
 from latentpress.data.sources import ItemRef, Skipped, Source, array_source, evenly_spaced, open_sources
-from latentpress.data.survey import Survey, survey
 
 __all__ = [
     "Dataset",

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from latentpress.data.sources import ItemRef
@@ -55,20 +55,19 @@ def open_ahead(items: Sequence[ItemRef]) -> Iterator[Content | ItemError]:
         while group := tuple(islice(remaining, _GROUP if 0 < largest <= _SMALL else 1)):
             yield group
 
-    for results in run_ahead(_opened, groups(), threads=_THREADS, ahead=2 * _THREADS):
-        for result in results:
-            if isinstance(result, Content):
-                largest = max(largest, math.prod(result.shape))
-            yield result
+    several = run_ahead(
+        lambda group: list(map(_opened, group)), groups(), threads=_THREADS, ahead=2 * _THREADS
+    )
+    for result in chain.from_iterable(several):
+        if isinstance(result, Content):
+            largest = max(largest, math.prod(result.shape))
+        yield result
 
 
-def _opened(items: Sequence[ItemRef]) -> list[Content | ItemError]:
-    results: list[Content | ItemError] = []
-    for ref in items:
-        try:
-            content = ref.open()
-            large = math.prod(content.shape) > _LARGE
-            results.append(content if large else Content.of(content.samples, content.attributes))
-        except ItemError as error:
-            results.append(error)
-    return results
+def _opened(ref: ItemRef) -> Content | ItemError:
+    try:
+        content = ref.open()
+        large = math.prod(content.shape) > _LARGE
+        return content if large else Content.of(content.samples, content.attributes)
+    except ItemError as error:
+        return error

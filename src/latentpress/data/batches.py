@@ -99,7 +99,6 @@ class Batches:
         residual: whether batches have symbols: those of prediction residuals (True) or of the samples
             themselves (False); None for no symbols.
         rank: which of `world` processes this is.
-        world: number of processes.
 
     Attributes:
         size: of every piece.
@@ -140,8 +139,7 @@ class Batches:
         self.seed = seed
         self.flip = flip and item.mirror is not None
         self.residual = residual
-        self.rank = rank
-        self.world = world
+        self._joint, self._first = batch_size * world, batch_size * rank
         sides = zip(extents, dataset.extents.max(axis=0).tolist(), multiple_of, strict=True)
         self.size: Shape = tuple(-(-min(most, longest) // hop) * hop for most, longest, hop in sides)
         self._windows = item.epoch == "sample"
@@ -157,11 +155,7 @@ class Batches:
         self._epochs: dict[int, Numbers] = {}
 
     def batch(self, step: int) -> Batch:
-        """Returns the batch of a step, always the same one.
-
-        Raises:
-            ItemError: an item that is not held in memory can no longer be read.
-        """
+        """The batch of a step, always the same one; `ItemError` where an item can no longer be read."""
         pieces, dataset, item = self.draw(step), self.dataset, self.dataset.item
         mask = np.zeros((self.batch_size, *self.size), bool)
         samples = np.zeros((*mask.shape, item.channels), item.dtype)
@@ -195,19 +189,19 @@ class Batches:
 
     def stream(self, start: int) -> Iterator[Batch]:
         """Yields `batch(start)`, `batch(start + 1)`, ... without end, made on background threads."""
-        threads = 1 if self.dataset.held else min(_AHEAD, os.cpu_count() or 1)
+        some_read = any(samples is None for samples in self.dataset.held)
+        threads = min(_AHEAD, os.cpu_count() or 1) if some_read else 1
         return run_ahead(self.batch, itertools.count(start), threads=threads, ahead=_AHEAD)
 
     def draw(self, step: int) -> Pieces:
-        """Returns where the pieces of a step's batch lie."""
-        joint, count = self.batch_size * self.world, self.windows_per_epoch
-        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
-        first, last = step * joint + mine.start, step * joint + mine.stop  # in the endless stream of pieces
+        """Where the pieces of a step's batch lie."""
+        count, mine = self.windows_per_epoch, slice(self._first, self._first + self.batch_size)
+        first, last = (step * self._joint + end for end in (mine.start, mine.stop))  # in the endless stream
         epochs = range(first // count, (last - 1) // count + 1)
         parts = [self._epoch(e)[:, max(0, first - e * count) : last - e * count] for e in epochs]
         indices, starts = np.concatenate(parts, axis=1)
         generator = self._random(_FURTHER if self._windows else _PLACES, step)
-        random = generator.random((len(self.size) + 1, joint))[:, mine]
+        random = generator.random((len(self.size) + 1, self._joint))[:, mine]
         room = np.maximum(self.dataset.extents[indices] - self.size, 0) // self.corner_step + 1
         corners = (random[:-1].T * room).astype(np.int64) * self.corner_step
         if self._windows:
@@ -243,7 +237,7 @@ class Batches:
         further = (slice(start, start + extent) for start, extent in zip(corner[1:], size[1:], strict=False))
         piece = rows[(slice(None), *further)]
         if flipped and mirror is not None and mirror < axes:
-            piece = np.flip(piece, mirror)
+            piece = piece[(slice(None),) * mirror + (slice(None, None, -1),)]
         missing = [(0, extent - there) for extent, there in zip(size, piece.shape, strict=False)]
         if not any(after for _, after in missing):
             return piece

@@ -1,8 +1,8 @@
-"""Items in memory, and which of them train a model, judge it, or are looked at.
+"""Items in memory, which of them train a model, judge it, or are looked at; and what a stranger's files are.
 
-The memory holds items up to a budget of bytes; those past it are read again each time they are wanted.
-Which ones stay never changes: training visits every item once an epoch, and for such visits no policy
-of replacement keeps more hits than a fixed set.
+Memory holds items up to a budget of bytes; those past it are read again each time they are wanted. Which
+ones stay never changes: training visits every item once an epoch, and for such visits no policy of
+replacement keeps more hits than a fixed set.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,11 @@ from numpy.typing import NDArray
 
 from latentpress.config import LabelConfig
 from latentpress.data.ahead import open_ahead
-from latentpress.data.sources import ItemRef, Skipped, Source, evenly_spaced
+from latentpress.data.sources import ItemRef, Skipped, Source, evenly_spaced, list_sources
 from latentpress.errors import ItemError
-from latentpress.items import Content, Item, Samples
+from latentpress.items import ITEM_KINDS, Content, Item, Samples, Shape
 
-__all__ = ["Dataset", "Numbers", "labels_as", "load_dataset"]
+__all__ = ["Dataset", "Numbers", "Survey", "labels_as", "load_dataset", "survey"]
 
 Numbers = NDArray[np.int64]
 
@@ -32,6 +34,7 @@ _HELD_OUT_EVERY = 50
 _HELD_OUT_MOST = 512
 _HELD_OUT_LEAST = 2
 _PIECE_BYTES = 1 << 24
+_LOOKED_AT = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +44,21 @@ class Dataset:
     Attributes:
         item: their kind.
         items: the N items.
+        held: the samples of each, None where they are read when they are wanted.
+        extents: (N, rank), each item's size.
         label_values: the values of each label, by its name.
         along: names of the labels that go along the items' rows.
-        extents: (N, rank), each item's size.
         skipped: files left out (damaged ones, and those that are no items), and why.
-        memory: the samples of the items that are held, end to end, channels last.
-        offsets: (N,), where in `memory` an item starts; -1 if it is read when wanted.
-        checksum: of the samples of all items that were read once, these among them.
+        checksum: of the samples of all items that were read together.
     """
 
     item: Item
     items: tuple[ItemRef, ...]
+    held: tuple[Samples | None, ...]
+    extents: Numbers
     label_values: Mapping[str, tuple[str, ...]]
     along: frozenset[str]
-    extents: Numbers
     skipped: tuple[Skipped, ...]
-    memory: Samples
-    offsets: Numbers
     checksum: int
 
     def __len__(self) -> int:
@@ -77,78 +78,51 @@ class Dataset:
 
         The latter if a label goes along the T rows of items; the others have one value in all of them then.
         """
-        indices: dict[str, dict[Any, int]] = {
-            name: {value: number for number, value in enumerate(values)}
-            for name, values in self.label_values.items()
-        }
+        names, lookup = list(self.label_values), dict[Any, int]()
+        for name, values in self.label_values.items():
+            lookup |= {(name, value): number for number, value in enumerate(values)}
         if not self.along:
-            table = [
-                [index.get(r.labels.get(name), -1) for name, index in indices.items()] for r in self.items
-            ]
-            return np.array(table, np.int64).reshape(len(self), len(indices))
+            table = [[lookup.get((name, ref.labels.get(name)), -1) for name in names] for ref in self.items]
+            return np.array(table, np.int64).reshape(len(self), len(names))
         tracks = []
         for ref, rows in zip(self.items, self.extents[:, 0].tolist(), strict=True):
-            tracks.append(track := np.empty((rows, len(indices)), np.int64))
-            for column, (name, index) in enumerate(indices.items()):
-                value = ref.labels.get(name)
-                several = isinstance(value, tuple)
-                track[:, column] = [index.get(v, -1) for v in value] if several else index.get(value, -1)
+            given = ((name, ref.labels.get(name)) for name in names)
+            columns = [
+                (name, value if isinstance(value, tuple) else (value,) * rows) for name, value in given
+            ]
+            track = [[lookup.get((name, value), -1) for value in column] for name, column in columns]
+            tracks.append(np.array(track, np.int64).T)
         return tuple(tracks)
-
-    @cached_property
-    def held(self) -> bool:
-        """Whether all items are in memory."""
-        return bool((self.offsets >= 0).all())
-
-    @cached_property
-    def stacked(self) -> Samples | None:
-        """All items as one array (N, *size, C), if they have one size and are all in memory.
-
-        It shares the memory where the items lie in it side by side, and is copied once where not.
-        """
-        if not self.held or (self.extents != self.extents[0]).any():
-            return None
-        shape = (*self.extents[0].tolist(), self.item.channels)
-        length, first = math.prod(shape), int(self.offsets[0])
-        if (self.offsets == first + length * np.arange(len(self))).all():
-            return self.memory[first : first + length * len(self)].reshape(-1, *shape)
-        return np.stack([self.rows(index, 0, shape[0]) for index in range(len(self))])
 
     def rows(self, index: int, start: int, stop: int) -> Samples:
         """Rows start to stop - 1 of an item along its first axis; do not write into them.
 
         Raises:
-            ItemError: an item that is not held can no longer be read, or has changed.
+            ItemError: an item that is not in memory can no longer be read, or has changed.
         """
-        size = self.extents[index].tolist()
-        shape = (stop - start, *size[1:], self.item.channels)
-        offset, row = int(self.offsets[index]), math.prod(shape[1:])
-        if offset >= 0:
-            return self.memory[offset + start * row : offset + stop * row].reshape(shape)
-        content = self.items[index].open()
-        samples = self.item.fit(content.read(start, stop)) if content.size == tuple(size) else None
-        if samples is None or samples.shape != shape:
+        if (held := self.held[index]) is not None:
+            return held[start:stop]
+        content, size = self.items[index].open(), tuple(self.extents[index].tolist())
+        samples = self.item.fit(content.read(start, stop)) if content.size == size else None
+        if samples is None or samples.shape != (stop - start, *size[1:], self.item.channels):
             raise ItemError(f"{self.items[index].name}: the file has changed since it was first read")
         return samples
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer]) -> Dataset:
-        """The items at `indices`, in that order, in the same memory, with nothing skipped."""
+        """The items at `indices`, in that order, with nothing skipped."""
         chosen = np.asarray(indices, np.int64)
         return replace(
             self,
             items=tuple(self.items[index] for index in chosen),
+            held=tuple(self.held[index] for index in chosen),
             extents=self.extents[chosen],
             skipped=(),
-            offsets=self.offsets[chosen],
         )
 
     def windows(self, extent: int, most: int) -> Dataset:
         """At most so many windows of `extent` rows along the first axis, evenly spaced; none overlap.
 
-        They are items, called after those that they are cut from.
-
-        Raises:
-            ItemError: no item has so many rows.
+        They are items, called after those that they are cut from; `ItemError` where none has so many rows.
         """
         counts = self.extents[:, 0] // extent
         ends = np.cumsum(counts)
@@ -158,11 +132,9 @@ class Dataset:
         indices = np.searchsorted(ends, chosen, side="right")
         starts = (chosen - ends[indices] + counts[indices]) * extent
         windows = self.subset(indices)._cut(starts, starts + extent)
-        named = (
-            replace(ref, name=f"{ref.name}[{start}:{start + extent}]")
-            for ref, start in zip(windows.items, starts, strict=True)
-        )
-        return replace(windows, items=tuple(named))
+        named = zip(windows.items, starts.tolist(), strict=True)
+        items = (replace(ref, name=f"{ref.name}[{start}:{start + extent}]") for ref, start in named)
+        return replace(windows, items=tuple(items))
 
     def split(self) -> tuple[Dataset, Dataset | None]:
         """The items to train on, and some to judge on.
@@ -199,17 +171,30 @@ class Dataset:
 
     def _cut(self, starts: Numbers, stops: Numbers) -> Dataset:
         """Of every item the rows from its start to its stop - 1 along the first axis."""
-        limits = zip(self.items, starts.tolist(), stops.tolist(), self.extents[:, 0].tolist(), strict=True)
-        rows = self.extents[:, 1:].prod(axis=1) * self.item.channels
+        cuts = list(zip(starts.tolist(), stops.tolist(), strict=True))
+        items = zip(self.items, cuts, self.extents[:, 0].tolist(), strict=True)
+        held = zip(self.held, cuts, strict=True)
         return replace(
             self,
-            items=tuple(
-                ref if (start, stop) == (0, extent) else ref.part(start, stop)
-                for ref, start, stop, extent in limits
-            ),
+            items=tuple(ref if cut == (0, extent) else ref.part(*cut) for ref, cut, extent in items),
+            held=tuple(None if samples is None else samples[slice(*cut)] for samples, cut in held),
             extents=np.concatenate([(stops - starts)[:, None], self.extents[:, 1:]], axis=1),
-            offsets=np.where(self.offsets >= 0, self.offsets + starts * rows, -1),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What there is to train on.
+
+    Attributes:
+        item: the kind that most files are of, with no more channels than items of a sample have.
+        counts: how many files each kind takes, by the kind's name.
+        extents: (M, rank), the sizes of a sample of M items, 200 at most.
+    """
+
+    item: Item
+    counts: Mapping[str, int]
+    extents: Numbers
 
 
 def labels_as(dataset: Dataset, labels: Sequence[LabelConfig]) -> Dataset:
@@ -245,55 +230,94 @@ def load_dataset(
     (5, (8, 8, 1))
     """
     item, skipped = source.item, list(source.skipped)
-    items, extents, offsets, checksum = [], [], [], 0
-    memory = bytearray()  # grows in place, without a second copy
+    items, held, extents, room, checksum = [], [], [], budget, 0
     for done, (ref, content) in enumerate(zip(source.items, open_ahead(source.items), strict=True), 1):
-        start = len(memory)
         try:
             if isinstance(content, ItemError):
                 raise content
             for name, value in ref.labels.items():
                 if isinstance(value, tuple) and len(value) != content.shape[0]:
                     raise ItemError(f"{len(value)} labels ({name}) along {content.shape[0]} rows")
-            held, checksum = _append(content, item, memory, budget, checksum)
+            samples, checksum = _read(content, item, room, checksum)
         except ItemError as error:
-            del memory[start:]
             skipped.append(Skipped(ref.name, str(error).removeprefix(f"{ref.name}: "), lost=True))
         else:
+            room -= 0 if samples is None else samples.nbytes
             items.append(ref)
+            held.append(samples)
             extents.append(content.size)
-            offsets.append(start // item.dtype.itemsize if held else -1)
         if progress is not None:
             progress(done, len(source.items))
     if not items:
         first = f", the first, {skipped[0].name}: {skipped[0].reason}" if skipped else ""
         raise ItemError(f"none of {len(source.items)} items could be read{first}")
+    labels = [label for ref in items for label in ref.labels.items()]
     values: dict[str, set[str]] = {}
-    along = set()
-    for ref in items:
-        for name, value in ref.labels.items():
-            values.setdefault(name, set()).update(value if isinstance(value, tuple) else (value,))
-            along |= {name} if isinstance(value, tuple) else set()
+    for name, value in labels:
+        values.setdefault(name, set()).update(value if isinstance(value, tuple) else (value,))
     return Dataset(
         item=item,
         items=tuple(items),
-        label_values={name: tuple(sorted(each)) for name, each in values.items()},
-        along=frozenset(along),
+        held=tuple(held),
         extents=np.array(extents, np.int64),
+        label_values={name: tuple(sorted(each)) for name, each in values.items()},
+        along=frozenset(name for name, value in labels if isinstance(value, tuple)),
         skipped=tuple(skipped),
-        memory=np.frombuffer(memory, item.dtype),
-        offsets=np.array(offsets, np.int64),
         checksum=checksum,
     )
 
 
-def _append(content: Content, item: Item, memory: bytearray, budget: int, checksum: int) -> tuple[bool, int]:
-    """Adds an item to the memory if the budget allows it; whether it did, and the checksum continued."""
-    rows, row_bytes = content.shape[0], math.prod(content.size[1:]) * item.channels * item.dtype.itemsize
-    held, step = len(memory) + rows * row_bytes <= budget, max(1, _PIECE_BYTES // max(1, row_bytes))
+def survey(
+    paths: Sequence[Path | str], *, convert: bool = False, kinds: Sequence[Item] | None = None
+) -> Survey:
+    """Looks at files, folders and archives.
+
+    Args:
+        paths: as `open_sources` takes them.
+        convert: see `open_sources`.
+        kinds: those to choose from; the first of them wins a draw.
+
+    Raises:
+        ItemError: a path cannot be read, no file is of any kind, or no item of the sample can be read.
+
+    >>> survey([Path(__file__).parent]).item.kind
+    'text'
+    """
+    kinds = kinds or [kind() for kind in ITEM_KINDS]
+    sources = [list_sources(paths, kind, convert=convert, choosy=True) for kind in kinds]
+    source = max(sources, key=lambda source: len(source.items))
+    if not source.items:
+        skipped = f": {source.skipped[0].name}, {source.skipped[0].reason}" if source.skipped else ""
+        raise ItemError(f"nothing to train on in {', '.join(map(str, paths))}{skipped}")
+    sizes: list[Shape] = []
+    errors: list[ItemError] = []
+
+    def readable() -> Iterator[Content]:
+        for result in open_ahead(source.evenly(_LOOKED_AT).items):
+            if isinstance(result, ItemError):
+                errors.append(result)
+            else:
+                sizes.append(result.size)
+                yield result
+
+    contents = readable()
+    item = source.item.narrowed(contents)
+    deque(contents, maxlen=0)  # the sizes of those that did not matter any more
+    if not sizes:
+        raise errors[0]
+    counts = {each.item.kind: len(each.items) for each in sources}
+    return Survey(item, counts, np.array(sizes, np.int64))
+
+
+def _read(content: Content, item: Item, room: int, checksum: int) -> tuple[Samples | None, int]:
+    """An item's samples if there is room for so many bytes, and the checksum continued over them."""
+    rows, shape = content.shape[0], (*content.size, item.channels)
+    size = math.prod(shape) * item.dtype.itemsize
+    samples = np.empty(shape, item.dtype) if size <= room else None
+    step = max(1, _PIECE_BYTES * rows // max(1, size))
     for start in range(0, max(1, rows), step):
-        piece = np.ascontiguousarray(item.fit(content.read(start, min(start + step, rows)))).data
-        checksum = zlib.crc32(piece, checksum)
-        if held:
-            memory += piece
-    return held, checksum
+        piece = np.ascontiguousarray(item.fit(content.read(start, min(start + step, rows))))
+        checksum = zlib.crc32(piece.data, checksum)
+        if samples is not None:
+            samples[start : start + step] = piece
+    return samples, checksum

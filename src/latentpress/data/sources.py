@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latentpress.data.arrays import ItemArray, Label, item_array, label_values, read_idx, read_npz
-from latentpress.data.readers import File, named, open_named, reason_of
+from latentpress.data import readers
+from latentpress.data.readers import File, ItemArray, Label, named
 from latentpress.errors import ItemError, UnsafePathError
 from latentpress.items import Attributes, Content, Item, Samples
 from latentpress.names import check_name
@@ -93,8 +93,7 @@ class Source:
 
     def evenly(self, most: int) -> Source:
         """The same source with at most so many items, evenly spaced."""
-        chosen = tuple(self.items[number] for number in evenly_spaced(len(self.items), most))
-        return replace(self, items=chosen)
+        return replace(self, items=tuple(self.items[i] for i in evenly_spaced(len(self.items), most)))
 
 
 def open_sources(paths: Sequence[Path | str], item: Item, *, convert: bool = False) -> Source:
@@ -105,7 +104,7 @@ def open_sources(paths: Sequence[Path | str], item: Item, *, convert: bool = Fal
             files are left out, links are followed but no folder is entered twice; zip, IDX and .npz files
             are opened only when named here, and if the kind does not take them for items. Any other file
             named here is an item, whatever it holds.
-        item: the kind of the items.
+        item: their kind.
         convert: whether to take items that lose something on the way (see `Item.open`).
 
     Returns:
@@ -142,16 +141,14 @@ def array_source(
     labels: Mapping[str, Sequence[Any]] | Sequence[Any] | np.ndarray | None = None,
     *,
     convert: bool = False,
-    folder: str = "array",
 ) -> Source:
-    """Makes a source of items in memory, named `folder`/00000.png (or the like) on.
+    """Makes a source of items in memory, named array/00000.png (or the like) on.
 
     Args:
         samples: (N, *size) or (N, *size, C), or N arrays (*size, C) of various sizes.
         item: their kind.
         labels: by name, or those called "class" alone: one value an item, or one a row of each item.
         convert: see `open_sources`.
-        folder: begins the names.
 
     >>> from latentpress.items import Image
     >>> source = array_source(np.zeros((2, 8, 8, 3), np.uint8), Image(), ["cat", "dog"])
@@ -159,10 +156,10 @@ def array_source(
     ('array/00001.png', {'class': 'dog'})
     """
     if isinstance(samples, np.ndarray):
-        samples = item_array(samples, item)
+        samples = readers.item_array(samples, item)
     by_name = {} if labels is None else labels if isinstance(labels, Mapping) else {"class": labels}
-    values = {name: label_values(each, len(samples), name) for name, each in by_name.items()}
-    return Source(item, _uniquely_named(_rows(folder, ItemArray(samples, values, {}), item, convert)))
+    values = {name: readers.label_values(each, len(samples), name) for name, each in by_name.items()}
+    return Source(item, _uniquely_named(_rows("array", ItemArray(samples, values, {}), item, convert)))
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
@@ -192,20 +189,21 @@ class _Lister:
         magic = file.head(4)
         if self.item.opens_zip(path.name):
             if path.suffix.lower() == ".npz":
-                return self.arrays(path.stem, read_npz(path, self.item), file.size)
+                return self.arrays(path.stem, readers.read_npz(path, self.item), file.size)
             if magic in (b"PK\x03\x04", b"PK\x05\x06"):
                 return self.files(_entries(path), path.stem)
             if magic.startswith((b"\x1f\x8b", b"\0\0\x08")):
-                return self.arrays(path.name.removesuffix(".gz"), read_idx(path, self.item), file.size)
-        chosen = self.choose if self.choosy else self.accept
-        return [chosen(file, path.parent.resolve().name)]
+                return self.arrays(
+                    path.name.removesuffix(".gz"), readers.read_idx(path, self.item), file.size
+                )
+        return [self.file(file, path.parent.resolve().name, chosen=not self.choosy)]
 
     def files(self, files: Iterable[File], root: str) -> Iterator[ItemRef | Skipped]:
         """Those below a folder or in a zip archive called `root`."""
         for file in files:
             folders = file.name.split("/")[:-1]
             if not _is_hidden(file.name):
-                yield self.choose(file, folders[-1] if folders else root)
+                yield self.file(file, folders[-1] if folders else root)
             elif self.item.tells_hidden:
                 yield Skipped(_shown(file.name), _HIDDEN)
 
@@ -214,19 +212,16 @@ class _Lister:
         for index, ref in enumerate(_rows(folder, array, self.item, self.convert)):
             yield replace(ref, file_bytes=0 if index else size)
 
-    def choose(self, file: File, folder: str) -> ItemRef | Skipped:
-        """What to do with a file that nobody named."""
+    def file(self, file: File, folder: str, *, chosen: bool = False) -> ItemRef | Skipped:
+        """What to do with a file, which somebody has `chosen` or the kind may take for an item."""
         try:
-            taken = self.item.takes(file.name, file.head)
-        except Exception as error:  # a zip archive's parsers may raise anything
-            return Skipped(_shown(file.name), f"cannot be read: {reason_of(error)}", lost=True)
-        return self.accept(file, folder) if taken else Skipped(_shown(file.name), self.item.foreign)
-
-    def accept(self, file: File, folder: str) -> ItemRef | Skipped:
-        try:
+            if not chosen and not self.item.takes(file.name, file.head):
+                return Skipped(_shown(file.name), self.item.foreign)
             check_name(file.name)
         except UnsafePathError as error:
-            return Skipped(ascii(file.name), str(error), lost=True)
+            return Skipped(_shown(file.name), str(error), lost=True)
+        except Exception as error:  # a zip archive's parsers may raise anything
+            return Skipped(_shown(file.name), f"cannot be read: {readers.reason_of(error)}", lost=True)
         return ItemRef(file.name, {"class": folder}, partial(file.open, self.item, self.convert), file.size)
 
 
@@ -248,7 +243,7 @@ def _uniquely_named(refs: Iterable[ItemRef]) -> tuple[ItemRef, ...]:
             path = PurePosixPath(ref.name)
             number = numbers[ref.name] = numbers.get(ref.name, 1) + 1
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        opened = partial(open_named, name, ref.open)
+        opened = partial(readers.open_named, name, ref.open)
         named_refs[name] = ItemRef(name, ref.labels, opened, ref.file_bytes)
     return tuple(named_refs.values())
 

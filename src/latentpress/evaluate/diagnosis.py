@@ -99,14 +99,17 @@ def diagnose(
 
     Raises:
         ItemError: an item has a shape that the model does not take.
+        MissingPartError: this is half a model.
         LatentpressError: there are fewer than two items, or `alone` is of other items or has latents.
     """
+    for part in ("encoder", "parallel"):
+        model.require(part)
     if len(dataset) < 2:
         raise LatentpressError("a diagnosis compares items with one another: give it two or more")
     for name, extents in zip(dataset.names, dataset.extents.tolist(), strict=True):
         if not model.takes((*extents, model.item.channels)):
             raise ItemError(f"{name}: {' x '.join(map(str, extents))}, and the model takes {model.wanted()}")
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.random.fork_rng([]):  # whatever the model draws on the way
         if alone is not None:
             first = alone.infer(as_tensor(dataset[0][None]), generator=torch.Generator())
             if alone.item != model.item or _says_something(first):

@@ -62,8 +62,11 @@ def evaluate(
         ItemError: an item cannot be read, there is none, all are empty, or one came back other than it was
             from a lossless archive.
         ConfigError: a codec of `against` is not there.
+        MissingPartError: this is half a model.
         LatentpressError: the model cannot make such an archive.
     """
+    for part in ("encoder", "parallel"):
+        model.require(part)
     item, report = model.item, progress or (lambda *_: None)
     lossless = lossless or bits_back or not item.lossy
     exact = choose(item.lossless_baselines(), against) if lossless else ()

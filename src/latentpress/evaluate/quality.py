@@ -173,7 +173,7 @@ def _measures(item: Item) -> Mapping[str, Callable[[Samples, Samples], Floats]]:
             "ssim": partial(_similarity, ssim, SSIM_MIN_SIDE, item),
             "ms_ssim": partial(_similarity, ms_ssim, MS_SSIM_MIN_SIDE, item),
         }
-    return {"si_snr_db": _si_snr_db} if len(item.axes) == 1 and item.ordinal else {}
+    return {"si_snr_db": _si_snr_db} if item.ordinal and not item.axes[1:] else {}
 
 
 @torch.inference_mode()

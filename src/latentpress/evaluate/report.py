@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+import PIL.Image
 
 from latentpress.data import Source, evenly_spaced
 from latentpress.evaluate.figures import plot_rate_distortion, plot_training, plot_usage
@@ -21,7 +22,7 @@ from latentpress.evaluate.quality import MEASURES, is_spatial
 from latentpress.evaluate.results import Evaluation
 from latentpress.evaluate.tables import OVER, codec_name, codec_rows, figure_rows, worded
 from latentpress.files import write_atomically
-from latentpress.items import Content, Image, Item, Samples, Shape
+from latentpress.items.base import Item, Samples, Shape
 from latentpress.model.base import Model
 
 __all__ = ["Report", "Sample", "TrainingCurve", "collect_samples", "picture_of", "read_training_curve"]
@@ -64,6 +65,7 @@ def read_training_curve(metrics: Path) -> TrainingCurve | None:
 def picture_of(item: Item, samples: Samples) -> Picture:
     """A picture of an item whose axes have rows and columns: the middle one along the other axes, in 8 bits.
 
+    >>> from latentpress.items import Image
     >>> picture_of(Image(), np.full((2, 4, 3), 7, np.uint8)).shape
     (2, 4, 3)
     """
@@ -204,7 +206,9 @@ def _middle(picture: Picture) -> Picture:
 
 def _png(picture: Picture) -> str:
     file = io.BytesIO()
-    Image(channels=3 if picture.shape[-1] == 3 else 1).write(Content.of(np.ascontiguousarray(picture)), file)
+    PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(
+        file, "PNG", optimize=True
+    )
     return _data_uri("png", file.getvalue())
 
 

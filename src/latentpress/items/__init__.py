@@ -5,19 +5,7 @@ A new kind is a file here, with the methods of `Item`, and a line in `AnyItem`.
 
 from typing import get_args
 
-from latentpress.items.base import (
-    Attributes,
-    Baseline,
-    Content,
-    Item,
-    Joined,
-    LossyBaseline,
-    Samples,
-    Shape,
-    Symbols,
-    Words,
-    residuals_are_cheaper,
-)
+from latentpress.items.base import Attributes, Content, Item, Samples, Shape, residuals_are_cheaper
 from latentpress.items.image import Image
 from latentpress.items.text import Text
 
@@ -30,16 +18,11 @@ __all__ = [
     "ITEM_KINDS",
     "AnyItem",
     "Attributes",
-    "Baseline",
     "Content",
     "Image",
     "Item",
-    "Joined",
-    "LossyBaseline",
     "Samples",
     "Shape",
-    "Symbols",
     "Text",
-    "Words",
     "residuals_are_cheaper",
 ]

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from latentpress.errors import ItemError
 
 __all__ = [
-    "MAX_FILE_BYTES",
     "Attributes",
     "Baseline",
     "Content",
@@ -40,8 +39,7 @@ Shape = tuple[int, ...]
 Attributes = Mapping[str, int]
 """What an item has but its samples, such as a sample rate: names of a-z and _, integers 0 to 2^64 - 1."""
 
-MAX_FILE_BYTES = 1 << 29
-"""Bound on files of kinds that decode them whole."""
+MAX_FILE_BYTES = 1 << 29  # of kinds that decode files whole
 
 
 class Words(NamedTuple):

@@ -71,9 +71,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaint
 def read_image(data: bytes, *, convert: bool = False) -> tuple[Samples, dict[str, int]]:
     """Decodes a file's bytes; with `convert` an alpha channel is ignored instead of refused.
 
-    Returns:
-        Pixels (H, W, 1 or 3), upright; and `dots_per_metre_x` and `dots_per_metre_y`, where the file has
-        them.
+    Returns pixels (H, W, 1 or 3), upright, and the resolution, where the file has one.
 
     Raises:
         ItemError: the file is damaged, truncated, too large, or of a kind that is not supported.

@@ -1,9 +1,7 @@
 """Latent spaces: vectors -> codes -> vectors.
 
-codebook.py      the VQ-VAE's: vectors, the nearest of which stands for the encoder's; around it how one is
-                 chosen (search, selection), how they learn (code_vectors, statistics), how evenly (usage)
-gaussian.py      the delta-VAE's: Gaussians whose posterior cannot match the prior, with independent.py and
-                 what they commit (rates) and say (information); as grids of several axes in sequences.py
+codebook.py      the VQ-VAE's: vectors, the nearest of which stands for the encoder's
+gaussian.py      the delta-VAE's: Gaussians whose posterior cannot match the prior; more in independent.py
 auxiliary.py     the second prior of a delta-VAE's latents, fitted to the posterior
 integer_lstm.py  the same in integers, which codes and samples; on stacks, for bits back, in stacked.py
 """

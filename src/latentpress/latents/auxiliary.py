@@ -21,10 +21,9 @@ from torch.distributions import Normal
 from latentpress.config import AuxiliaryConfig
 from latentpress.latents.gaussian import sum_steps
 
-__all__ = ["LOG_STD_LIMIT", "AuxiliaryPrior"]
+__all__ = ["AuxiliaryPrior"]
 
-LOG_STD_LIMIT = 4.0
-"""How far the logarithm of a standard deviation may be from AR(1)'s."""
+_LOG_STD_LIMIT = 4.0  # how far the logarithm of a standard deviation may be from AR(1)'s
 
 
 class AuxiliaryPrior(nn.Module):
@@ -68,7 +67,7 @@ class AuxiliaryPrior(nn.Module):
             shift, stretch = self.correction(self.lstm(before)[0]).chunk(2, dim=-1)
             first = torch.arange(z.shape[1], device=z.device) == 0
             innovation = (0.5 * torch.log1p(-self.coefficients.square())).where(~first[:, None], 0)
-            log_std = innovation + LOG_STD_LIMIT * torch.tanh(stretch / LOG_STD_LIMIT)
+            log_std = innovation + _LOG_STD_LIMIT * torch.tanh(stretch / _LOG_STD_LIMIT)
             return Normal(self.coefficients * before + shift, torch.exp(log_std), validate_args=False)
 
     def nats(self, z: Tensor, mask: Tensor | None = None) -> Tensor:

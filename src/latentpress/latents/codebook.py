@@ -195,8 +195,7 @@ class Codebook(nn.Module):
         start = ~self.initialised if valid is None else ~self.initialised & valid.any()
         for tensor in (vectors, start, self.seed):
             broadcast(tensor)
-        current = self.code_vectors.vectors
-        current.copy_(torch.where(start, vectors, current))
+        self.code_vectors.replace(start.expand(vectors.shape[:2]), vectors)
         self.initialised.logical_or_(start)
         self._ready = valid is None  # where there is a mask, `update` finds out
 

@@ -65,9 +65,7 @@ def decode_streams(
     """See `IntegerDistribution.decode`, and `encode_streams`."""
     parts, lengths = _sequences(streams)
     symbols = np.zeros((lengths.max(initial=0), len(lengths), channels), np.int64)
-    order = np.arange(len(lengths) * channels).reshape(
-        -1, channels
-    )  # a step's symbols as the streams have them
+    order = np.arange(len(lengths) * channels).reshape(-1, channels)  # a step's symbols, as streams have them
     for stream, part in zip(streams, parts, strict=True):
         order[part] = _in_order(order[part], stream.lanes).reshape(-1, channels)
     size, decoders = symbols_of(step), [_Decoder(stream.payload) for stream in streams]

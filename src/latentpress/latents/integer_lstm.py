@@ -42,7 +42,7 @@ __all__ = ["IntegerLSTM"]
 _CELL_BITS = 16
 _CELL_LIMIT = 2**31 - 1
 _MEAN_LIMIT = 2**20
-_SCALE_ROOM = 23637  # round(2^8 * 16 * LOG_STD_LIMIT / ln 2): how far a scale may be from AR(1)'s, in 2^-8
+_SCALE_ROOM = 23637  # round(2^8 * 16 * 4 / ln 2): how far a scale may be from AR(1)'s, in 2^-8
 
 Integers = NDArray[Any]
 Symbols = NDArray[np.int64]
@@ -116,8 +116,7 @@ class IntegerLSTM:
         """Yields mean and scale (sequences, d) of every step's latents, as `coding.gaussians` takes them.
 
         Args:
-            symbols: (steps, sequences, d); the caller may fill in those of a step once it has its mean and
-                scale.
+            symbols: (steps, sequences, d); the caller may fill in a step once it has its mean and scale.
             lengths: (sequences,) how many steps each has, never rising; by default all. Where some have ended
                 there are means and scales of the others, the first ones, alone.
         """
@@ -139,11 +138,10 @@ class IntegerLSTM:
             return output, cell
         arguments = self._affine("gates", np.concatenate([before << INPUT_BITS, output], axis=1))
         enter, keep, new, leave = np.split(logistic()(arguments), 4, axis=1)
-        bits = OUTPUT_BITS
-        cell = _halved(keep * cell + enter * (2 * new - (1 << bits)) * 2, bits)
+        cell = _halved(keep * cell + enter * (2 * new - (1 << OUTPUT_BITS)) * 2, OUTPUT_BITS)
         cell = np.clip(cell, -_CELL_LIMIT, _CELL_LIMIT)
-        output = _halved(leave * _tanh_of(cell >> _CELL_BITS - ARGUMENT_BITS - 1), bits)
-        return np.clip(output, 1 - (1 << bits), (1 << bits) - 1), cell
+        output = _halved(leave * _tanh_of(cell >> _CELL_BITS - ARGUMENT_BITS - 1), OUTPUT_BITS)
+        return np.clip(output, 1 - (1 << OUTPUT_BITS), (1 << OUTPUT_BITS) - 1), cell
 
     def _conditionals(self, before: Symbols, output: Symbols, scale: Symbols) -> tuple[Symbols, Symbols]:
         """Mean and scale of the next latents, given AR(1)'s scale (d,)."""

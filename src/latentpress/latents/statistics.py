@@ -1,4 +1,4 @@
-"""What a batch says of codes: how often each was chosen, by which vectors, and which vectors could start one."""
+"""What a batch says of codes: how often and by which vectors each was chosen, and which could start one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def distinct_rows(size: int, rows: int, mask: Tensor | None, seed: Tensor, step:
     place = torch.arange(size, device=seed.device) * _PRIME + offset
     if mask is None:
         return place % rows
-    valid = mask.sum().clamp(min=1)
-    return torch.argsort(~mask, stable=True)[place % valid]
+    return torch.argsort(~mask, stable=True)[place % mask.sum().clamp(min=1)]
 
 
 def initial_vectors(rows: Tensor, mask: Tensor | None, size: int, seed: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from latentpress.autoregressive.decoder import AutoregressiveDecoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples
+from latentpress.nn.conv import ConvEncoder
 from latentpress.nn.parallel import ParallelDecoder
 from latentpress.nn.signal import from_signal, to_signal
-from latentpress.nn.tiling import Tile, tiles
+from latentpress.nn.tiling import Tile, slices, tiles
 
 __all__ = [
     "decode_autoregressive",
@@ -29,10 +30,11 @@ __all__ = [
     "symbol_nats",
     "symbols_of",
     "tile_sides",
+    "tiles_of",
 ]
 
 _TILE_SAMPLES = 18  # logarithm of a tile's samples, before its margins
-_BATCH_SAMPLES = 1 << 19  # that go through the parallel decoder at once
+_BATCH_SAMPLES = 1 << 19  # that go through the encoder or the parallel decoder at once
 _BAND_POSITIONS = 1 << 15  # whose logits are in memory at once
 
 
@@ -46,27 +48,23 @@ def tile_sides(hop: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(1, side // h) for h in hop)
 
 
-def _work(decoder: ParallelDecoder, count: int, grid: Sequence[int]) -> Iterator[tuple[slice, Tile]]:
-    """Which items and which tile of them go through the decoder together."""
-    sides = tile_sides(decoder.hop)
-    samples = math.prod(min(s, g) * h for s, g, h in zip(sides, grid, decoder.hop, strict=True))
+def tiles_of(
+    network: ConvEncoder | ParallelDecoder, count: int, grid: Sequence[int]
+) -> Iterator[tuple[slice, Tile]]:
+    """Which of `count` items, and which tile of them, go through the network together."""
+    sides = tile_sides(network.hop)
+    samples = math.prod(min(s, g) * h for s, g, h in zip(sides, grid, network.hop, strict=True))
     run = max(1, _BATCH_SAMPLES // samples)
     for start in range(0, count, run):
-        for tile in tiles(grid, sides, decoder.margin):
+        for tile in tiles(grid, sides, network.margin):
             yield slice(start, start + run), tile
-
-
-def _box(corners: Sequence[tuple[int, int]], hop: Sequence[int] | None = None) -> tuple[slice, ...]:
-    """Slices of a box of latent positions, or of their samples."""
-    scale = hop or (1,) * len(corners)
-    return tuple(slice(start * h, stop * h) for (start, stop), h in zip(corners, scale, strict=True))
 
 
 def _label_rows(labels: Tensor | None, items: slice, tile: Tile, hop: Sequence[int]) -> Tensor | None:
     if labels is None:
         return None
     own = labels[items]
-    return own[:, _box(tile.outer, hop)[0]] if own.ndim == 3 else own
+    return own[:, slices(tile.outer, hop)[0]] if own.ndim == 3 else own
 
 
 @torch.inference_mode()
@@ -80,10 +78,10 @@ def decode_parallel(
 ) -> Samples:
     """The items (B, *size, C) of codes (B, *grid, P), whose vectors `vectors` gives for any box of them."""
     out = np.empty((len(codes), *size, item.channels), item.dtype)
-    for items, tile in _work(decoder, len(codes), codes.shape[1:-1]):
-        piece = codes[(items, *_box(tile.outer))]
+    for items, tile in tiles_of(decoder, len(codes), codes.shape[1:-1]):
+        piece = codes[(items, *slices(tile.outer))]
         signal = decoder.mean(vectors(piece), _label_rows(labels, items, tile, decoder.hop))
-        room = out[(items, *_box(tile.inner, decoder.hop))]
+        room = out[(items, *slices(tile.inner, decoder.hop))]
         starts = (start * h for (start, _), h in zip(tile.crop, decoder.hop, strict=True))
         crop = tuple(slice(s, s + side) for s, side in zip(starts, room.shape[1:-1], strict=True))
         room[:] = from_signal(signal, item.low, item.levels)[(slice(None), *crop)].cpu().numpy()
@@ -102,18 +100,18 @@ def parallel_nats(
     """-log p(samples | vectors) under the parallel decoder, (B,) float64 on the CPU."""
     nats = torch.zeros(len(samples), dtype=torch.float64)
     device = vectors.device
-    for items, tile in _work(decoder, len(samples), vectors.shape[2:]):
-        outer = (items, *_box(tile.outer, decoder.hop))
+    for items, tile in tiles_of(decoder, len(samples), vectors.shape[2:]):
+        outer = (items, *slices(tile.outer, decoder.hop))
         piece = samples[outer]
         wanted = torch.zeros(piece.shape[:-1], dtype=torch.bool)
-        inner = _box(tile.crop, decoder.hop)
+        inner = slices(tile.crop, decoder.hop)
         wanted[(slice(None), *inner)] = True
         if mask is not None:
             wanted &= mask[outer].cpu()
         nats[items] += (
             decoder.nats(
                 to_signal(piece.to(device), item.low, item.levels),
-                vectors[(items, slice(None), *_box(tile.outer))],
+                vectors[(items, slice(None), *slices(tile.outer))],
                 _label_rows(labels, items, tile, decoder.hop),
                 wanted.to(device),
             )

@@ -105,8 +105,8 @@ class DeltaVAE(Model):
                 ordinal=item.ordinal,
             )
         self.auxiliary = None
-        if latents is not None and config.auxiliary is not None:
-            self.auxiliary = AuxiliaryPrior(config.auxiliary, latents.alphas)
+        if self.latents is not None and config.auxiliary is not None:
+            self.auxiliary = AuxiliaryPrior(config.auxiliary, self.latents.alphas.tolist())
 
     @property
     def hop(self) -> Shape:
@@ -314,8 +314,7 @@ class DeltaVAE(Model):
             return torch.zeros(count, *grid, 0, dtype=torch.int64)
         distribution = self._prior().with_step(1)
         if prior == "ar1":
-            assert self.config.latents is not None
-            distribution = IntegerLSTM.ar1(self.config.latents.alphas, 1)
+            distribution = IntegerLSTM.ar1(self.latents.alphas.tolist(), 1)
         prefix = None
         if given is not None:
             codes = self._encode(given[None], distribution)[:, : len(given) // self.hop[0]]

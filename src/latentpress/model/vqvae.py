@@ -27,16 +27,16 @@ from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Samples, Shape
 from latentpress.latents import Codebook
 from latentpress.model.base import Model, PriorName
-from latentpress.model.decoding import tile_sides
+from latentpress.model.decoding import tiles_of
 from latentpress.model.details import LatentDetails, codebook_details
 from latentpress.model.integer import IntegerForms
 from latentpress.model.latents import Latents
-from latentpress.nn import ConvEncoder, ParallelDecoder, pad_to_hop, tiled
+from latentpress.nn import ConvEncoder, ParallelDecoder, pad_to_hop
 from latentpress.nn.signal import to_signal
+from latentpress.nn.tiling import slices
 
 __all__ = ["VQVAE"]
 
-_BATCH_SAMPLES = 1 << 19  # that go through the encoder at once
 _REGIONS = 4  # along each axis, over each of which a classifier sees the mean of the vectors
 
 
@@ -125,25 +125,11 @@ class VQVAE(Model):
         self._check_samples(items)
         grid = self.grid(items.shape[1:-1])
         codes = torch.empty(len(items), *grid, len(self.alphabets), dtype=torch.int64)
-
-        def to_codes(piece: Tensor) -> Tensor:
-            signal = to_signal(piece.to(self.device), self.item.low, self.item.levels)
-            return self.latents.encode(encoder(pad_to_hop(signal, self.hop))).cpu()
-
-        sides = tile_sides(self.hop)
-        tile = math.prod(min(s, g) * h for s, g, h in zip(sides, grid, self.hop, strict=True))
-        run = max(1, _BATCH_SAMPLES // tile)
-        for start in range(0, len(items), run):
-            part = slice(start, start + run)
-            tiled(
-                to_codes,
-                items[part],
-                codes[part],
-                grid=grid,
-                tile=sides,
-                margin=encoder.margin,
-                hop_in=self.hop,
-            )
+        for part, tile in tiles_of(encoder, len(items), grid):
+            piece = items[part, *slices(tile.outer, self.hop)].to(self.device)
+            signal = pad_to_hop(to_signal(piece, self.item.low, self.item.levels), self.hop)
+            found = self.latents.encode(encoder(signal)).cpu()
+            codes[part, *slices(tile.inner)] = found[:, *slices(tile.crop)]
         return codes
 
     def vectors_of(self, codes: Tensor, *, sampled: bool = False) -> Tensor:

@@ -11,16 +11,6 @@ tiling.py      large items in tiles
 from latentpress.nn.conv import ConvDecoder, ConvEncoder
 from latentpress.nn.parallel import ParallelDecoder
 from latentpress.nn.signal import from_signal, to_signal
-from latentpress.nn.tiling import Tile, pad_to_hop, tiled, tiles
+from latentpress.nn.tiling import pad_to_hop
 
-__all__ = [
-    "ConvDecoder",
-    "ConvEncoder",
-    "ParallelDecoder",
-    "Tile",
-    "from_signal",
-    "pad_to_hop",
-    "tiled",
-    "tiles",
-    "to_signal",
-]
+__all__ = ["ConvDecoder", "ConvEncoder", "ParallelDecoder", "from_signal", "pad_to_hop", "to_signal"]

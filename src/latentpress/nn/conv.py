@@ -23,12 +23,6 @@ class ConvEncoder(nn.Module):
 
     Shapes: x (B, channels, *S) -> (B, out_channels, *S / hop), every extent of S a multiple of its hop.
 
-    Args:
-        config: strides, depths, width and normalisation.
-        rank: axes of the items, 1 to 3.
-        channels: channels of the item.
-        out_channels: length of the vector at each latent position.
-
     Attributes:
         hop: samples along each axis for each latent position.
         margin: latent positions on each side, along each axis, whose samples a vector depends on.

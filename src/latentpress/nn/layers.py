@@ -62,12 +62,7 @@ def conv(
 ) -> nn.Module:
     """A convolution (B, channels, *S) -> (B, out_channels, *S / strides); without `window`, of one position.
 
-    Args:
-        rank: axes of the grid, 1 to 3.
-        channels: channels in.
-        out_channels: channels out.
-        window: kernel, padding and strides.
-        gain: variance of the outputs over the mean square of the inputs, at the start.
+    `gain` is the variance of the outputs over the mean square of the inputs, at the start.
     """
     ones, zeros = (1,) * rank, (0,) * rank
     kernel, padding, strides = (

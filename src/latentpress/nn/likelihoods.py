@@ -169,11 +169,7 @@ class DiscretizedLogistic(Likelihood):
 
 
 def build_likelihood(config: LikelihoodConfig, channels: int, levels: int) -> Likelihood:
-    """The likelihood that `config` describes, for `channels` channels of samples on `levels` levels.
-
-    >>> build_likelihood(DiscretizedLogisticConfig(), 3, 256).params_per_sample
-    2
-    """
+    """The likelihood that `config` describes, for `channels` channels of samples on `levels` levels."""
     match config:
         case GaussianConfig():
             return Gaussian(channels, levels, config.scale)

@@ -31,9 +31,7 @@ class ParallelDecoder(nn.Module):
         levels: values that a sample can have.
         label_sizes: values that each of the L labels can have.
 
-    Attributes:
-        hop: samples along each axis for each latent position.
-        margin: latent positions on each side, along each axis, that the samples of one position depend on.
+    `hop` and `margin` are those of the network.
 
     >>> from latentpress.config import ConvConfig
     >>> config = ParallelDecoderConfig(network=ConvConfig(strides=(2,), depths=(0,), width=32))

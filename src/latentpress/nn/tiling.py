@@ -10,25 +10,20 @@ Geometry is in latent positions, a number for each axis; a latent position cover
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Tile", "pad_to_hop", "tiled", "tiles"]
+__all__ = ["Box", "Tile", "pad_to_hop", "slices", "tiles"]
 
-Box = tuple[tuple[int, int], ...]
+Box = tuple[tuple[int, int], ...]  # (start, stop) along each axis
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A box of the grid that is computed from a larger one; (start, stop) along each axis.
-
-    `inner` is the box whose values are wanted, `outer` the same with its margin, both in the whole grid;
-    `crop` is `inner` as seen from the start of `outer`.
-    """
+    """A box `inner` of the grid whose values are wanted, and the same with its margin, `outer`."""
 
     inner: Box
     outer: Box
@@ -36,10 +31,8 @@ class Tile:
     @property
     def crop(self) -> Box:
         """Where `inner` lies inside `outer`."""
-        return tuple(
-            (start - origin, stop - origin)
-            for (start, stop), (origin, _) in zip(self.inner, self.outer, strict=True)
-        )
+        pairs = zip(self.inner, self.outer, strict=True)
+        return tuple((start - origin, stop - origin) for (start, stop), (origin, _) in pairs)
 
 
 def tiles(grid: Sequence[int], tile: Sequence[int], margin: Sequence[int]) -> Iterator[Tile]:
@@ -61,62 +54,14 @@ def tiles(grid: Sequence[int], tile: Sequence[int], margin: Sequence[int]) -> It
         )
 
 
-def tiled(
-    function: Callable[[Any], Any],
-    x: Any,
-    out: Any,
-    *,
-    grid: Sequence[int],
-    tile: Sequence[int],
-    margin: Sequence[int],
-    hop_in: Sequence[int] | None = None,
-    hop_out: Sequence[int] | None = None,
-) -> Any:
-    """Fills `out` with `function(x)`, computed tile by tile.
+def slices(box: Box, hop: Sequence[int] | None = None) -> tuple[slice, ...]:
+    """Where a box is in an array of latent positions, or of samples, given the hop.
 
-    `x` and `out` (B, *S, C) are arrays or tensors that may live on any device, in any type (bytes, say:
-    convert inside `function`, and no float copy of the whole item ever exists). An extent of `x` or `out`
-    may fall short of its multiple of the hop: `function` then gets the shorter piece (see `pad_to_hop`),
-    and what it returns beyond the end of `out` is cut off.
-
-    Args:
-        function: maps a piece of `x` to the piece of the result on the same latent positions.
-        x: the input.
-        out: the output, filled in place and returned.
-        grid: latent positions along each axis.
-        tile: latent positions of a tile along each axis, without its margin.
-        margin: latent positions of context that `function` needs on each side, along each axis.
-        hop_in: samples of `x` along each axis for each latent position; by default 1.
-        hop_out: the same of `out`.
-
-    >>> import numpy as np
-    >>> x = np.arange(10)[None]
-    >>> tiled(lambda v: v[:, ::2], x, np.zeros((1, 5), int), grid=(5,), tile=(2,), margin=(0,), hop_in=(2,))
-    array([[0, 2, 4, 6, 8]])
+    >>> slices(((2, 5),)), slices(((2, 5),), hop=(8,))
+    ((slice(2, 5, None),), (slice(16, 40, None),))
     """
-    ones = (1,) * len(grid)
-    hop_in, hop_out = hop_in or ones, hop_out or ones
-    source, target = (tuple(part.shape[1 : 1 + len(grid)]) for part in (x, out))
-    for name, extents, hop in (("x", source, hop_in), ("out", target, hop_out)):
-        if any(-(-extent // h) != cells for extent, h, cells in zip(extents, hop, grid, strict=True)):
-            raise ValueError(f"{name} of size {extents} does not cover a grid {grid} of hop {hop}")
-    every = slice(None)
-    for part in tiles(grid, tile, margin):
-        y = function(x[every, *_slices(part.outer, hop_in, source)])
-        inner = _slices(part.inner, hop_out, target)
-        crop = tuple(
-            slice(start * h, start * h + room.stop - room.start)
-            for (start, _), h, room in zip(part.crop, hop_out, inner, strict=True)
-        )
-        out[every, *inner] = y[every, *crop]
-    return out
-
-
-def _slices(box: Box, hop: Sequence[int], extents: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(
-        slice(start * h, min(stop * h, extent))
-        for (start, stop), h, extent in zip(box, hop, extents, strict=True)
-    )
+    hop = hop or (1,) * len(box)
+    return tuple(slice(start * h, stop * h) for (start, stop), h in zip(box, hop, strict=True))
 
 
 def pad_to_hop(x: Tensor, hop: Sequence[int]) -> Tensor:

@@ -26,17 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.autoregressive import coding
-from latentpress.coding.ans import Stacks
-from latentpress.coding.container import Archive
-from latentpress.coding.layout import BlockLayout
-from latentpress.coding.modes import Mode
-from latentpress.coding.records import ItemRecord
+from latentpress.coding import Archive, BlockLayout, ItemRecord, Mode, Stacks
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Samples, Shape, Symbols
 from latentpress.latents import IntegerLSTM
 from latentpress.latents.stacked import LatentStacks, finest, rounded_means
-from latentpress.model.base import Model
+from latentpress.model import Model
 from latentpress.press.blocks import Bits, Coded, labels_in
 from latentpress.press.reading import Items, grouped
 
@@ -62,13 +58,12 @@ class ChainCoder:
 
     def __init__(self, model: Model) -> None:
         encoder, decoder, prior = model.integer.encoder, model.integer.decoder, model.integer.prior
-        fits = isinstance(prior, IntegerLSTM) and decoder is not None and decoder.conditioner is not None
-        if encoder is None or decoder is None or not fits:
+        if encoder is None or prior is None or decoder is None or decoder.conditioner is None:
             raise LatentpressError(
                 "bits back needs an encoder, a prior and a decoder of Gaussian latents in integer form, as "
                 "a delta-VAE with model.encoder.kind=anticausal has after training; compress without it"
             )
-        assert isinstance(prior, IntegerLSTM)
+        assert isinstance(prior, IntegerLSTM), "who has an encoder in integer form has Gaussian latents"
         self._model, self._encoder, self._decoder = model, encoder, decoder
         self._prior, self._step = prior.with_step(1), prior.step
         self._dtype = np.min_scalar_type(max(model.item.alphabets) - 1)

@@ -13,10 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.coding.container import Archive
-from latentpress.coding.layout import BlockLayout, Part, Segment
-from latentpress.coding.modes import Mode
-from latentpress.coding.records import ItemRecord
+from latentpress.coding import Archive, BlockLayout, ItemRecord, Mode, Part, Segment
 from latentpress.errors import ArchiveError
 from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Symbols
@@ -99,17 +96,22 @@ class BandReader:
         Raises:
             ArchiveError: a block that is needed is damaged.
         """
-        places = ((part.item, self._part, part.start, part.stop) for part in rows)
-        numbers = {number for place in places for number in self._archive.blocks_of_rows(*place)}
+        spans = {
+            item: (min(rows[place].start for place in places), max(rows[place].stop for place in places))
+            for item, places in grouped([part.item for part in rows]).items()
+        }
+        numbers = {
+            n for item, span in spans.items() for n in self._archive.blocks_of_rows(item, self._part, *span)
+        }
         for number, symbols in decoded(self._archive, self._coder, sorted(numbers - self._done)):
             self._done.add(number)
             for lane, band in _bands_of(self._archive.layout[number], symbols):
                 if lane.item in self._bands:
                     band = band.astype(self._dtype)
                     self._bands[lane.item][lane.start] = self._convert(band) if self._convert else band
-        for item, same in grouped([part.item for part in rows]).items():
-            first, bands = min(rows[place].start for place in same), self._bands[item]
-            self._bands[item] = {start: band for start, band in bands.items() if first < start + len(band)}
+        for item, (first, _) in spans.items():
+            bands = self._bands[item].items()
+            self._bands[item] = {start: band for start, band in bands if first < start + len(band)}
         return {part: _joined(self._bands[part.item], part) for part in rows}
 
     def forget(self, item: int) -> None:

@@ -1,9 +1,10 @@
 """Ways of coding blocks: a coder for each part of an archive.
 
-codes      CodesCoder      under the prior, or without a model where that is smaller
-samples    SamplesCoder    symbols of samples under the autoregressive decoder, given the item's codes
-chain      ChainCoder      samples and latents by bits back (`latentpress.press.bitsback`)
-fallback   FallbackCoder   what the kind's own codec makes of the samples, or the samples as they are
+    codes      CodesCoder      under the prior, or without a model where that is smaller
+    samples    SamplesCoder    symbols of samples under the autoregressive decoder, given the item's codes
+    fallback   FallbackCoder   what the kind's own codec makes of the samples, or the samples as they are
+
+Chains are in `latentpress.press.bitsback`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ from torch import Tensor
 
 from latentpress.autoregressive.conditioner import ConditionerStructure
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
-from latentpress.coding import modes
-from latentpress.coding.container import Archive, pack_counts
-from latentpress.coding.layout import BlockLayout, Part, Segment
-from latentpress.coding.modes import Mode
-from latentpress.coding.records import Block, ItemRecord, symbols_crc
+from latentpress.coding import Archive, Block, BlockLayout, ItemRecord, Mode, Part, Segment, modes
+from latentpress.coding.container import pack_counts
+from latentpress.coding.records import symbols_crc
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.exact.distribution import Conditioning
 from latentpress.items.base import Item, Samples, Shape, Symbols
-from latentpress.model.base import Model
+from latentpress.model import Model
 from latentpress.press.blocks import BandReader, Coded, labels_in, streams
 from latentpress.press.reading import Items, grouped
 

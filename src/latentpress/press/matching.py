@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from latentpress.coding.container import Archive
-from latentpress.coding.layout import Part
-from latentpress.coding.modes import Mode
-from latentpress.coding.records import Content, Header
+from latentpress.coding import Archive, Header, Mode, Part
+from latentpress.coding.records import Content
 from latentpress.errors import ArchiveError, LatentpressError, MissingPartError, WrongModelError
-from latentpress.model.base import Model
+from latentpress.model import Model
 from latentpress.press.bitsback import ChainCoder
 from latentpress.press.blocks import BlockCoder
 from latentpress.press.coders import CodesCoder, FallbackCoder, SamplesCoder

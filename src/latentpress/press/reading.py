@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.layout import Segment
-from latentpress.coding.records import Header, ItemRecord
+from latentpress.coding import Header, ItemRecord, Segment
 from latentpress.data import ItemRef
 from latentpress.errors import ItemError
-from latentpress.items.base import Content, Samples, Shape
-from latentpress.model.base import Model
+from latentpress.items import Content, Samples, Shape
+from latentpress.model import Model
 from latentpress.press.summary import Progress
 
 __all__ = ["HELD_SAMPLES", "Items", "read_items", "row_ranges"]
@@ -119,12 +118,8 @@ def read_items(model: Model, refs: Sequence[ItemRef], header: Header, report: Pr
         content, original = items.content(number), number
         size, labels = math.prod(content.shape), model.label_numbers(ref.labels, content.shape[0])
         if size:
-            digest = _digest(
-                content,
-                ""
-                if header.lossless
-                else f"{labels.values} {None if labels.tracks is None else labels.tracks.tolist()}",
-            )
+            tracks = None if labels.tracks is None else labels.tracks.tolist()
+            digest = _digest(content, "" if header.lossless else f"{labels.values} {tracks}")
             original = originals.setdefault(digest, number)
         duplicate = None if original == number else original
         record = ref.name, content.size, labels.values, labels.tracks, dict(content.attributes), duplicate

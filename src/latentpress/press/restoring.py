@@ -17,14 +17,11 @@ from typing import BinaryIO
 import numpy as np
 
 from latentpress.autoregressive.coding import prepare
-from latentpress.coding.container import Archive
-from latentpress.coding.inspection import ArchiveLike, open_archive
-from latentpress.coding.layout import Part, Segment
-from latentpress.coding.modes import Mode
+from latentpress.coding import Archive, ArchiveLike, Mode, Part, Segment, open_archive
 from latentpress.errors import ArchiveError, ItemError
 from latentpress.files import open_atomic, refuse_existing, safe_path
-from latentpress.items.base import Content, Samples, Shape
-from latentpress.model.base import Model
+from latentpress.items import Content, Samples, Shape
+from latentpress.model import Model
 from latentpress.names import check_name, output_names
 from latentpress.press.blocks import BandReader, decoded, labels_in
 from latentpress.press.matching import CODED, check_model, coder_for, leaves

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latentpress.coding.container import Archive
+from latentpress.coding import Archive
 from latentpress.items.base import Words
 
 __all__ = ["Progress", "Summary"]

@@ -23,15 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.coding import prepare
-from latentpress.coding.container import Archive, write_archive
-from latentpress.coding.layout import BlockLayout, Part, Segment
-from latentpress.coding.modes import Mode
-from latentpress.coding.records import MAX_ITEMS, Block, Content, Header, symbols_crc
+from latentpress.coding import MAX_ITEMS, Archive, Block, BlockLayout, Header, Mode, Part, Segment
+from latentpress.coding.container import write_archive
+from latentpress.coding.records import Content, symbols_crc
 from latentpress.data import ItemRef, Source, open_sources
 from latentpress.errors import ArchiveError, ItemError, LatentpressError
 from latentpress.files import open_atomic
-from latentpress.items.base import Samples
-from latentpress.model.base import Model
+from latentpress.items import Samples
+from latentpress.model import Model
 from latentpress.names import check_name, output_names
 from latentpress.press.blocks import Bits, BlockCoder, batches, decoded
 from latentpress.press.coders import CodesCoder

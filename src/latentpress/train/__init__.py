@@ -5,7 +5,7 @@ fitting.py   what a configuration takes from the data: labels, sizes, a preset, 
 plan.py      which stages a run has, what each fits, and where it ends
 loop.py      the loop of one stage, which knows nothing of what it trains
 stages.py    stages as the loop sees them, figures and pictures of held-out items
-fits.py      what the stages of both models share
+terms.py     what the stages of both models share: what a stage fits, and the terms of its loss
 vqvae.py     what the stages of a VQ-VAE minimise; deltavae.py, those of a delta-VAE
 optim.py     optimiser, learning rate, moving average of the weights
 runs.py      the run folder and its checkpoints

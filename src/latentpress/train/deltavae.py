@@ -29,9 +29,9 @@ from latentpress.latents import IntegerLSTM, Posterior
 from latentpress.latents.sequences import from_sequences
 from latentpress.model import DeltaVAE, IntegerForms, Latents
 from latentpress.model.decoding import symbols_of
-from latentpress.train.fits import Fit, Terms, calibration, decoder_terms, hidden, summed
 from latentpress.train.loop import StageLoss
 from latentpress.train.plan import DECODERS, sees_latents
+from latentpress.train.terms import Fit, Terms, calibration, decoder_terms, hidden, summed
 
 __all__ = ["DeltaVAEObjective"]
 
@@ -64,17 +64,16 @@ class DeltaVAEObjective:
         if latents.posterior is None:
             return summed(terms)
         mean, log_variance = latents.posterior.mean.detach(), latents.posterior.log_variance.detach()
-        draws = Latents(latents.vectors.detach(), None, Posterior(mean, log_variance), latents.step_mask)
-        self._last = draws
-        kl = model.kl_nats(latents)
-        floor = self._reached_floor(draws, kl.detach())
+        fixed = Latents(latents.vectors.detach(), None, Posterior(mean, log_variance), latents.step_mask)
+        self._last, kl = fixed, model.kl_nats(latents)
+        floor = self._reached_floor(fixed, kl.detach())
         elbo = (self._nats(terms) + kl.sum()) / dims / math.log(2)
         figures = {"elbo_bits_per_dim": elbo, "kl_nats": kl.mean(), "committed_nats": floor.mean()}
         others = [_weighed(model.config.objective, kl, progress).sum() / dims]
         if "auxiliary" in self.fit.parts:
-            nats = model.auxiliary_nats(draws)
-            others.append(nats.sum() / draws.vectors.numel())
-            figures["auxiliary_kl_nats"] = (nats - model.posterior_nats(draws)).mean()
+            nats = model.auxiliary_nats(fixed)
+            others.append(nats.sum() / fixed.vectors.numel())
+            figures["auxiliary_kl_nats"] = (nats - model.posterior_nats(fixed)).mean()
         return summed(terms, *others, figures={name: value.detach() for name, value in figures.items()})
 
     def prior_loss(self, batch: Batch, progress: float) -> StageLoss:
@@ -98,9 +97,9 @@ class DeltaVAEObjective:
 
     def status(self) -> tuple[Mapping[str, float], str | None]:
         """The information in the last batch's latents, and a warning where an AR(1) prior has one step."""
-        model, rows = self.model, self.fit.source.size[0]
+        model, first = self.model, self.fit.name == "codec"
         one = (
-            isinstance(model.config.latents, AR1Config) and rows <= model.hop[0] and self.fit.name == "codec"
+            isinstance(model.config.latents, AR1Config) and self.fit.source.size[0] <= model.hop[0] and first
         )
         details = {} if self._last is None else model.details(self._last).values
         return {n: details[n] for n in details if n == "information_nats"}, _COMMITS_NOTHING if one else None
@@ -134,14 +133,14 @@ class DeltaVAEObjective:
         return replace(forms, prior=IntegerLSTM.ar1(model.latents.alphas.tolist(), step))
 
     def _integer_decoder(self, batch: Batch, latents: Latents) -> IntegerDecoder:
-        """Calibrated on draws from the prior too, so that new items do not clip what the latents say."""
+        """Calibrated on samples of the prior too, so that new items do not clip what the latents say."""
         model, symbols, vectors, codes = self.model, batch.symbols, latents.vectors, None
         assert model.autoregressive is not None and symbols is not None
         labels = model.labels_for("autoregressive", batch.labels)
         if model.latents is not None and sees_latents(model.config, "autoregressive"):
             count, cells, generator = len(vectors), vectors.shape[3:], torch.Generator().manual_seed(1)
-            drawn = model.latents.sample(count * math.prod(cells), vectors.shape[2], generator)
-            z = torch.cat([vectors.cpu(), from_sequences(drawn, cells)]).movedim(1, -1)
+            new = model.latents.sample(count * math.prod(cells), vectors.shape[2], generator)
+            z = torch.cat([vectors.cpu(), from_sequences(new, cells)]).movedim(1, -1)
             codes = IntegerLSTM.ar1(model.latents.alphas.tolist(), 1).quantise(z).to(model.device)
             symbols, labels = torch.cat([symbols] * 2), None if labels is None else torch.cat([labels] * 2)
         return IntegerDecoder.convert(model.autoregressive, symbols, codes, labels=labels)
@@ -156,8 +155,8 @@ class DeltaVAEObjective:
         assert self.model.latents is not None and latents.posterior is not None
         sequences, steps = latents.posterior.mean.shape[:2]
         counts = [steps] * sequences if latents.step_mask is None else latents.step_mask.sum(1).tolist()
-        rates = torch.tensor([self.model.latents.committed_rate_nats(count) for count in counts])
-        floor = rates.view(len(latents), -1).sum(1).to(kl)
+        rates = {count: self.model.latents.committed_rate_nats(count) for count in set(counts)}
+        floor = torch.tensor([rates[count] for count in counts]).view(len(latents), -1).sum(1).to(kl)
         reached = (kl >= floor - _TOLERANCE * (1 + floor)).all() | ~kl.isfinite().all()
         if kl.is_cuda:  # does not wait for the device
             torch._assert_async(reached)  # pyright: ignore[reportPrivateImportUsage]

@@ -54,14 +54,14 @@ def fitted(config: RunConfig, dataset: Dataset, changes: Mapping[str, Any] | Non
         if len(values) > 1  # one value is none to tell apart
     ]
     config = override(config, {"model.labels": [asdict(label) for label in labels], **changes})
-    found: dict[str, Any] = {}
+    fitting: dict[str, Any] = {}
     if config.model.autoregressive is not None:
         some = evenly_spaced(len(dataset), _LOOKED_AT)
         rows = (dataset.rows(i, 0, min(_ROWS, int(dataset.extents[i, 0]))) for i in some)
-        found["model.autoregressive.residual"] = residuals_are_cheaper(dataset.item, rows)
+        fitting["model.autoregressive.residual"] = residuals_are_cheaper(dataset.item, rows)
     if config.model.item.size is None:
-        found["model.item.size"] = _new_size(config, dataset)
-    return override(config, {name: value for name, value in found.items() if name not in changes})
+        fitting["model.item.size"] = _new_size(config, dataset)
+    return override(config, {name: value for name, value in fitting.items() if name not in changes})
 
 
 def _new_size(config: RunConfig, dataset: Dataset) -> list[int]:

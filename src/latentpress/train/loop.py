@@ -93,11 +93,11 @@ class Limit:
 
     def progress(self, position: Position) -> float:
         """Share of the stage that is over; 1 or more at its end."""
-        over, whole = position.stage_step, self.steps
-        if whole is None:
+        over, length = position.stage_step, self.steps
+        if length is None:
             assert self.seconds is not None
-            over, whole = position.elapsed - position.stage_start, self.seconds - position.stage_start
-        return over / whole if whole > 0 else 1.0
+            over, length = position.elapsed - position.stage_start, self.seconds - position.stage_start
+        return over / length if length > 0 else 1.0
 
 
 @contextmanager
@@ -170,8 +170,9 @@ class Training:
         tensors |= {f"average.{i}": value for i, value in enumerate(self.average.tensors)}
         for i, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
-        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        return Checkpoint(self.position, whole)
+        return Checkpoint(
+            self.position, {n: value.detach().cpu().contiguous() for n, value in tensors.items()}
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continues from a checkpoint of this stage."""

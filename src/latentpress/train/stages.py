@@ -16,9 +16,9 @@ from latentpress.items import Content, Image
 from latentpress.model import VQVAE, Latents, Model
 from latentpress.nn import from_signal, to_signal
 from latentpress.train.deltavae import DeltaVAEObjective
-from latentpress.train.fits import Fit, RunContext, decoder_terms, hidden, summed
 from latentpress.train.loop import Limit, Stage, StageLoss, Validation
 from latentpress.train.plan import StageName, codec_decoders
+from latentpress.train.terms import Fit, RunContext, decoder_terms, hidden, summed
 from latentpress.train.vqvae import VQVAEObjective
 
 __all__ = ["make_stage", "sample_sheet", "validate"]

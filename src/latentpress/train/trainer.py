@@ -21,7 +21,6 @@ from latentpress.errors import TrainingError
 from latentpress.files import write_atomically
 from latentpress.model import Model, build, load, resolve_device
 from latentpress.train.card import model_card
-from latentpress.train.fits import RunContext
 from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, Training, fit, stop_signals
 from latentpress.train.metrics import Sink, open_sinks
@@ -29,6 +28,7 @@ from latentpress.train.plan import DECODERS, STAGES, StageName, fitted_parts, pl
 from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder
 from latentpress.train.stages import make_stage
+from latentpress.train.terms import RunContext
 
 __all__ = ["Progress", "TrainResult", "run"]
 
@@ -127,9 +127,7 @@ def run(
             runs.claim(identity)
         replicas.agree(0.0, 0)  # that the folder is there
         if (end := runs.finished()) is not None and _has_model(folder):
-            return TrainResult(
-                load(folder, place), folder, end["steps"], end["seconds"], True, end["figures"]
-            )
+            return TrainResult(load(folder, place), folder, finished=True, **end)
         torch.manual_seed(seed)
         model = build(config.model).to(place)
         if previous is not None:

@@ -29,8 +29,8 @@ from latentpress.data.batches import Batch, Batches
 from latentpress.exact.distribution import Conditioning
 from latentpress.model import VQVAE, IntegerForms, Latents
 from latentpress.nn import pad_to_hop, to_signal
-from latentpress.train.fits import Fit, Terms, calibration, decoder_terms, hidden, summed, whole_rows
 from latentpress.train.loop import StageLoss
+from latentpress.train.terms import Fit, Terms, calibration, decoder_terms, hidden, summed, whole_rows
 
 __all__ = ["CodeBatch", "VQVAEObjective", "cell_mask", "code_stream", "encoded_codes", "looked_up_codes"]
 

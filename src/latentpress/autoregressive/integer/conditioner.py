@@ -80,18 +80,7 @@ class IntegerConditioner:
         return {name: value.clone() for name, value in self._tensors.items()}
 
     def coarsened(self, step: int) -> IntegerConditioner:
-        """The same map of coarser codes, each standing for every `step`-th of these, from the middle on.
-
-        >>> structure = ConditionerStructure(
-        ...     alphabets=(255,), hop=(4,), embedding=1, width=8, channels=2, past=1
-        ... )
-        >>> conditioner, steps = LatentConditioner(structure, unit=1 / 24), torch.full((2,), 2.0**-5)
-        >>> tensors = conditioner_integers(conditioner, torch.randint(255, (1, 3, 1)), steps)
-        >>> integers = IntegerConditioner(tensors)
-        >>> coarse, fine = torch.tensor([[[12 + 1]]]), torch.tensor([[[127 + 10]]])
-        >>> torch.equal(integers.coarsened(10)(coarse, (4,)), integers(fine, (4,)))
-        True
-        """
+        """The same map of coarser codes, each standing for every `step`-th of these, from the middle on."""
         tensors, alphabets = self.tensors(), []
         for p, size in enumerate(self.structure.alphabets):
             most = size // 2 // step

@@ -9,9 +9,10 @@ the integers and the proof of `exact.affine`, emulated as in `integer.forward`. 
     mean  = means[r_m] + shifts[r_w]                   in units of 2^-6 of a latent's, as `coding.gaussians`
     scale = clip((spreads[r_w] + bases[place] + 8) >> 4, 0, 191)
 
-Tables take the place of what a family of posteriors makes of the encoder's numbers: r_m is a latent's
-first, r_w its second, if it has one. `bases` are those of the first step, of one inside, of the last, and
-of one that is alone.
+Tables take the place of what a family of posteriors makes of the encoder's numbers, and are made by calling
+the family itself: its mean is a function of a latent's first number, r_m, plus one of the second, r_w, if it
+has one; its log-variance a function of the second plus a constant for the place of the step in the sequence.
+`bases` are those of the first step, of one inside, of the last, and of one that is alone.
 
 | tensor | type and shape | meaning |
 |---|---|---|
@@ -27,40 +28,91 @@ of one that is alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from latentpress.autoregressive.anticausal import AnticausalEncoder
 from latentpress.autoregressive.cells import space_to_depth
-from latentpress.autoregressive.integer.encoder_convert import (
-    ENTRIES,
-    PLACES,
-    SPREAD_BITS,
-    EncoderShape,
-    Gaussians,
-    encoder_integers,
-)
+from latentpress.autoregressive.integer.convert import TrunkConverter, units_of_hidden
 from latentpress.autoregressive.integer.forward import EmulatedAffine, EmulatedTrunk, all_at_once, undisturbed
 from latentpress.autoregressive.integer.tensors import trunk_specs
 from latentpress.autoregressive.structure import NetworkStructure
-from latentpress.coding.gaussians import SCALES
-from latentpress.errors import CheckpointError
+from latentpress.coding.gaussians import LATENT_UNIT, MEAN_BITS, SCALES, SCALES_PER_OCTAVE, UNIT_SCALE
+from latentpress.errors import CheckpointError, ConfigError
 from latentpress.exact.affine import INT8_LIMIT
+from latentpress.exact.distribution import Conditioning
 from latentpress.exact.tensors import Spec, affine_specs, checked_against, digest, read_affine, read_structure
 
-__all__ = ["IntegerEncoder", "IntegerPosterior"]
+__all__ = ["EncoderShape", "IntegerEncoder", "IntegerPosterior", "encoder_integers"]
 
 _CHUNK_FLOATS = 1 << 23  # of a layer's taps that are held at once
 _TABLE_LIMIT = 1 << 24
 _WHAT = "integer encoder"
+_ENTRIES = 4096  # of the tables
+_PLACES = (0, 1, 2, 3)  # rows of the bases: the first step, one inside, the last, one that is alone
+_SPREAD_BITS = 4  # scales are added up in units of 2^-4 of one
+_VERSION = 1
+_MOST = (_VERSION, 4096, 64, 2)  # hidden, channels, params
+_MOST_HOP = 65536
+_MEAN_UNIT, _WIDTH_UNIT = 2.0**-8, 2.0**-7  # of the encoder's first and second number
 
 Integers = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderShape:
+    """What an encoder is made of behind its trunk.
+
+    Args:
+        hop: samples of a cell along each axis.
+        hidden: units.
+        channels: latents a cell.
+        params: numbers a latent, 1 or 2.
+    """
+
+    hop: tuple[int, ...]
+    hidden: int
+    channels: int
+    params: int
+
+    def integers(self) -> list[int]:
+        """The shape as a list of integers, for serialisation."""
+        return [_VERSION, self.hidden, self.channels, self.params, *self.hop]
+
+    @classmethod
+    def from_integers(cls, integers: Sequence[int]) -> EncoderShape:
+        """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
+        numbers, hop = tuple(integers[: len(_MOST)]), tuple(integers[len(_MOST) :])
+        fits = len(numbers) == len(_MOST) and 1 <= len(hop) <= 3
+        ranges = zip((*numbers, *hop), (*_MOST, *[_MOST_HOP] * len(hop)), strict=False)
+        if not fits or not all(1 <= value <= most for value, most in ranges):
+            raise ConfigError("an encoder's shape is out of range, or of another version")
+        _, hidden, channels, params = numbers
+        return cls(hop=hop, hidden=hidden, channels=channels, params=params)
+
+    @classmethod
+    def of(cls, encoder: AnticausalEncoder, channels: int) -> EncoderShape:
+        """That of an encoder of so many latents a cell."""
+        params = encoder.out.out_features // channels
+        return cls(hop=encoder.hop, hidden=encoder.hidden.out_features, channels=channels, params=params)
+
+
+class _Posterior(Protocol):
+    @property
+    def mean(self) -> Tensor: ...
+    @property
+    def log_variance(self) -> Tensor: ...
+
+
+Gaussians = Callable[[Tensor], _Posterior]
+"""What makes a posterior, means and log-variances (B, n, d), of an encoder's numbers (B, n, params * d)."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +233,7 @@ class IntegerEncoder:
         features = torch.cat([above, embedded], dim=1).view(*shape, -1).flip(axes)[:, :rows]
         cells = space_to_depth(features, self.shape.hop)
         units = self._hidden(cells.flatten(0, -2)).floor_().clamp_(0, INT8_LIMIT)
-        indices = self._out(units).floor_().clamp_(0, ENTRIES - 1)
+        indices = self._out(units).floor_().clamp_(0, _ENTRIES - 1)
         return indices.to(torch.int64).view(*cells.shape[:-1], -1).cpu()
 
     def _posterior(self, indices: Integers) -> IntegerPosterior:
@@ -195,13 +247,13 @@ class IntegerEncoder:
         if self.shape.params == 2:
             mean = mean + tables["shifts"][indices[..., channels:]]
             spread = spread + tables["spreads"][indices[..., channels:]]
-        scale = (spread + (1 << SPREAD_BITS >> 1)) >> SPREAD_BITS
+        scale = (spread + (1 << _SPREAD_BITS >> 1)) >> _SPREAD_BITS
         return IntegerPosterior(mean, np.broadcast_to(scale.clip(0, SCALES - 1), mean.shape))
 
 
 def _places(n: int) -> list[int]:
     """The row of `bases` for every step."""
-    first, inside, last, alone = PLACES
+    first, inside, last, alone = _PLACES
     return [alone] if n == 1 else [first, *[inside] * (n - 2), last]
 
 
@@ -212,5 +264,64 @@ def _specs(structure: NetworkStructure, shape: EncoderShape) -> Iterator[Spec]:
     yield from affine_specs("hidden", shape.hidden, inputs)
     yield from affine_specs("out", shape.params * shape.channels, shape.hidden)
     for name in ("means", "shifts", "spreads"):
-        yield Spec(name, torch.int32, (ENTRIES,), -_TABLE_LIMIT, _TABLE_LIMIT)
-    yield Spec("bases", torch.int32, (len(PLACES), shape.channels), -_TABLE_LIMIT, _TABLE_LIMIT)
+        yield Spec(name, torch.int32, (_ENTRIES,), -_TABLE_LIMIT, _TABLE_LIMIT)
+    yield Spec("bases", torch.int32, (len(_PLACES), shape.channels), -_TABLE_LIMIT, _TABLE_LIMIT)
+
+
+@torch.no_grad()
+def encoder_integers(encoder: AnticausalEncoder, posterior: Gaussians, symbols: Tensor) -> dict[str, Tensor]:
+    """The tensors of `encoder`'s integer form; see `IntegerEncoder.convert`."""
+    trunk = encoder.trunk
+    embedded = trunk.embedded(symbols)
+    residual = trunk.residual(embedded.flip(tuple(range(1, embedded.ndim - 1))), Conditioning())
+    converter = TrunkConverter(trunk, residual)
+    converter.run()
+    scales = torch.cat([converter.trunk, converter.embedding]).repeat(math.prod(encoder.hop))
+    hidden = F.relu(encoder.hidden(encoder.features(symbols)))
+    units = units_of_hidden(hidden, encoder.hidden, scales)
+    converter.affine("hidden", encoder.hidden, scales, units)
+    outputs = encoder.out.out_features
+    channels = posterior(torch.zeros(1, 1, outputs)).mean.shape[-1]
+    steps = torch.full((outputs,), _WIDTH_UNIT, dtype=torch.float64)
+    steps[:channels] = _MEAN_UNIT
+    middle = torch.full((outputs,), float(_ENTRIES // 2))
+    converter.affine("out", encoder.out, units, steps.to(units), middle.to(units))
+    shape = EncoderShape.of(encoder, channels)
+    tables = _tables(posterior, channels, shape.params)
+    tensors = {**converter.tensors, **tables, "shape": torch.tensor(shape.integers())}
+    return {name: value.cpu() for name, value in tensors.items()}
+
+
+def _tables(posterior: Gaussians, channels: int, params: int) -> dict[str, Tensor]:
+    """What `posterior` computes, tabulated."""
+    numbers = torch.arange(_ENTRIES, dtype=torch.float64) - _ENTRIES // 2
+
+    def tabulated(first: Tensor, second: Tensor, steps: int = 3) -> _Posterior:
+        raw = torch.zeros(len(first), steps, params * channels, dtype=torch.float64)
+        raw[..., :channels] = first[:, None, None]
+        if params == 2:
+            raw[..., channels:] = second[:, None, None]
+        return posterior(raw)
+
+    zero = torch.zeros_like(numbers)
+    by_first, by_second = tabulated(numbers * _MEAN_UNIT, zero), tabulated(zero, numbers * _WIDTH_UNIT)
+    three, one = (tabulated(zero[:1], zero[:1], steps).log_variance[0] for steps in (3, 1))
+    means, shifts = _mean_units(by_first.mean[:, 1, 0]), _mean_units(by_second.mean[:, 1, 0])
+    spreads = by_second.log_variance[:, 1, 0] - three[1, 0]
+    unit = 2 * (math.log2(LATENT_UNIT) * math.log(2))  # the log-variance of one unit
+    bases = torch.cat([three, one]) - unit
+    return {
+        "means": means,
+        "shifts": shifts - means[_ENTRIES // 2],
+        "spreads": _spread_units(spreads),
+        "bases": _spread_units(bases) + (UNIT_SCALE << _SPREAD_BITS),
+    }
+
+
+def _mean_units(x: Tensor) -> Tensor:
+    return torch.round(x / LATENT_UNIT * 2**MEAN_BITS).to(torch.int32)
+
+
+def _spread_units(log_variance: Tensor) -> Tensor:
+    octaves = log_variance / (2 * math.log(2))
+    return torch.round(octaves * (SCALES_PER_OCTAVE << _SPREAD_BITS)).to(torch.int32)

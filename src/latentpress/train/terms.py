@@ -1,4 +1,4 @@
-"""What the stages of both models share: which parts move, batches, labels, and what decoders cost."""
+"""What the stages of both models share: what a stage fits, on which batches, and what decoders cost."""
 
 from __future__ import annotations
 
