@@ -53,7 +53,7 @@ def split(texts: Dataset) -> tuple[Dataset, Dataset]:
     length = int(texts.extents[0, 0])
     cut = length - length // 20
     parts = (texts.items[0].part(start, stop) for start, stop in ((0, cut), (cut, length)))
-    train, test = (load_dataset(Source(Text(), [part])) for part in parts)
+    train, test = (load_dataset(Source(Text(), (part,))) for part in parts)
     return train, test
 
 

@@ -189,3 +189,29 @@ def test_open_blocks_are_closed_in_the_order_of_opening():
     blocks = lay_out(enumerate(shapes), plan)
     assert [block.shape for block in blocks] == [(4096, 1), (3, 3), (2, 2), (1, 1)]
     assert [lane.item for lane in itertools.chain(*(block.lanes for block in blocks))] == [2, 0, 3, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("part", "grid", "count", "stored", "lanes"),
+    [
+        (Part.CODES, (8, 8), 100, {0, 1, 99}, [62, 35]),
+        (Part.SAMPLES, (64,), 9, {0, 5}, [3, 3, 1]),  # of as many positions as a segment
+        (Part.SAMPLES, (65,), 9, {0, 5}, None),  # and of one more: two bands, left out
+        (Part.CHAIN, (64,), 33, {0, 20}, [15, 15, 1]),
+    ],
+)
+def test_stored_items_of_one_band_keep_their_places(part, grid, count, stored, lanes):
+    plan = {
+        Part.CODES: Plan(part, 1, CODE_SEGMENT, CODE_BLOCK),
+        Part.SAMPLES: Plan(part, 1, 64, 256),
+        Part.CHAIN: Plan(part, 1, 64, 1024),
+    }[part]
+    blocks = lay_out(enumerate([grid] * count), plan, absent=stored)
+    if lanes is None:
+        assert blocks == lay_out([(n, grid) for n in range(count) if n not in stored], plan)
+    else:
+        assert [len(block.lanes) for block in blocks] == lanes
+    shapes = {n: grid for n in range(count)}
+    chained = part is Part.CHAIN
+    documented = lpz_reader.blocks_of(shapes, 1, plan.segment, plan.block, stored, chained)
+    assert [(b.shape, [(lane.item, lane.start, lane.stop) for lane in b.lanes]) for b in blocks] == documented

@@ -38,7 +38,13 @@ ONE_OF_EACH = [
 ]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
+def marked(case):
+    """Where both decoders are there, what one alone does is nearly the same."""
+    again = case.decoders == "autoregressive" and case.way != "lossy" and case.item in ("colour", "toy")
+    return pytest.param(case, marks=pytest.mark.slow) if again else case
+
+
+@pytest.fixture(scope="module", params=map(marked, CASES), ids=str)
 def case(request):
     return request.param
 

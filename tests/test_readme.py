@@ -30,10 +30,11 @@ def quickly(args: list[str]) -> list[str]:
     if args[0] != "train":
         return args
     options = dict(zip(args[4::2], args[5::2], strict=True))  # after `train DATA -o MODEL`
-    assert args[2] == "-o" and options.keys() <= {"--preset", "--time", "--rate"}, args
-    preset = options.get("--preset")
+    assert args[2] == "-o" and options.pop("--time"), args
+    preset = options.pop("--preset", None)
     quick = QUICKLY.get(preset or ("text" if "notes" in args[1] else ""), QUICK)
-    return [*args[:4], *(quick if preset else quick[1:])]  # the first option is the preset
+    more = [part for option in options.items() for part in option]
+    return [*args[:4], *(quick if preset else quick[1:]), *more]  # the first quick option is the preset
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_commands_and_python_run_as_printed(newcomer: Path, monkeypatch: pytest.
         assert main(quickly(args)) == 0, line
     for example in blocks("python"):
         exec(compile(example, "README.md", "exec"), {})
-    assert Path("one/lake.png").is_file() and Path("report.html").is_file() and Path("unpressed").is_dir()
+    assert Path("one/lake.png").is_file() and Path("report.html").is_file() and Path("unpacked").is_dir()
 
 
 def test_make_targets_exist() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from latentpress.config import StageConfig
 from latentpress.errors import CheckpointError, TrainingError
-from latentpress.train.loop import Limit, Stage, StageLoss, Training, fit, stop_signals
+from latentpress.train.loop import Limit, Stage, StageLoss, Training, Validation, fit, stop_signals
 from latentpress.train.replicas import Replicas
 from latentpress.train.runs import Checkpoint, Position
 
@@ -34,7 +34,10 @@ class Line:
             groups=[list(self.model.parameters())],
             stream=self.batches,
             loss=self.loss,
+            finish=lambda: None,
             stepped=self.stepped,
+            status=lambda: ({}, None),
+            validate=Validation,
         )
 
     def batches(self, start: int) -> Iterator[Tensor]:

@@ -122,6 +122,12 @@ def test_the_codecs_loss_is_the_sum_of_its_terms_each_of_which_moves_what_it_sho
         assert abs(term.item()) > 1e-6 and moved(model, term) == MOVES[name], name
     together = set().union(*(MOVES[name] for name in terms))
     assert moved(model, value(stage, batch)) == together
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    moved(model, torch.stack(list(terms_of(model, batch).values())).sum())
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            assert p.grad is not None
+            torch.testing.assert_close(expected[name], p.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.kind in KINDS], ids=str)

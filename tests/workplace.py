@@ -20,7 +20,7 @@ __all__ = [
     "write_png",
 ]
 
-_STAGES = ("codec", "prior", "decoder")
+_STAGES = ("codec", "prior", "decoder", "encoder")
 _BATCHES = (
     *(f"--set={stage}.batch_size=2" for stage in _STAGES),
     *(f"--set={stage}.crop=16" for stage in _STAGES),

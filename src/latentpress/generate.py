@@ -67,7 +67,7 @@ def generate(
     size = tuple(size or model.item.size or model.item.default_size)
     _check(model, count, size, given)
     numbers = _label_numbers(model, labels or {}, size[0])
-    told = None if numbers is None else numbers.expand(count, *numbers.shape[1:])
+    every = None if numbers is None else numbers.expand(count, *numbers.shape[1:])
     codes_total = count * math.prod(model.grid(size)) * len(model.alphabets)
     symbols = math.prod(size) * len(model.item.alphabets)
     prepare(count, report)
@@ -75,7 +75,7 @@ def generate(
         count,
         size,
         how,
-        labels=told,
+        labels=every,
         given=given,
         prior=prior,
         progress=_counted("draw", codes_total, report),
@@ -90,7 +90,7 @@ def generate(
                 size,
                 seed=how.seed,
                 numbers=range(part.start, part.stop),
-                labels=None if told is None else told[part],
+                labels=None if every is None else every[part],
                 sampled=True,
                 temperature=how.temperature,
                 given=given,

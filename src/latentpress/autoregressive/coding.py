@@ -41,7 +41,6 @@ __all__ = ["Intervals", "decode", "encode", "measure", "pop", "prepare", "push",
 _COMPILE_SECONDS = 10  # about; for the bar only
 _CHUNK = 1 << 22  # entries of tables that are held at once
 _TOGETHER = 1 << 24  # symbols sampled at once: so much memory their random numbers may take
-_BETA_BITS = 16
 
 Integers = NDArray[Any]
 
@@ -180,16 +179,16 @@ def sample(
     numbers: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Draws items symbol by symbol; see `IntegerDistribution.sample`.
+    """Samples items symbol by symbol; see `IntegerDistribution.sample`.
 
     Every item has its own stream of random bits (`coding.random_points`), so an item does not depend on how
     many are sampled with it. Each symbol takes one number of 24 bits and is looked up in its cumulative
     frequency table. The temperature is used as 2^16 / temperature, rounded, and `top_p` in steps of 2^-24; of
     equally likely symbols the first is kept.
     """
-    from latentpress.autoregressive.engine import Action, Choice
+    from latentpress.autoregressive.engine import BETA_BITS, Action, Choice
 
-    choice = Choice(round((1 << _BETA_BITS) / how.temperature), how.top_k, max(1, round(how.top_p * TOTAL)))
+    choice = Choice(round((1 << BETA_BITS) / how.temperature), how.top_k, max(1, round(how.top_p * TOTAL)))
     conditioning, positions = conditioning or Conditioning(), math.prod(grid)
     shape = positions, len(network.alphabets)
     items = torch.empty(count, *shape, dtype=torch.int64)
@@ -228,11 +227,11 @@ def measure(network: _Network, streams: Sequence[Stream]) -> list[Intervals]:
     from latentpress.autoregressive.engine import Action
 
     parts = [{"symbols": _by_lane(network, stream)} for stream in streams]
-    found = []
+    measured = []
     for result in _results(network, streams, parts, Action.MEASURE):
         lows, counts = (np.moveaxis(part, 0, 2).ravel() for part in result.intervals)  # positions, P, lanes
-        found.append(Intervals(lows, counts))
-    return found
+        measured.append(Intervals(lows, counts))
+    return measured
 
 
 def push(stacks: Stacks, rows: Sequence[int], intervals: Sequence[Intervals]) -> None:

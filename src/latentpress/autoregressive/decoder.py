@@ -92,7 +92,7 @@ class AutoregressiveDecoder(nn.Module):
     def conditioning(
         self, latents: LatentInput | None, size: Sequence[int], labels: Tensor | None = None
     ) -> Conditioning:
-        """What the network sees beside the symbols of items of that size; see `Conditioning` for labels."""
+        """What the network sees besides the symbols of items of that size; see `Conditioning` for labels."""
         if self.conditioner is None:
             return Conditioning(None, labels)
         assert latents is not None

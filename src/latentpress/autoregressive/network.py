@@ -10,7 +10,7 @@ each position's tuple, of the component's probability given everything before it
     logits of component p = L_p relu(H_p [h, embeddings of the components before p])
 
 where c_i = V_i local + sum over labels l of T_il[label_l]. Everything is kept channels-last, (B, *G, C), and
-whatever lies outside the grid counts as zero.
+whatever is outside the grid counts as zero.
 """
 
 from __future__ import annotations
@@ -243,8 +243,8 @@ class CausalNetwork(CausalTrunk):
         """As `forward`, with the activations on the way."""
         conditioning = self._checked(symbols, conditioning)
         residual = self.residual(self.embedded(symbols), conditioning)
-        found = [head(x) for head, x in self._head_inputs(residual[-1], symbols)]
-        hidden, logits = zip(*found, strict=True)
+        heads = (head(x) for head, x in self._head_inputs(residual[-1], symbols))
+        hidden, logits = zip(*heads, strict=True)
         return Trace(tuple(residual), hidden, logits)
 
     def nats(

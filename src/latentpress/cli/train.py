@@ -96,7 +96,7 @@ def command(
     Folders are values of the label "class"; --set 'model.prior.labels=["class"]' conditions the prior by it.
 
     --stage prior, decoder or encoder fits that part anew to the codec in the model folder, whose codes keep
-    their meaning.
+    their meaning; its settings are the folder's but for those that --set changes.
 
     \b
     Examples:
@@ -105,6 +105,7 @@ def command(
       latentpress train cifar10.zip -o model --preset image-lossless --time 1h
       latentpress train notes/ -o model --preset text --time 20m
       latentpress train digits.npz -o model --preset delta-images --rate 12 --time 20m
+      latentpress train photos/ -o model --stage encoder --set model.encoder.width=192 --time 20m
     """
     if preset is not None and config is not None:
         raise click.UsageError("--preset and --config exclude each other")
@@ -117,15 +118,18 @@ def command(
     changes = dict(setting.split("=", 1) for setting in settings)
 
     from latentpress.cli.progress import format_seconds, progress_bar, say
+    from latentpress.config import override
     from latentpress.data import load_dataset
     from latentpress.train import committing, fitted
 
-    base, source = _base(preset, config, data, convert, changes)
+    later = stage in ("prior", "decoder", "encoder") and preset is None and config is None
+    model = output if later and (output / "model.safetensors").is_file() else None
+    base, source = _base(preset, config, model, data, convert, changes)
     with progress_bar(base.model.item.words.item) as progress:
         dataset = load_dataset(source, progress=partial(progress, "read"))
     for skipped in dataset.skipped:
         say(f"skipped {skipped.name}: {skipped.reason}")
-    run = fitted(base, dataset, changes)
+    run = fitted(base, dataset, changes) if model is None else override(base, changes)
     if rate_bits is not None:
         run = committing(run, rate_bits)
     stages = _STAGES if stage == "all" else (stage,)
@@ -137,13 +141,22 @@ def command(
 
 
 def _base(
-    preset: str | None, config: Path | None, data: tuple[Path, ...], convert: bool, changes: Mapping[str, str]
+    preset: str | None,
+    config: Path | None,
+    model: Path | None,
+    data: tuple[Path, ...],
+    convert: bool,
+    changes: Mapping[str, str],
 ) -> tuple[RunConfig, Source]:
-    """The configuration before it is fitted to the data, and the items."""
+    """The configuration before it is fitted to the data, and the items.
+
+    For a stage after the codec that is the configuration of the folder `model`.
+    """
     from latentpress.cli.progress import say
     from latentpress.config import RunConfig, from_toml, override
     from latentpress.config.presets import preset as preset_named
     from latentpress.data import open_sources, survey
+    from latentpress.model import load
     from latentpress.train import suggest
 
     known = {key: value for key, value in changes.items() if key.startswith("model.item.")}
@@ -155,7 +168,11 @@ def _base(
         found = suggest(survey(data, convert=convert))
         base = preset_named(found.preset)
         base = replace(base, model=replace(base.model, item=found.item))
-        say(f"preset {found.preset}: {found.reason}")
+        if model is None:
+            say(f"preset {found.preset}: {found.reason}")
+        else:
+            base = replace(base, model=load(model, "cpu").config)
+            say(f"the model is that of {model}, trained as by preset {found.preset}: {found.reason}")
     base = override(base, known)
     return base, open_sources(data, base.model.item, convert=convert)
 

@@ -55,10 +55,8 @@ def open_ahead(items: Sequence[ItemRef]) -> Iterator[Content | ItemError]:
         while group := tuple(islice(remaining, _GROUP if 0 < largest <= _SMALL else 1)):
             yield group
 
-    several = run_ahead(
-        lambda group: list(map(_opened, group)), groups(), threads=_THREADS, ahead=2 * _THREADS
-    )
-    for result in chain.from_iterable(several):
+    opened = run_ahead(lambda refs: [*map(_opened, refs)], groups(), threads=_THREADS, ahead=2 * _THREADS)
+    for result in chain.from_iterable(opened):
         if isinstance(result, Content):
             largest = max(largest, math.prod(result.shape))
         yield result

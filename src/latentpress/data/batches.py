@@ -60,17 +60,14 @@ class Batch:
     @property
     def dims(self) -> int:
         """Samples that are not padding, each channel counted."""
-        channels = self.samples.shape[-1]
-        return self.samples.numel() if self.mask is None else int(self.mask.sum()) * channels
+        return self.samples.numel() if self.mask is None else int(self.mask.sum()) * self.samples.shape[-1]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same pieces on another device, symbols as int64."""
-        parts = {
-            name: part.to(device, non_blocking=True) for name, part in vars(self).items() if part is not None
-        }
-        if "symbols" in parts:
-            parts["symbols"] = parts["symbols"].long()
-        return replace(self, **parts)
+        moved = {n: part.to(device, non_blocking=True) for n, part in vars(self).items() if part is not None}
+        if "symbols" in moved:
+            moved["symbols"] = moved["symbols"].long()
+        return replace(self, **moved)
 
 
 class Pieces(NamedTuple):
@@ -212,11 +209,8 @@ class Batches:
         return np.random.Generator(np.random.PCG64([self.seed, family, number]))
 
     def _epoch(self, epoch: int) -> Numbers:
-        """The items of an epoch's pieces, in their order, and where windows start; kept for the next batch.
-
-        Threads may meet here, and then do the work twice.
-        """
-        pieces = self._epochs.get(epoch)
+        """The items of an epoch's pieces, in order, and where windows start; kept for the next batch."""
+        pieces = self._epochs.get(epoch)  # threads may meet here, and then do the work twice
         if pieces is None:
             order = self._random(_ORDER, epoch).permutation(self.windows_per_epoch)
             indices = np.searchsorted(self._ends, order, side="right")

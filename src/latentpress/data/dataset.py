@@ -74,10 +74,7 @@ class Dataset:
 
     @cached_property
     def labels(self) -> Numbers | tuple[Numbers, ...]:
-        """Indices into `label_values`, -1 where an item has none: (N, L); or of each item (T, L).
-
-        The latter if a label goes along the T rows of items; the others have one value in all of them then.
-        """
+        """Indices into `label_values`, -1 for none: (N, L), or of each item (T, L) where one goes along."""
         names, lookup = list(self.label_values), dict[Any, int]()
         for name, values in self.label_values.items():
             lookup |= {(name, value): number for number, value in enumerate(values)}
@@ -95,11 +92,7 @@ class Dataset:
         return tuple(tracks)
 
     def rows(self, index: int, start: int, stop: int) -> Samples:
-        """Rows start to stop - 1 of an item along its first axis; do not write into them.
-
-        Raises:
-            ItemError: an item that is not in memory can no longer be read, or has changed.
-        """
+        """Rows start to stop - 1 of an item, to be read only; `ItemError` if its file is gone or changed."""
         if (held := self.held[index]) is not None:
             return held[start:stop]
         content, size = self.items[index].open(), tuple(self.extents[index].tolist())
@@ -200,8 +193,7 @@ class Survey:
 def labels_as(dataset: Dataset, labels: Sequence[LabelConfig]) -> Dataset:
     """The same items with the labels that a model knows, in its order, as indices into its values.
 
-    Raises:
-        ItemError: a label goes along the items' rows, and the model's does not.
+    Raises `ItemError` where a label goes along the items' rows, and the model's does not.
     """
     along = {label.name for label in labels if label.along}
     if wrong := sorted({label.name for label in labels} & dataset.along - along):
@@ -305,8 +297,7 @@ def survey(
     deque(contents, maxlen=0)  # the sizes of those that did not matter any more
     if not sizes:
         raise errors[0]
-    counts = {each.item.kind: len(each.items) for each in sources}
-    return Survey(item, counts, np.array(sizes, np.int64))
+    return Survey(item, {each.item.kind: len(each.items) for each in sources}, np.array(sizes, np.int64))
 
 
 def _read(content: Content, item: Item, room: int, checksum: int) -> tuple[Samples | None, int]:

@@ -40,7 +40,6 @@ MAX_ENTRY_BYTES = 1 << 34  # that one entry of a zip archive may unpack to
 _SMALL_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_UINT8 = b"\0\0\x08"
-_CLASS = "class"
 
 
 class File(NamedTuple):
@@ -144,12 +143,11 @@ def read_idx(path: Path, item: Item) -> ItemArray:
     name = re.sub(rf"{item.words.items}([-.])idx[0-9]", r"labels\1idx1", path.name)
     plain = name.removesuffix(".gz")
     candidates = [path.with_name(n) for n in (name, plain, plain + ".gz") if n != path.name]
-    labels = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if labels is None:
-        return ItemArray(samples, {}, {})
-    with named(labels.name):
-        values = label_values(_read_idx_array(labels, (1,)), len(samples), _CLASS)
-    return ItemArray(samples, {_CLASS: values}, {})
+    labels: dict[str, Sequence[Label]] = {}
+    if (file := next(filter(Path.is_file, candidates), None)) is not None:
+        with named(file.name):
+            labels["class"] = label_values(_read_idx_array(file, (1,)), len(samples), "class")
+    return ItemArray(samples, labels, {})
 
 
 def read_npz(path: Path, item: Item) -> ItemArray:
@@ -173,7 +171,7 @@ def read_npz(path: Path, item: Item) -> ItemArray:
                 if name != chosen:
                     values = _read_npy(archive, name, "uibU", ((count,), (count, 1), (count, rows)))
                     values = values[:, 0] if values.shape == (count, 1) else values
-                    labels[_CLASS if name == "labels" else name] = label_values(values, count, name)
+                    labels["class" if name == "labels" else name] = label_values(values, count, name)
             except ItemError as error:
                 if name == "labels":
                     raise

@@ -26,9 +26,9 @@ from latentpress.names import check_name
 
 __all__ = ["ItemRef", "Skipped", "Source", "array_source", "evenly_spaced", "list_sources", "open_sources"]
 
+Labels = Mapping[str, Label]
 _MAX_ARCHIVE_BYTES = 1 << 40  # of all that a zip archive declares: beyond it is a bomb
 _HIDDEN = "hidden files and folders are left out unless they are named"
-Labels = Mapping[str, Label]
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,17 +235,16 @@ def _rows(folder: str, array: ItemArray, item: Item, convert: bool) -> Iterator[
 
 def _uniquely_named(refs: Iterable[ItemRef]) -> tuple[ItemRef, ...]:
     """The items under unique names, with which their errors begin."""
-    named_refs: dict[str, ItemRef] = {}
+    unique: dict[str, ItemRef] = {}
     numbers: dict[str, int] = {}
     for ref in refs:
         name = ref.name
-        while name in named_refs:
+        while name in unique:
             path = PurePosixPath(ref.name)
             number = numbers[ref.name] = numbers.get(ref.name, 1) + 1
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        opened = partial(readers.open_named, name, ref.open)
-        named_refs[name] = ItemRef(name, ref.labels, opened, ref.file_bytes)
-    return tuple(named_refs.values())
+        unique[name] = ItemRef(name, ref.labels, partial(readers.open_named, name, ref.open), ref.file_bytes)
+    return tuple(unique.values())
 
 
 def _on_disk(path: Path, name: str) -> File:
@@ -269,9 +268,7 @@ def _files_below(root: Path) -> Iterator[File]:
 def _entries(path: Path) -> Iterator[File]:
     """Files of a zip archive in the order of their names."""
     archive = zipfile.ZipFile(path)
-    entries = [
-        (entry.filename.replace("\\", "/"), entry) for entry in archive.infolist() if not entry.is_dir()
-    ]
+    entries = [(e.filename.replace("\\", "/"), e) for e in archive.infolist() if not e.is_dir()]
     if sum(entry.file_size for _, entry in entries) > _MAX_ARCHIVE_BYTES:
         raise ItemError("the archive declares more than a tebibyte: is it a zip bomb?")
     for name, entry in sorted(entries, key=itemgetter(0)):

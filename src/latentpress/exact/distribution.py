@@ -1,4 +1,4 @@
-"""What symbols are coded and drawn under: a distribution that is computed with integers alone.
+"""What symbols are coded with and sampled from: a distribution that is computed with integers alone.
 
 A prior or a decoder in integer form gives every symbol a table of frequencies made of the symbols before
 it. Press, generation and proofs see this interface and not the network behind it.
@@ -22,7 +22,7 @@ Integers = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What a network sees beside the symbols (local and global conditioning, arXiv 1609.03499, section 2.5).
+    """What a network sees besides the symbols (local and global conditioning, arXiv 1609.03499, section 2.5).
 
     `local`: (B, Cm, *G), aligned with the grid; float for networks in floating point, int8 for integer forms.
     `labels`: int64 (B, L), or (B, T, L) where rows along the first axis have labels of their own; -1 is
@@ -58,13 +58,13 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How symbols are drawn.
+    """How symbols are sampled.
 
     Args:
         seed: 0 to 2^64 - 1; one seed gives the same symbols on every machine.
         temperature: divides the log-probabilities, 0.01 to 100.
-        top_k: draw only from so many of the likeliest symbols, 0 for all.
-        top_p: draw only from the fewest likeliest symbols that have this probability together.
+        top_k: sample only from so many of the likeliest symbols, 0 for all.
+        top_p: sample only from the fewest likeliest symbols that have this probability together.
     """
 
     seed: int = 0
@@ -115,7 +115,7 @@ class IntegerDistribution(Protocol):
         numbers: Sequence[int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Draws items symbol by symbol.
+        """Samples items symbol by symbol.
 
         Args:
             count: how many.

@@ -188,8 +188,9 @@ class DeltaVAE(Model):
         self.require("encoder")
         symbols = symbols_of(self.item, samples, False).to(self.device)
         posterior, step_mask = self.posterior(symbols, None if mask is None else mask.to(self.device))
-        noise = torch.randn_like(posterior.mean)
-        if generator is not None:
+        if generator is None:
+            noise = torch.randn_like(posterior.mean)
+        else:
             noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
         z = from_sequences(posterior.sample(noise), grid[1:])
         return Latents(z, None, posterior, step_mask)

@@ -72,10 +72,10 @@ class Stage:
     groups: Sequence[Sequence[Parameter]]
     stream: Callable[[int], Iterator[Any]]
     loss: Callable[[Any, float], StageLoss]
-    finish: Callable[[], None] = lambda: None
-    stepped: Callable[[], None] = lambda: None
-    status: Callable[[], tuple[Mapping[str, float], str | None]] = lambda: ({}, None)
-    validate: Callable[[], Validation] = Validation
+    finish: Callable[[], None]
+    stepped: Callable[[], None]
+    status: Callable[[], tuple[Mapping[str, float], str | None]]
+    validate: Callable[[], Validation]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from latentpress.data.batches import Batch, Batches
-from latentpress.items import Content, Image
 from latentpress.model import VQVAE, Latents, Model
 from latentpress.nn import from_signal, to_signal
 from latentpress.train.deltavae import DeltaVAEObjective
@@ -120,8 +120,8 @@ def sample_sheet(model: Model, batch: Batch, latents: Latents) -> bytes | None:
     seen = (slice(None), slice(None), *(slice(None) if axis in ("row", "column") else 0 for axis in axes))
     pictures = [from_signal(each[seen], 0, 256) for each in _signals(model, some, latents.take(few))]
     sheet = torch.cat([torch.cat(list(row), dim=1) for row in pictures]).cpu().numpy()
-    channels, file = 3 if sheet.shape[-1] == 3 else 1, io.BytesIO()
-    Image(channels=channels).write(Content.of(sheet[..., :channels]), file)
+    file = io.BytesIO()
+    Image.fromarray(sheet if sheet.shape[-1] == 3 else sheet[..., 0]).save(file, "PNG")
     return file.getvalue()
 
 

@@ -8,9 +8,9 @@ Importing this package imports Numba; `latentpress.autoregressive` does not.
 """
 
 from latentpress.autoregressive.engine.lanes import FEW
-from latentpress.autoregressive.engine.loop import Action, Choice
+from latentpress.autoregressive.engine.loop import BETA_BITS, Action, Choice
 from latentpress.autoregressive.engine.program import Program, assemble
 from latentpress.autoregressive.engine.run import Job, Result, run
 from latentpress.autoregressive.engine.stack import push_all
 
-__all__ = ["FEW", "Action", "Choice", "Job", "Program", "Result", "assemble", "push_all", "run"]
+__all__ = ["BETA_BITS", "FEW", "Action", "Choice", "Job", "Program", "Result", "assemble", "push_all", "run"]

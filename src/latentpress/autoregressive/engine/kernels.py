@@ -36,7 +36,7 @@ def begin_position(program, lanes, order, local, labels, x, room):
             _remember(program.taps, program.scales[layer - 1], lanes.rings, lanes.turns, order, layer, h)
         number = max(0, 2 * layer - 1)
         inputs = program.maps.table[number, 1]
-        _gather(program.taps, program.tap_shifts, lanes.rings, lanes.turns, order, layer, inputs, x)
+        _put_taps(program.taps, program.tap_shifts, lanes.rings, lanes.turns, order, layer, inputs, x)
         extra = inputs - program.taps[layer, 1] * program.taps[layer, 4]
         if extra:
             _append(local, lanes.local_starts, lanes.positions, order, inputs, extra, x)
@@ -170,7 +170,7 @@ def _to_int8(h, scale, target):
 
 
 @compiled
-def _gather(taps, tap_shifts, rings, turns, order, layer, inputs, x):
+def _put_taps(taps, tap_shifts, rings, turns, order, layer, inputs, x):
     """Lays the layer's taps side by side for every lane."""
     first, count, start = taps[layer, 0], taps[layer, 1], taps[layer, 2]
     length, channels = taps[layer, 3], taps[layer, 4]

@@ -18,9 +18,9 @@ from latentpress.autoregressive.engine.kernels import begin_position, component_
 from latentpress.autoregressive.engine.stack import pop_symbol
 from latentpress.coding.tables import TOTAL, TOTAL_BITS
 
-__all__ = ["Action", "Choice", "Task", "advance"]
+__all__ = ["BETA_BITS", "Action", "Choice", "Task", "advance"]
 
-BETA_BITS = 16
+BETA_BITS = 16  # of the temperature's inverse
 _FARTHEST = 1 << 28
 _DECODE, _ENCODE, _SAMPLE, _MEASURE, _POP = range(5)
 

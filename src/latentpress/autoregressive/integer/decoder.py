@@ -110,7 +110,7 @@ class IntegerDecoder:
         rows: tuple[int, int] | None = None,
         labels: Tensor | None = None,
     ) -> Conditioning:
-        """What the network sees beside the symbols of items of this size, or of some rows of them.
+        """What the network sees besides the symbols of items of this size, or of some rows of them.
 
         Args:
             codes: (B, *ceil(size / hop), P), int64, of the whole items; not looked at without a conditioner.
