@@ -57,18 +57,21 @@ def draw_rates(path: Path) -> None:
 
 def draw_samples(folder: Path, path: Path) -> None:
     """SIDE rows of latents from the auxiliary prior by SIDE columns of the decoder's random numbers."""
-    from latentpress.generate import generate_delta
-    from latentpress.items.image import write_png
-    from latentpress.model import DeltaVAE
+    from latentpress.exact.distribution import Sampling
+    from latentpress.items import Image
+    from latentpress.items.base import Content
+    from latentpress.model import load
 
-    model = DeltaVAE.from_pretrained(folder, "cpu")
-    assert model.exact_prior is not None and model.exact_decoder is not None
-    size = generate_delta(model, 1).shape[1:3]
-    latents = model.exact_prior.with_step(1).sample(SIDE, -(-size[0] // model.hop[0]), seed=0)
-    codes = model.on_grid(latents.repeat_interleave(SIDE, 0))
-    items = model.draw(codes, size, numbers=list(range(SIDE)) * SIDE, exact=model.exact_decoder)
+    model = load(folder, "cpu")
+    assert isinstance(model.item, Image) and model.item.size is not None
+    height, width = model.item.size
+    latents = model.sample_codes(SIDE, (height, width), Sampling())
+    codes, numbers = latents.repeat_interleave(SIDE, 0), list(range(SIDE)) * SIDE
+    items = model.decode(codes, (height, width), numbers=numbers, sampled=True)
     tiles = items.reshape(SIDE, SIDE, *items.shape[1:]).transpose(0, 2, 1, 3, 4)
-    path.write_bytes(write_png(tiles.reshape(SIDE * size[0], SIDE * size[1], -1).repeat(2, 0).repeat(2, 1)))
+    sheet = tiles.reshape(SIDE * height, SIDE * width, -1).repeat(2, 0).repeat(2, 1)
+    with path.open("wb") as file:
+        model.item.write(Content.of(sheet), file)
 
 
 if __name__ == "__main__":

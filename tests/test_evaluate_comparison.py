@@ -38,11 +38,15 @@ def files(codec: LossyBaseline, images: list[np.ndarray]) -> Search:
     return Search(IMAGE, codec, images)
 
 
+def quiet(name: str, done: int) -> None:
+    pass
+
+
 def at_bytes(
     codecs: list[str], images: list[np.ndarray], shares: list[float], size: int
 ) -> tuple[Comparison, ...]:
     chosen = choose(IMAGE.lossy_baselines(), codecs)
-    return compare_at_bytes(IMAGE, chosen, lambda: images, shares, size, lambda name, done: None)
+    return compare_at_bytes(IMAGE, chosen, lambda: images, shares, size, quiet)
 
 
 def ruler() -> Search:
@@ -133,7 +137,7 @@ def test_progress_names_the_codecs() -> None:
 
 def test_lossless_sizes_are_those_of_real_files() -> None:
     images = [photo(8, 8, seed=seed) for seed in range(5)]
-    found = compare_lossless(IMAGE, IMAGE.lossless_baselines(), lambda: images)
+    found = compare_lossless(IMAGE, IMAGE.lossless_baselines(), lambda: images, quiet)
     sizes = {(each.codec, each.layout): each.size_bytes for each in found}
     total = 0
     for image in images:
@@ -147,12 +151,12 @@ def test_lossless_sizes_are_those_of_real_files() -> None:
 
 def test_texts_are_compared_as_files_and_as_a_tar() -> None:
     texts = [np.frombuffer(b"again and again " * n, np.uint8)[:, None] for n in (1, 40, 3)]
-    found = compare_lossless(Text(), choose(Text().lossless_baselines(), ["xz"]), lambda: texts)
+    found = compare_lossless(Text(), choose(Text().lossless_baselines(), ["xz"]), lambda: texts, quiet)
     assert [(each.codec, each.layout) for each in found] == [("xz -9e", "files"), ("xz -9e", "tar")]
 
 
 def test_a_single_item_and_mixed_sizes_are_not_joined() -> None:
     for images in ([photo(8, 8)], [photo(8, 8), photo(8, 9)]):
-        found = compare_lossless(IMAGE, IMAGE.lossless_baselines(), lambda images=images: images)
+        found = compare_lossless(IMAGE, IMAGE.lossless_baselines(), lambda images=images: images, quiet)
         assert {each.layout for each in found} == {"files"}
-    assert compare_lossless(IMAGE, (), lambda: []) == ()
+    assert compare_lossless(IMAGE, (), lambda: [], quiet) == ()

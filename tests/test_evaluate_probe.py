@@ -54,4 +54,8 @@ def test_constant_features_say_the_majority():
 
 
 def test_a_half_of_one_class_is_no_error():
-    assert probe(np.arange(8.0)[:, None], [0, 1] * 4) == Probe("class", 0.0, 0.5)
+    assert probe(np.arange(8.0)[:, None], [0] * 7 + [1]) is None
+
+
+def test_both_halves_have_every_class():
+    assert accuracy(np.array([[0.0], [1.0]] * 4), [0, 1] * 4) == 1

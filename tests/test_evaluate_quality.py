@@ -20,7 +20,6 @@ from latentpress.evaluate.quality import (
     interpolate,
     is_spatial,
     join,
-    mean_squared_error,
     psnr,
 )
 from latentpress.items import Image, Text
@@ -47,6 +46,10 @@ def images(count: int, height: int, width: int, channels: int = 3, seed: int = 0
 
 def measured(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return distortion(IMAGE, a, b).measures[name]
+
+
+def mean_squared_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return distortion(IMAGE, a, b).mse
 
 
 def noisy(pixels: np.ndarray, scale: float, seed: int = 1) -> np.ndarray:

@@ -102,9 +102,8 @@ def test_features_and_details(model: Model) -> None:
     latents = model.infer(items)
     assert model.features(latents).shape[0] == len(items)
     details = model.details(latents)
-    assert details.verdict(1.0, 10.0).endswith(".") and details.verdict(0.0, 10.0) != details.verdict(
-        9.0, 10.0
-    )
+    unused, used = details.verdict(0.0, 10.0), details.verdict(9.0, 10.0)
+    assert used.endswith(".") and (unused != used) == (details.warning is None)
     assert details.figures() and all(np.isfinite(value) for _, value, _ in details.figures())
     assert details.values
 

@@ -118,9 +118,8 @@ class RecurrentEncoder(nn.Module):
         for step, kept in zip(steps.unbind(1)[::-1], there.unbind(1)[::-1], strict=True):
             h, c = self.cell(step.flatten(0, -2), (h, c))
             h, c = (
-                h * kept.reshape(-1, 1),
-                c * kept.reshape(-1, 1),
-            )  # padding comes first, and leaves no trace
+                state * kept.reshape(-1, 1) for state in (h, c)
+            )  # padding comes first and leaves no trace
             outputs.append(self.out(h).view(*step.shape[:-1], -1))
         return torch.stack(outputs[::-1], dim=1).movedim(-1, 1)
 

@@ -16,7 +16,6 @@ from importlib import import_module
 import click
 
 from latentpress import __version__
-from latentpress.cli.options import Session
 
 __all__ = ["VERBS", "cli", "main"]
 
@@ -43,11 +42,11 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; `args` defaults to the process's own."""
-    session = Session()
+    flags: dict[str, bool] = {}  # set by options of all verbs
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            return cli.main(args, prog_name="latentpress", standalone_mode=False, obj=session) or 0
+            return cli.main(args, prog_name="latentpress", standalone_mode=False, obj=flags) or 0
         except click.ClickException as error:
             error.show()
             return error.exit_code
@@ -55,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
             click.echo("latentpress: interrupted", err=True)
             return 130
         except Exception as error:  # whatever it is, the user gets one line
-            if session.debug:
+            if flags.get("debug"):
                 traceback.print_exc()
             else:
                 click.echo(f"latentpress: {_one_line(error)}", err=True)

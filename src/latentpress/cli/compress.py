@@ -7,18 +7,7 @@ from pathlib import Path
 
 import click
 
-from latentpress.cli.options import (
-    NEW_FILE,
-    OLD_PATH,
-    STREAM,
-    convert_option,
-    debug_option,
-    device_option,
-    force_option,
-    model_option,
-    open_items,
-    refuse_overwrite,
-)
+from latentpress.cli import options
 
 __all__ = ["command"]
 
@@ -26,18 +15,20 @@ _MAX_LINES = 5
 
 
 @click.command(short_help="Compress files into an archive.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=OLD_PATH)
-@model_option
-@click.option("-o", "--output", required=True, type=NEW_FILE, help="The archive to write; - is stdout.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=options.OLD_PATH)
+@options.model_option
+@click.option(
+    "-o", "--output", required=True, type=options.NEW_FILE, help="The archive to write; - is stdout."
+)
 @click.option(
     "--lossless", is_flag=True, help="Keep every sample; the model needs an autoregressive decoder."
 )
 @click.option("--bits-back", is_flag=True, help="Losslessly, by bits back; the model must be a delta-VAE.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
-@convert_option
-@device_option
-@force_option
-@debug_option
+@options.convert_option
+@options.device_option
+@options.force_option
+@options.debug_option
 def command(
     paths: tuple[Path, ...],
     model: Path,
@@ -69,7 +60,7 @@ def command(
       latentpress compress photos/ -m model -o exact.lpz --lossless
       latentpress compress digits.npz -m delta -o digits.lpz --bits-back
     """
-    refuse_overwrite(output, force)
+    options.refuse_overwrite(output, force)
     from latentpress.cli.progress import progress_bar, say
     from latentpress.cli.summary import say_summary
     from latentpress.model import load
@@ -77,11 +68,11 @@ def command(
 
     loaded = load(model, device)
     words = loaded.item.words
-    with open_items(paths, loaded.item, convert) as source, progress_bar(words.item) as progress:
+    with options.open_items(paths, loaded.item, convert) as source, progress_bar(words.item) as progress:
         summary = compress(
             loaded,
             source,
-            sys.stdout.buffer if output == STREAM else output,
+            sys.stdout.buffer if output == options.STREAM else output,
             lossless=lossless or bits_back,
             bits_back=bits_back,
             verify=not no_verify,

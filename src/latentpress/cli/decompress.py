@@ -7,28 +7,21 @@ from pathlib import Path
 
 import click
 
-from latentpress.cli.options import (
-    NEW_FOLDER,
-    OLD_FILE,
-    STREAM,
-    debug_option,
-    device_option,
-    force_option,
-    input_file,
-    model_option,
-)
+from latentpress.cli import options
 
 __all__ = ["command"]
 
 
 @click.command(short_help="Restore the files of an archive.")
-@click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
-@model_option
-@click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
+@click.argument("archive", metavar="IN.lpz", type=options.OLD_FILE)
+@options.model_option
+@click.option(
+    "-o", "--output", required=True, type=options.NEW_FOLDER, help="The folder to write into; - is stdout."
+)
 @click.option("--only", metavar="NAME", multiple=True, help="An item, or a folder of items; may be repeated.")
-@device_option
-@force_option
-@debug_option
+@options.device_option
+@options.force_option
+@options.debug_option
 def command(
     archive: Path, model: Path, output: Path, only: tuple[str, ...], device: str, force: bool
 ) -> None:
@@ -47,8 +40,8 @@ def command(
     from latentpress.model import load
     from latentpress.press import decompress
 
-    with input_file(archive) as source, progress_bar() as progress:
+    with options.input_file(archive) as source, progress_bar() as progress:
         loaded = load(model, device)
-        target = sys.stdout.buffer if output == STREAM else output
+        target = sys.stdout.buffer if output == options.STREAM else output
         summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
     say_summary("restored", summary, everything=not only)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from latentpress.cli.options import Duration, debug_option, device_option, seed_option
+from latentpress.cli import options
 
 __all__ = ["command"]
 
@@ -24,11 +24,11 @@ _MARKER = ".latentpress-demo"  # says that what lies in the folder is a demo's, 
     help="The folder for pictures, model, archive and report.",
 )
 @click.option(
-    "--time", "seconds", type=Duration(), default="2m", show_default=True, help="How long to train."
+    "--time", "seconds", type=options.Duration(), default="2m", show_default=True, help="How long to train."
 )
-@device_option
-@seed_option
-@debug_option
+@options.device_option
+@options.seed_option
+@options.debug_option
 def command(output: Path, seconds: float, device: str, seed: int) -> None:
     """Train a small codec on photographs, compress others, restore them and write a report.
 

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentpress.cli.options import (
-    OLD_FOLDER,
-    OLD_PATH,
-    convert_option,
-    debug_option,
-    device_option,
-    json_option,
-    open_items,
-    seed_option,
-)
+from latentpress.cli import options
 from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
@@ -30,10 +21,13 @@ _HEAD = ("figure, mean over the items", "nats an item", "bits an item", "bits/di
 
 
 @click.command(short_help="Find out whether a model's latents are in use.")
-@click.argument("model", metavar="MODEL", type=OLD_FOLDER)
-@click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
+@click.argument("model", metavar="MODEL", type=options.OLD_FOLDER)
+@click.argument("data", nargs=-1, required=True, metavar="DATA...", type=options.OLD_PATH)
 @click.option(
-    "--alone", type=OLD_FOLDER, metavar="MODEL", help="A decoder without latents, to compare the model with."
+    "--alone",
+    type=options.OLD_FOLDER,
+    metavar="MODEL",
+    help="A decoder without latents, to compare the model with.",
 )
 @click.option(
     "--items",
@@ -45,11 +39,11 @@ _HEAD = ("figure, mean over the items", "nats an item", "bits an item", "bits/di
 @click.option(
     "--window", type=click.IntRange(1), default=512, show_default=True, help="Bytes of an item of text."
 )
-@seed_option
-@json_option
-@convert_option
-@device_option
-@debug_option
+@options.seed_option
+@options.json_option
+@options.convert_option
+@options.device_option
+@options.debug_option
 def command(
     model: Path,
     data: tuple[Path, ...],
@@ -79,7 +73,7 @@ def command(
     from latentpress.model import load
 
     loaded, other = load(model, device), None if alone is None else load(alone, device)
-    with open_items(data, loaded.item, convert) as source, progress_bar() as progress:
+    with options.open_items(data, loaded.item, convert) as source, progress_bar() as progress:
         in_windows = loaded.item.epoch == "sample"
         dataset = load_dataset(
             source if in_windows else source.evenly(items), progress=partial(progress, "read")

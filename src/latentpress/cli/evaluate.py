@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentpress.cli.options import (
-    NEW_FILE,
-    OLD_FOLDER,
-    OLD_PATH,
-    STREAM,
-    convert_option,
-    debug_option,
-    device_option,
-    force_option,
-    json_option,
-    open_items,
-    refuse_overwrite,
-)
+from latentpress.cli import options
 from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
@@ -37,8 +25,8 @@ _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position
 
 
 @click.command(short_help="Measure a model, and other codecs.")
-@click.argument("model", metavar="MODEL", type=OLD_FOLDER)
-@click.argument("data", nargs=-1, required=True, metavar="DATA...", type=OLD_PATH)
+@click.argument("model", metavar="MODEL", type=options.OLD_FOLDER)
+@click.argument("data", nargs=-1, required=True, metavar="DATA...", type=options.OLD_PATH)
 @click.option(
     "--against",
     metavar="CODECS",
@@ -46,15 +34,18 @@ _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position
     "xz,zstd,brotli; 'none' for none. By default all that are installed.",
 )
 @click.option(
-    "--report", type=NEW_FILE, metavar="FILE.html", help="Write a page with pictures, and JSON of that name."
+    "--report",
+    type=options.NEW_FILE,
+    metavar="FILE.html",
+    help="Write a page with pictures, and JSON of that name.",
 )
 @click.option("--lossless", is_flag=True, help="Measure a lossless archive.")
 @click.option("--bits-back", is_flag=True, help="Measure a lossless archive by bits back.")
-@json_option
-@convert_option
-@device_option
-@force_option
-@debug_option
+@options.json_option
+@options.convert_option
+@options.device_option
+@options.force_option
+@options.debug_option
 def command(
     model: Path,
     data: tuple[Path, ...],
@@ -78,34 +69,28 @@ def command(
       latentpress evaluate model holdout/ --against webp,jpeg --report report.html
       latentpress evaluate model holdout/ --lossless
     """
-    if report == STREAM:
+    if report == options.STREAM:
         raise click.UsageError("a report is a file; --json prints the figures to stdout")
-    if report is not None:
-        refuse_overwrite(report, force)
-        refuse_overwrite(report.with_suffix(".json"), force)
+    for path in () if report is None else (report, report.with_suffix(".json")):
+        options.refuse_overwrite(path, force)
     from latentpress.cli.progress import progress_bar
     from latentpress.evaluate import evaluate
     from latentpress.model import load
 
     codecs = None if against is None else [name.strip() for name in against.split(",") if name != "none"]
     loaded = load(model, device)
-    with open_items(data, loaded.item, convert) as source, progress_bar(loaded.item.words.item) as progress:
+    with (
+        options.open_items(data, loaded.item, convert) as source,
+        progress_bar(loaded.item.words.item) as progress,
+    ):
         found = evaluate(
             loaded, source, lossless=lossless, bits_back=bits_back, against=codecs, progress=progress
         )
         if report is not None:
             title = f"{model.resolve().name} on {', '.join(path.name for path in data)}"
-            options = [*(["--against", against] if against else []), *["--lossless"] * lossless]
-            options += ["--bits-back"] * bits_back
-            words = [
-                "latentpress",
-                "evaluate",
-                str(model),
-                *map(str, data),
-                *options,
-                "--report",
-                str(report),
-            ]
+            words = ["latentpress", "evaluate", *map(str, (model, *data, "--report", report))]
+            words += ["--against", against] if against else []
+            words += ["--lossless"] * lossless + ["--bits-back"] * bits_back
             write_report(report, model, loaded, source, found, title=title, again=shlex.join(words))
     click.echo(found.to_json() if as_json else evaluation_table(found))
 

@@ -9,19 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentpress.cli.options import (
-    NEW_FOLDER,
-    OLD_FILE,
-    OLD_FOLDER,
-    STREAM,
-    convert_option,
-    debug_option,
-    device_option,
-    force_option,
-    open_items,
-    refuse_overwrite,
-    seed_option,
-)
+from latentpress.cli import options
 
 if TYPE_CHECKING:
     from latentpress.model import Model
@@ -43,11 +31,13 @@ class _Size(click.ParamType):
 
 
 @click.command(short_help="Draw new images or texts from a model.")
-@click.argument("model", metavar="MODEL", type=OLD_FOLDER)
+@click.argument("model", metavar="MODEL", type=options.OLD_FOLDER)
 @click.option(
     "-n", "count", type=click.IntRange(1, 100_000), default=16, show_default=True, help="How many items."
 )
-@click.option("-o", "--output", required=True, type=NEW_FOLDER, help="The folder to write into; - is stdout.")
+@click.option(
+    "-o", "--output", required=True, type=options.NEW_FOLDER, help="The folder to write into; - is stdout."
+)
 @click.option(
     "--label",
     "labels",
@@ -59,7 +49,7 @@ class _Size(click.ParamType):
 @click.option(
     "--size", type=_Size(), help="Extents, such as 64x96 pixels or 500 bytes; by default as in training."
 )
-@seed_option
+@options.seed_option
 @click.option(
     "--temperature",
     type=click.FloatRange(0.01, 100),
@@ -78,7 +68,7 @@ class _Size(click.ParamType):
     help="Draw each code from the fewest likeliest that have probability P together.",
 )
 @click.option(
-    "--complete", type=OLD_FILE, metavar="FILE", help="Keep this item's beginning and draw the rest."
+    "--complete", type=options.OLD_FILE, metavar="FILE", help="Keep this item's beginning and draw the rest."
 )
 @click.option(
     "--keep",
@@ -90,10 +80,10 @@ class _Size(click.ParamType):
     type=click.Choice(["auxiliary", "ar1"]),
     help="Where a delta-VAE's latents come from: auxiliary (the default) or ar1.",
 )
-@convert_option
-@device_option
-@force_option
-@debug_option
+@options.convert_option
+@options.device_option
+@options.force_option
+@options.debug_option
 def command(
     model: Path,
     count: int,
@@ -120,7 +110,7 @@ def command(
       latentpress generate model -n 4 -o endings --complete photo.png --keep 0.6
       latentpress generate delta -n 16 -o plain --prior ar1
     """
-    if output == STREAM and count != 1:
+    if output == options.STREAM and count != 1:
         raise click.UsageError("stdout takes one item: -n 1")
     if complete is None and keep is not None:
         raise click.UsageError("--keep says how much of --complete's file is kept; give that too")
@@ -137,11 +127,11 @@ def command(
     loaded = load(model, device)
     item, given = loaded.item, None
     names = [f"{seed}-{number:05d}{item.new_suffix}" for number in range(count)]
-    targets = [STREAM if output == STREAM else output / name for name in names]
+    targets = [options.STREAM if output == options.STREAM else output / name for name in names]
     for target in targets:
-        refuse_overwrite(target, force)
+        options.refuse_overwrite(target, force)
     if complete is not None:
-        with open_items([complete], item, convert) as source:
+        with options.open_items([complete], item, convert) as source:
             whole = source.items[0].read()
         given, size = whole[: max(1, round((keep or 0.5) * len(whole)))], whole.shape[:-1]
     how = Sampling(seed=seed, **{name: value or 0 for name, value in sampling.items()})
@@ -150,13 +140,13 @@ def command(
         items = generate(
             loaded, count, how=how, size=size, labels=chosen, given=given, prior=prior, progress=progress
         )
-    if output != STREAM:
+    if output != options.STREAM:
         output.mkdir(parents=True, exist_ok=True)
     for target, samples in zip(targets, items, strict=True):
-        with open_atomic(sys.stdout.buffer if target == STREAM else target, overwrite=force) as file:
+        with open_atomic(sys.stdout.buffer if target == options.STREAM else target, overwrite=force) as file:
             item.write(Content.of(samples), file)
     shape = " x ".join(map(str, items.shape[1:-1]))
-    where = "to stdout" if output == STREAM else f"in {output}"
+    where = "to stdout" if output == options.STREAM else f"in {output}"
     say(f"{counted(count, item.words)} of {shape} {item.words.position}s {where}")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentpress.cli.options import OLD_PATH, debug_option, input_file, json_option
+from latentpress.cli import options
 
 if TYPE_CHECKING:
     from latentpress.coding.inspection import ArchiveInfo, ModeUse
@@ -18,9 +19,9 @@ __all__ = ["command"]
 
 
 @click.command(short_help="Show what an archive or a model holds.")
-@click.argument("path", metavar="FILE|MODEL", type=OLD_PATH)
-@json_option
-@debug_option
+@click.argument("path", metavar="FILE|MODEL", type=options.OLD_PATH)
+@options.json_option
+@options.debug_option
 def command(path: Path, as_json: bool) -> None:
     """Show what an archive or a model folder holds.
 
@@ -37,9 +38,9 @@ def command(path: Path, as_json: bool) -> None:
         return
     from latentpress.coding.inspection import inspect_archive
 
-    with input_file(path) as source:
+    with options.input_file(path) as source:
         info = inspect_archive(source)
-    click.echo(json.dumps(_archive(info), indent=2) if as_json else _archive_text(info))
+    click.echo(json.dumps(_archive(info), indent=2, default=_plain) if as_json else _archive_text(info))
 
 
 def _model(folder: Path) -> dict[str, Any]:
@@ -76,23 +77,23 @@ def _settings(value: Any) -> str:
 
 
 def _archive(info: ArchiveInfo) -> dict[str, Any]:
-    header = {field.name: getattr(info.header, field.name) for field in fields(info.header)}
-    items = [{field.name: getattr(item, field.name) for field in fields(item)} for item in info.items]
-    for item in items:
-        item["attributes"] = dict(item["attributes"])
-        item["tracks"] = None if item["tracks"] is None else item["tracks"].tolist()
+    figures = ("bytes", "framing_bytes", "bits_per_dim", "fallback", "duplicates")
     return {
-        "bytes": info.bytes,
-        "framing_bytes": info.framing_bytes,
-        "bits_per_dim": info.bits_per_dim,
+        **{name: getattr(info, name) for name in figures},
+        **vars(info.header),
         "lossless": info.header.lossless,
-        "fallback": info.fallback,
-        "duplicates": info.duplicates,
-        **header,
-        "ids": {name: value.hex() for name, value in info.header.ids.items()},
-        "modes": [asdict(use) for use in info.modes],
-        "items": items,
+        "modes": info.modes,
+        "items": info.items,
     }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no type for."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.tolist() if hasattr(value, "tolist") else vars(value)
 
 
 def _archive_text(info: ArchiveInfo) -> str:

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,26 +19,9 @@ if TYPE_CHECKING:
     from latentpress.data import Source
     from latentpress.items.base import Item
 
-__all__ = [
-    "NEW_FILE",
-    "NEW_FOLDER",
-    "OLD_FILE",
-    "OLD_FOLDER",
-    "OLD_PATH",
-    "STREAM",
-    "Duration",
-    "Session",
-    "convert_option",
-    "debug_option",
-    "device_option",
-    "force_option",
-    "input_file",
-    "json_option",
-    "model_option",
-    "open_items",
-    "refuse_overwrite",
-    "seed_option",
-]
+__all__ = ["NEW_FILE", "NEW_FOLDER", "OLD_FILE", "OLD_FOLDER", "OLD_PATH", "STREAM", "Duration"]
+__all__ += ["convert_option", "debug_option", "device_option", "force_option", "input_file", "json_option"]
+__all__ += ["model_option", "open_items", "refuse_overwrite", "seed_option"]
 
 STREAM = Path("-")
 OLD_PATH = click.Path(exists=True, allow_dash=True, path_type=Path)
@@ -48,13 +30,6 @@ OLD_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, allow_dash=True, path_type=Path)
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-@dataclass
-class Session:
-    """What one command line says before its verb runs."""
-
-    debug: bool = False
 
 
 class Duration(click.ParamType):
@@ -75,9 +50,8 @@ class Duration(click.ParamType):
 
 
 def _set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    session = ctx.find_object(Session)
-    if value and session is not None:
-        session.debug = True
+    if value:
+        ctx.obj["debug"] = True
 
 
 convert_option = click.option(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from latentpress.cli.options import OLD_FOLDER, debug_option, force_option, refuse_overwrite
+from latentpress.cli import options
 
 __all__ = ["command"]
 
 
 @click.command(short_help="Part a model into an encoder and a decoder.")
-@click.argument("model", metavar="MODEL", type=OLD_FOLDER)
+@click.argument("model", metavar="MODEL", type=options.OLD_FOLDER)
 @click.option(
     "-o",
     "--output",
@@ -20,8 +20,8 @@ __all__ = ["command"]
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to write encoder and decoder into.",
 )
-@force_option
-@debug_option
+@options.force_option
+@options.debug_option
 def command(model: Path, output: Path, force: bool) -> None:
     """Part a model into two model folders, OUTPUT/encoder and OUTPUT/decoder.
 
@@ -38,7 +38,7 @@ def command(model: Path, output: Path, force: bool) -> None:
     """
     targets = [output / half for half in ("encoder", "decoder")]
     for target in targets:
-        refuse_overwrite(target, force)
+        options.refuse_overwrite(target, force)
     from latentpress.cli.progress import format_bytes, say
     from latentpress.model import load
     from latentpress.model.halves import split_model

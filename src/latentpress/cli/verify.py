@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from latentpress.cli.options import OLD_FILE, debug_option, device_option, input_file, model_option
+from latentpress.cli import options
 
 __all__ = ["command"]
 
 
 @click.command(short_help="Prove that an archive decodes.")
-@click.argument("archive", metavar="IN.lpz", type=OLD_FILE)
-@model_option
-@device_option
-@debug_option
+@click.argument("archive", metavar="IN.lpz", type=options.OLD_FILE)
+@options.model_option
+@options.device_option
+@options.debug_option
 def command(archive: Path, model: Path, device: str) -> None:
     """Decode all of an archive and compare it with the checks that the archive carries.
 
@@ -28,6 +28,6 @@ def command(archive: Path, model: Path, device: str) -> None:
     from latentpress.model import load
     from latentpress.press import verify_archive
 
-    with input_file(archive) as source, progress_bar("block") as progress:
+    with options.input_file(archive) as source, progress_bar("block") as progress:
         summary = verify_archive(source, load(model, device), progress=progress)
     say_summary("verified", summary)

@@ -4,15 +4,13 @@ Which codecs there are, and how items are joined into one picture or archive, is
 (`Item.lossy_baselines`, `Item.lossless_baselines`, `Item.join`).
 
 A lossy codec has one integer quality setting. For a budget of bytes, `Search.at_bytes` finds by bisection
-the two neighbouring settings whose sizes enclose the budget and interpolates between them, linearly
-in the logarithm of the bytes: rate-distortion curves are close to straight lines there. Items that
-are searched together share the setting, and the budget is their total.
+the two neighbouring settings whose sizes enclose it and interpolates linearly in the logarithm of the bytes:
+rate-distortion curves are close to straight lines there. Items that are searched together share the setting.
 
 Small items are mostly headers as files (a JPEG of 32 x 32 pixels needs some 300 bytes before its first
-coefficient). So small items of one size are compared twice: joined, so that headers cost nothing and the
-codec sees as much context as it can use, and as `files` of their own that share a quality setting, both with
-the archive's bytes in all. Larger ones are compared `each`: every item at the bytes that it takes in the
-archive, then averaged.
+coefficient). So small items of one size are compared twice: joined, so that the codec sees all the context
+that it can use, and as `files` of their own that share a setting, both with the archive's bytes in all. Larger
+ones are compared `each`: every item at the bytes that it takes in the archive, then averaged.
 """
 
 from __future__ import annotations
@@ -35,6 +33,9 @@ _CURVE = (0.5, 1.0, 2.0)  # times the budget: the points of a rate-distortion cu
 
 Items = Callable[[], Iterable[Samples]]
 """Gives items, one after another, each time it is called."""
+
+Progress = Callable[[str, int], None]
+"""Called with the name of the codec that is next, and how many are done."""
 
 T = TypeVar("T", Baseline, LossyBaseline)
 
@@ -91,18 +92,18 @@ def choose(baselines: Sequence[T], names: Sequence[str] | None) -> tuple[T, ...]
     return tuple(baselines) if names is None else tuple(known[name] for name in names)
 
 
-def compare_lossless(item: Item, codecs: Sequence[Baseline], items: Items) -> tuple[Comparison, ...]:
+def compare_lossless(
+    item: Item, codecs: Sequence[Baseline], items: Items, progress: Progress
+) -> tuple[Comparison, ...]:
     """What lossless codecs need for items as files of their own and, where they can be joined, as one."""
-    if not codecs:
-        return ()
-    sizes = dict.fromkeys(codecs, 0)
-    for samples in items():
-        for codec in codecs:
-            sizes[codec] += len(codec.pack(samples))
-    results = [Comparison(codec=codec.name, layout="files", size_bytes=size) for codec, size in sizes.items()]
-    everything = list(items())
-    if len(everything) > 1 and (joined := item.join(everything)) is not None:
-        for codec in codecs:
+    everything = list(items()) if codecs else []
+    joined = item.join(everything) if len(everything) > 1 else None
+    results = []
+    for done, codec in enumerate(codecs):
+        progress(codec.name, done)
+        size = sum(len(codec.pack(samples)) for samples in everything)
+        results.append(Comparison(codec=codec.name, layout="files", size_bytes=size))
+        if joined is not None:
             size = len(codec.pack(joined.samples))
             results.append(Comparison(codec=codec.name, layout=joined.layout, size_bytes=size))
     return tuple(results)
@@ -114,17 +115,11 @@ def compare_at_bytes(
     items: Items,
     shares: Sequence[float],
     archive_bytes: int,
-    progress: Callable[[str, int], None],
+    progress: Progress,
 ) -> tuple[Comparison, ...]:
-    """What lossy codecs make of items at the bytes of an archive.
+    """What lossy codecs make of items of a kind at the bytes of an archive.
 
-    Args:
-        item: their kind.
-        codecs: see `Item.lossy_baselines`.
-        items: the items.
-        shares: bytes of each item in the archive.
-        archive_bytes: of all of it.
-        progress: called with the name of the codec that is next, and how many are done.
+    `shares` are bytes of each item in the archive, `archive_bytes` those of all of it.
     """
     small = _small_alike(items()) if codecs else []
     joined = item.join(small) if small else None
@@ -155,11 +150,7 @@ def _small_alike(items: Iterable[Samples]) -> list[Samples]:
 class Search:
     """Finds what a codec makes of some items at given budgets, remembering what was encoded.
 
-    Args:
-        item: their kind.
-        codec: the codec.
-        items: arrays (*size, C), coded with one common setting.
-        joined: the same items as one.
+    The items, arrays (*size, C), are coded with one common setting, or, if that is given, `joined` as one.
     """
 
     def __init__(
@@ -208,20 +199,22 @@ def _compare(
     codec: LossyBaseline, layout: str, searches: Iterable[tuple[Search, int]], factors: Sequence[float]
 ) -> Comparison:
     """A codec at the budgets of several searches; holds one search at a time."""
-    found: dict[float, list[tuple[int, Distortion]]] = {factor: [] for factor in factors}
-    total = 0
+    budgets: list[int] = []
+    matches: list[list[tuple[int, Distortion]]] = []
     for search, budget in searches:
-        total += budget
-        for factor, matches in found.items():
-            matches.append(search.at_bytes(round(factor * budget)))
-    sizes = {factor: sum(size for size, _ in matches) for factor, matches in found.items()}
-    quality = {factor: join([each for _, each in matches]).summary() for factor, matches in found.items()}
-    points = sorted({RatePoint(sizes[factor], quality[factor].psnr_db) for factor in factors})
+        budgets.append(budget)
+        matches.append([search.at_bytes(round(factor * budget)) for factor in factors])
+    found = {
+        factor: (sum(size for size, _ in column), join([each for _, each in column]).summary())
+        for factor, column in zip(factors, zip(*matches, strict=True), strict=True)
+    }
+    size, quality = found[1.0]
+    points = sorted({RatePoint(size, quality.psnr_db) for size, quality in found.values()})
     return Comparison(
         codec=codec.name,
         layout=layout,
-        size_bytes=sizes[1.0],
-        budget_bytes=total,
-        quality=quality[1.0],
+        size_bytes=size,
+        budget_bytes=sum(budgets),
+        quality=quality,
         curve=tuple(points) if len(factors) > 1 else (),
     )

@@ -9,7 +9,7 @@ else there is to say of a latent space is the model's (`Model.details`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,8 @@ _PRIOR_POSITIONS = 1 << 15  # of latents that are drawn from the prior: one afte
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-LatentsOf = Callable[[int, range], Latents | None]
+Progress = Callable[[str, int, int], None]
+LatentsOf = Callable[[int, Integers], Latents | None]
 """The latents of rows of a group of items, or of the first of these rows; None where there are none."""
 
 
@@ -44,7 +45,6 @@ class Diagnosis:
     """Figures of a model on some items; what is said of an item is the mean over them.
 
     Attributes:
-        items: how many.
         dims: samples an item.
         sample_nats: -log p(x | z) of an item under the decoder.
         latent_nats: what its latents cost under the best prior: codes -log p(z), Gaussian latents a KL.
@@ -54,7 +54,7 @@ class Diagnosis:
         prior_gap_nats: how much it grows with latents drawn from the prior, None without one.
         alone_nats: -log p(x) under the model without latents that it was compared with.
         probe: what a linear classifier reads from the latents; None without labels.
-        details: what else there is to say of the latents.
+        details: what else there is to say.
     """
 
     items: int
@@ -85,7 +85,7 @@ def diagnose(
     *,
     alone: Model | None = None,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Diagnosis:
     """Measures a model on items that it was not trained on.
 
@@ -122,9 +122,7 @@ def diagnose(
 class _Measuring:
     """Items of a data set, their latents, and what both cost."""
 
-    def __init__(
-        self, model: Model, dataset: Dataset, seed: int, report: Callable[[str, int, int], None]
-    ) -> None:
+    def __init__(self, model: Model, dataset: Dataset, seed: int, report: Progress) -> None:
         self.model, self.dataset, self.seed, self.report = model, dataset, seed, report
         _, sizes = np.unique(dataset.extents, axis=0, return_inverse=True)
         self.groups = [np.flatnonzero(sizes.ravel() == size) for size in range(sizes.max() + 1)]
@@ -132,8 +130,15 @@ class _Measuring:
 
     def diagnosed(self, alone: Model | None) -> Diagnosis:
         costs, features = self.infer()
-        nats = self.nats("latents", lambda group, rows: self.latents[group].take(torch.tensor(rows)))
+        nats = self.nats("latents", lambda group, rows: self.latents[group].take(torch.from_numpy(rows)))
         shuffled, drawn = self.shuffled_nats(), self.prior_nats()
+        without = None
+        if alone is not None:
+            without = _mean(
+                self.nats(
+                    "decoder alone", lambda g, rows: alone.infer(self.samples(self.groups[g][rows])), alone
+                )
+            )
         moved = np.flatnonzero(~np.isnan(shuffled))
         dims = self.dataset.extents.prod(axis=1) * self.model.item.channels
         return Diagnosis(
@@ -144,25 +149,24 @@ class _Measuring:
             shuffled_gap_nats=_mean(shuffled - nats),
             shuffled_dims=float(dims[moved].mean()) if len(moved) else None,
             prior_gap_nats=_mean(drawn - nats),
-            alone_nats=None if alone is None else _mean(self.alone_nats(alone)),
+            alone_nats=without,
             probe=self.probe(features),
             details=self.model.details(pooled(self.latents).to(self.model.device)),
         )
 
-    def infer(self) -> tuple[Floats, list[Tensor]]:
-        """Infers all latents; returns what each item's cost, and what a classifier sees of them."""
-        count, done, generator = len(self.dataset), 0, torch.Generator().manual_seed(self.seed)
-        costs, features = np.zeros(count), [torch.empty(0)] * count
+    def infer(self) -> tuple[Floats, Floats]:
+        """Infers all latents; returns what each item's cost, and what a classifier sees of them, (N, D)."""
+        costs, seen, done = np.zeros(len(self.dataset)), [], 0
+        generator = torch.Generator().manual_seed(self.seed)
         parts: list[list[Latents]] = [[] for _ in self.groups]
         for group, _, numbers in self.batches():
             latents = self.model.infer(self.samples(numbers), generator=generator)
             costs[numbers] = self.model.latent_nats(latents, self.labels(numbers)).numpy()
-            for number, seen in zip(numbers, self.model.features(latents), strict=True):
-                features[number] = seen
+            seen.append(self.model.features(latents).double().numpy())
             parts[group].append(light(latents))
-            self.report("infer", done := done + len(numbers), count)
+            self.report("infer", done := done + len(numbers), len(costs))
         self.latents = [Latents.cat(each) for each in parts]
-        return costs, features
+        return costs, np.concatenate(seen)[np.argsort(np.concatenate(self.groups))]
 
     def nats(self, stage: str, latents_of: LatentsOf, model: Model | None = None) -> Floats:
         """-log p(x | z) of every item; NaN where there are no latents for it."""
@@ -178,12 +182,13 @@ class _Measuring:
     def shuffled_nats(self) -> Floats:
         """-log p(x | z) of every item with the latents of another of its size, if there is one."""
         generator = torch.Generator().manual_seed(self.seed)
-        others = [_derangement(len(latents), generator) for latents in self.latents]
+        orders = [torch.randperm(len(latents), generator=generator) for latents in self.latents]
+        others = [order.roll(1)[order.argsort()] for order in orders]
 
-        def another(group: int, rows: range) -> Latents | None:
+        def another(group: int, rows: Integers) -> Latents | None:
             alike = self.latents[group]
             used = _says_something(alike) and len(alike) > 1
-            return alike.take(others[group][rows.start : rows.stop]) if used else None
+            return alike.take(others[group][rows]) if used else None
 
         return self.nats("latents of others", another)
 
@@ -191,7 +196,7 @@ class _Measuring:
         """-log p(x | z) of some items with latents drawn from the prior, if there is one."""
         left = _PRIOR_POSITIONS if self.model.integer.prior is not None else 0
 
-        def drawn(group: int, rows: range) -> Latents | None:
+        def drawn(group: int, rows: Integers) -> Latents | None:
             nonlocal left
             size = self.dataset.extents[self.groups[group][0]].tolist()
             positions = math.prod(self.model.grid(size))
@@ -205,30 +210,20 @@ class _Measuring:
 
         return self.nats("latents of the prior", drawn)
 
-    def alone_nats(self, alone: Model) -> Floats:
-        """-log p(x) of every item under a model without latents."""
-        return self.nats(
-            "decoder alone",
-            lambda group, rows: alone.infer(self.samples(self.groups[group][rows.start : rows.stop])),
-            alone,
-        )
-
-    def probe(self, features: Sequence[Tensor]) -> Probe | None:
+    def probe(self, features: Floats) -> Probe | None:
         """What a linear classifier reads from the latents of the first label, where all items have one."""
-        label = next(iter(self.dataset.items[0].labels), None)
-        values = [ref.labels.get(label or "") for ref in self.dataset.items]
-        alike = len({seen.shape for seen in features}) == 1 and len(features[0]) > 0
-        if label is None or not alike or not all(isinstance(value, str) for value in values):
+        label = next(iter(self.dataset.items[0].labels), "")
+        values = [ref.labels.get(label) for ref in self.dataset.items]
+        if not features.size or not all(isinstance(value, str) for value in values):
             return None
-        return probe(torch.stack(list(features)).float().numpy(), values, label)
+        return probe(features, values, label)
 
-    def batches(self) -> Iterator[tuple[int, range, Integers]]:
+    def batches(self) -> Iterator[tuple[int, Integers, Integers]]:
         """The number of a group, some of its rows, and the numbers of the items there."""
         for group, members in enumerate(self.groups):
             run = max(1, _BATCH_POSITIONS // int(self.dataset.extents[members[0]].prod()))
-            for start in range(0, len(members), run):
-                rows = range(start, min(start + run, len(members)))
-                yield group, rows, members[rows.start : rows.stop]
+            for rows in np.split(np.arange(len(members)), range(run, len(members), run)):
+                yield group, rows, members[rows]
 
     def samples(self, numbers: Integers) -> Tensor:
         """Items of one size, (B, *size, C)."""
@@ -244,13 +239,6 @@ class _Measuring:
 def _says_something(latents: Latents) -> bool:
     """Whether there are latents at all."""
     return latents.codes is not None or latents.vectors.shape[1] > 0
-
-
-def _derangement(count: int, generator: torch.Generator) -> Tensor:
-    """Another item for each item, where there are two or more."""
-    order, other = torch.randperm(count, generator=generator), torch.empty(count, dtype=torch.int64)
-    other[order] = order.roll(1)
-    return other
 
 
 def _mean(values: Floats) -> float | None:

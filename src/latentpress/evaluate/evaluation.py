@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from latentpress.evaluate.comparison import choose, compare_at_bytes, compare_lo
 from latentpress.evaluate.latents import as_tensor, light, pooled
 from latentpress.evaluate.quality import Distortion, distortion, join
 from latentpress.evaluate.results import Evaluation, ItemResult, LossyResult
-from latentpress.items.base import Samples, Shape
+from latentpress.items.base import Samples
 from latentpress.model.base import Model
 from latentpress.model.details import LatentDetails
 from latentpress.model.labels import labels_of
@@ -79,36 +80,39 @@ def evaluate(
     summary = compress(
         model, source, file, lossless=lossless, bits_back=bits_back, verify=False, progress=report
     )
-    archive, measuring = file.getvalue(), _Measuring(model, source.items, report)
-    measuring.restore(archive, lossless)
-    if not measuring.positions:
+    archive = file.getvalue()
+    info = inspect_archive(archive)
+    if not info.dims:
         raise ItemError(f"all {item.words.items} are empty: there is no {item.words.position} to measure on")
-    lossy = None if lossless else measuring.result(archive)
-    parts: dict[str, int] = {}
-    for use in inspect_archive(archive).modes:
-        parts[use.part] = parts.get(use.part, 0) + use.bytes
-    if lossy is None:
-        comparisons = compare_lossless(item, exact, lambda: _counted(source.items, report))
+    measuring = _Measuring(model, source.items, report)
+    measuring.restore(archive, lossless)
+    parts: Counter[str] = Counter()
+    for use in info.modes:
+        parts[use.part] += use.bytes
+
+    def items() -> Iterator[Samples]:
+        return (ref.read() for ref in source.items)
+
+    def comparing(name: str, done: int) -> None:
+        report(f"compare with {name}", done, len(exact or others))
+
+    if lossless:
+        lossy, comparisons = None, compare_lossless(item, exact, items, comparing)
     else:
-        comparisons = compare_at_bytes(
-            item,
-            others,
-            lambda: (ref.read() for ref in source.items),
-            [each.size_bytes for each in lossy.items],
-            len(archive),
-            lambda name, done: report(f"compare with {name}", done, len(others)),
-        )
+        lossy = measuring.result(archive)
+        shares = [each.size_bytes for each in lossy.items]
+        comparisons = compare_at_bytes(item, others, items, shares, len(archive), comparing)
     return Evaluation(
         words=item.words,
         num_items=len(source.items),
-        positions=measuring.positions,
-        dims=measuring.positions * item.channels,
+        positions=info.dims // item.channels,
+        dims=info.dims,
         file_bytes=summary.file_bytes,
         archive_bytes=len(archive),
         model_bits=summary.model_bits,
         part_bytes=parts,
-        fallbacks=summary.fallback,
-        duplicates=summary.duplicates,
+        fallbacks=info.fallback,
+        duplicates=info.duplicates,
         encode_seconds=summary.seconds,
         decode_seconds=measuring.seconds,
         comparisons=comparisons,
@@ -116,24 +120,19 @@ def evaluate(
     )
 
 
-def _counted(refs: Sequence[ItemRef], report: Progress) -> Iterator[Samples]:
-    for done, ref in enumerate(refs, start=1):
-        yield ref.read()
-        report("compare", done, len(refs))
-
-
 class _Measuring:
-    """What is found of the items that come out of an archive; lists are in the order of `places`."""
+    """What is found of the items that come out of an archive.
+
+    Numbers of items are `places`, in the order in which they came out, as are `distortions`.
+    """
 
     def __init__(self, model: Model, refs: Sequence[ItemRef], report: Progress) -> None:
         self.model, self.refs, self.report = model, refs, report
-        self.positions, self.seconds = 0, 0.0
+        self.seconds = self.sample_nats = 0.0
         self.places: list[int] = []
-        self.sizes: list[Shape] = []
         self.distortions: list[Distortion] = []
         self.latents: list[Latents] = []
         self.latent_nats: dict[int, float] = {}
-        self.sample_nats = 0.0
 
     def restore(self, archive: bytes, lossless: bool) -> None:
         """Restores the items, and compares or measures them in runs of one size and of bounded memory."""
@@ -150,7 +149,6 @@ class _Measuring:
                 run = []
             if not lossless and positions:
                 run.append((places[name], before, after))
-            self.positions += positions
             self.report("restore", done, len(places))
             start = time.perf_counter()
         if run:
@@ -161,7 +159,6 @@ class _Measuring:
         places, originals, restored = zip(*run, strict=True)
         before, shape = np.stack(originals), originals[0].shape
         self.places += places
-        self.sizes += [shape[:-1]] * len(run)
         self.distortions.append(distortion(self.model.item, before, np.stack(restored)))
         if not self.model.takes(shape):
             return  # the archive has them as a conventional codec coded them
@@ -175,41 +172,36 @@ class _Measuring:
 
     def result(self, archive: bytes) -> LossyResult:
         """All of it together."""
-        order = np.argsort(self.places)
-        measured, shares = join(self.distortions, order.tolist()), _shares(archive, self.latent_nats)
+        model, opened = self.model, Archive(io.BytesIO(archive))
+        shares = _shares(opened, self.latent_nats)
+        measured = join(self.distortions, np.argsort(self.places).tolist())
+        all_latents = pooled(self.latents).to(model.device) if self.latents else None
         items = []
-        for index, (place, size) in enumerate((self.places[n], self.sizes[n]) for n in order):
+        for index, place in enumerate(sorted(self.places)):
             values = {name: float(column[index]) for name, column in measured.measures.items()}
             known = {name: value for name, value in values.items() if not math.isnan(value)}
-            psnr_db = float(measured.psnr_db[index])
-            items.append(ItemResult(self.refs[place].name, size, float(shares[place]), psnr_db, known))
-        details = (
-            self.model.details(pooled(self.latents).to(self.model.device))
-            if self.latents
-            else LatentDetails()
-        )
+            record, psnr_db = opened.items[place], float(measured.psnr_db[index])
+            items.append(ItemResult(record.name, record.shape, float(shares[place]), psnr_db, known))
         return LossyResult(
             quality=measured.summary(),
-            stochastic=self.model.stochastic,
+            stochastic=model.stochastic,
             latent_bytes=sum(self.latent_nats.values()) / math.log(256),
             sample_bytes=self.sample_nats / math.log(256),
-            details=details,
+            details=model.details(all_latents) if all_latents is not None else LatentDetails(),
             items=tuple(items),
         )
 
 
-def _shares(archive: bytes, nats: Mapping[int, float]) -> NDArray[np.float64]:
+def _shares(archive: Archive, nats: Mapping[int, float]) -> NDArray[np.float64]:
     """Bytes of each item in an archive: its share of its blocks, by what its latents cost if that is known.
 
     What is no block, such as the index, is spread evenly.
     """
-    opened = Archive(io.BytesIO(archive))
-    shares = np.zeros(len(opened.items))
-    for block, length in zip(opened.layout, opened.lengths, strict=True):
+    shares = np.zeros(len(archive.items))
+    for block, length in zip(archive.layout, archive.lengths, strict=True):
         owners = [lane.item for lane in block.lanes]
-        weights = np.array([nats.get(item, 1.0) / max(1, opened.items[item].shape[0]) for item in owners])
+        weights = np.array([nats.get(item, 1.0) / max(1, archive.items[item].shape[0]) for item in owners])
         weights *= [lane.stop - lane.start for lane in block.lanes]
-        np.add.at(
-            shares, owners, length * (weights / weights.sum() if weights.sum() > 0 else 1 / len(owners))
-        )
-    return shares + (len(archive) - shares.sum()) / len(shares)
+        part = weights / weights.sum() if weights.sum() > 0 else 1 / len(owners)
+        np.add.at(shares, owners, length * part)
+    return shares + (archive.size - shares.sum()) / len(shares)

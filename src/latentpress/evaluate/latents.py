@@ -19,7 +19,7 @@ __all__ = ["as_tensor", "light", "on_device", "pooled"]
 def as_tensor(samples: Samples) -> Tensor:
     """Samples of any integers as a tensor of a type that torch computes with."""
     known = samples.dtype in (np.uint8, np.int16, np.int32)
-    return torch.from_numpy(np.array(samples if known else samples.astype(np.int32)))
+    return torch.from_numpy(samples.astype(samples.dtype if known else np.int32))
 
 
 def light(latents: Latents) -> Latents:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 __all__ = ["Probe", "probe"]
-
-_LEAST_ITEMS = 4
 
 
 @dataclass(frozen=True)
@@ -34,23 +33,17 @@ def probe(features: np.ndarray, labels: Sequence[object], label: str = "class") 
     """Multinomial logistic regression, each half of the items by a classifier fitted to the other half.
 
     Args:
-        features: (N, D); items are taken in turn into the two halves.
-        labels: N of them; with one class, or fewer than four items, there is no result.
+        features: (N, D); the items of each class are taken in turn into the two halves.
+        labels: N of them; where a half has fewer than two classes there is no result.
         label: the label's name.
 
     >>> probe(np.array([[-2.0], [-1.0], [1.0], [2.0]] * 4), [0, 0, 1, 1] * 4)
     Probe(label='class', accuracy=1.0, majority=0.5)
     """
-    classes, targets, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    if len(labels) < _LEAST_ITEMS or len(classes) < 2:
+    _, targets, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    halves = np.argsort(np.argsort(targets, kind="stable")) % 2
+    if any(len(np.unique(targets[halves == half])) < 2 for half in (0, 1)):
         return None
-    right, half = 0, np.arange(len(targets)) % 2
-    for fold in (0, 1):
-        known, asked = half != fold, half == fold
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        if len(np.unique(targets[known])) > 1:
-            found = classifier.fit(features[known], targets[known]).predict(features[asked])
-        else:
-            found = targets[known][:1]
-        right += int((found == targets[asked]).sum())
-    return Probe(label, right / len(targets), float(counts.max() / len(targets)))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    found = cross_val_predict(classifier, features, targets, cv=PredefinedSplit(halves))
+    return Probe(label, float(np.mean(found == targets)), float(counts.max() / len(targets)))

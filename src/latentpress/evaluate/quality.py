@@ -6,14 +6,13 @@ A set of items has two PSNRs, and papers mix them up, so both are named: `psnr_d
 *pooled* mean squared error (over all samples of all items), `mean_psnr_db` the mean of the items'
 PSNRs. The second is never lower for items of one size (Jensen's inequality). What else is measured
 follows from the axes: SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003, five scales) where two are
-rows and columns, SI-SNR (Le Roux et al., arXiv 1811.02508) where there is one. They are torchmetrics'.
+rows and columns, SI-SNR (Le Roux et al., arXiv 1811.02508) of other numbers. They are torchmetrics'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -29,20 +28,8 @@ from torchmetrics.functional.image import (
 
 from latentpress.items.base import Item, Samples
 
-__all__ = [
-    "MEASURES",
-    "MS_SSIM_MIN_SIDE",
-    "SSIM_MIN_SIDE",
-    "Distortion",
-    "Quality",
-    "distortion",
-    "distortion_each",
-    "interpolate",
-    "is_spatial",
-    "join",
-    "mean_squared_error",
-    "psnr",
-]
+__all__ = ["MEASURES", "Distortion", "Quality", "distortion", "distortion_each", "interpolate", "is_spatial"]
+__all__ += ["join", "psnr"]
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +38,11 @@ MEASURES: Mapping[str, str] = {"ssim": "SSIM", "ms_ssim": "MS-SSIM", "si_snr_db"
 
 SSIM_MIN_SIDE = 11  # the Gaussian window of 11 x 11
 MS_SSIM_MIN_SIDE = 176  # the same window at the coarsest of five scales, a sixteenth of the side
-_BATCH_SAMPLES = 1 << 20
+_SIMILARITIES = {
+    "ssim": (structural_similarity_index_measure, SSIM_MIN_SIDE),
+    "ms_ssim": (multiscale_structural_similarity_index_measure, MS_SSIM_MIN_SIDE),
+}
+_BATCH_SAMPLES = 1 << 20  # torchmetrics puts five times as many into one tensor
 _LEAST_MSE = 1e-6  # of identical items where an MSE's logarithm is taken, 108 dB of 8-bit samples
 
 
@@ -108,21 +99,8 @@ def psnr(mse: Floats | float, peak: float) -> Floats:
         return 10 * np.log10(float(peak) ** 2 / np.asarray(mse, np.float64))
 
 
-def mean_squared_error(originals: Samples, restored: Samples) -> Floats:
-    """Mean squared error of each item, (B,), exact in integers up to the division.
-
-    >>> mean_squared_error(np.full((1, 4, 4, 3), 7, np.uint8), np.full((1, 4, 4, 3), 5, np.uint8))
-    array([4.])
-    """
-    _check(originals, restored)
-    axes = tuple(range(1, originals.ndim))
-    pairs = _batches(originals, restored)
-    errors = [np.square(a.astype(np.int64) - b).sum(axis=axes) for a, b in pairs]
-    return np.concatenate(errors) / np.prod(originals.shape[1:])
-
-
 def distortion(item: Item, originals: Samples, restored: Samples) -> Distortion:
-    """Measures all of it for a batch of items (B, *size, C).
+    """Measures all of it for a batch of items (B, *size, C); the squared error is exact up to its division.
 
     >>> from latentpress.items import Image
     >>> images = np.zeros((2, 32, 32, 3), np.uint8)
@@ -130,9 +108,19 @@ def distortion(item: Item, originals: Samples, restored: Samples) -> Distortion:
     >>> round(quality.psnr_db, 2), round(quality.mean_psnr_db, 2), list(quality.measures)
     (34.15, 34.15, ['ssim'])
     """
-    samples = np.full(len(originals), np.prod(originals.shape[1:]))
-    measures = {name: measure(originals, restored) for name, measure in _measures(item).items()}
-    return Distortion(item.levels - 1, samples, mean_squared_error(originals, restored), measures)
+    alike = originals.shape == restored.shape and originals.dtype == restored.dtype
+    if not alike or originals.ndim < 3 or 0 in originals.shape or originals.dtype.kind not in "ui":
+        given = " and ".join(f"{array.dtype} {array.shape}" for array in (originals, restored))
+        raise ValueError(
+            f"two arrays of integers (B, *size, C), of one shape and type, are compared: {given}"
+        )
+    run = max(1, _BATCH_SAMPLES // originals[0].size)
+    if len(originals) > run:
+        starts = range(0, len(originals), run)
+        return join([distortion(item, originals[n : n + run], restored[n : n + run]) for n in starts])
+    errors = np.square(np.subtract(originals, restored, dtype=np.int64))
+    samples, mse = np.full(len(errors), errors[0].size), errors.reshape(len(errors), -1).mean(1)
+    return Distortion(item.levels - 1, samples, mse, _measures(item, originals, restored))
 
 
 def distortion_each(item: Item, originals: Sequence[Samples], restored: Sequence[Samples]) -> Distortion:
@@ -166,62 +154,32 @@ def is_spatial(item: Item) -> bool:
     return {"row", "column"} <= set(item.axes)
 
 
-def _measures(item: Item) -> Mapping[str, Callable[[Samples, Samples], Floats]]:
-    if is_spatial(item):
-        ssim, ms_ssim = structural_similarity_index_measure, multiscale_structural_similarity_index_measure
-        return {
-            "ssim": partial(_similarity, ssim, SSIM_MIN_SIDE, item),
-            "ms_ssim": partial(_similarity, ms_ssim, MS_SSIM_MIN_SIDE, item),
-        }
-    return {"si_snr_db": _si_snr_db} if item.ordinal and not item.axes[1:] else {}
-
-
 @torch.inference_mode()
-def _similarity(
-    function: Callable[..., Any], min_side: int, item: Item, originals: Samples, restored: Samples
-) -> Floats:
-    """The mean over an item's pictures; NaN where a side is shorter than `min_side`."""
-    _check(originals, restored)
+def _measures(item: Item, originals: Samples, restored: Samples) -> dict[str, Floats]:
+    """The mean over an item's pictures or channels; NaN of pictures that are too small, of flat channels."""
+    if not is_spatial(item):
+        return {"si_snr_db": _si_snr_db(originals, restored)} if item.ordinal else {}
     axes = [1 + item.axes.index(name) for name in ("row", "column")]
-    if min(originals.shape[axis] for axis in axes) < min_side:
-        return np.full(len(originals), np.nan)
+    side = min(originals.shape[axis] for axis in axes)
 
     def pictures(samples: Samples) -> Tensor:
         scaled = (samples.astype(np.int64) - item.low) / np.float32(item.levels - 1)
         moved = np.moveaxis(scaled.astype(np.float32), [*axes, -1], [-2, -1, -3])
         return torch.from_numpy(moved.reshape(-1, *moved.shape[-3:]))
 
-    # torchmetrics would batch the items' statistics into one tensor of 5 x B pictures: bounded here
-    scores = [
-        function(pictures(a), pictures(b), data_range=1.0, reduction="none")
-        .double()
-        .reshape(len(a), -1)
-        .mean(1)
-        for a, b in _batches(originals, restored)
-    ]
-    return torch.cat(scores).numpy()
+    measures = {name: np.full(len(originals), np.nan) for name in _SIMILARITIES}
+    for name, (similarity, min_side) in _SIMILARITIES.items():
+        if side >= min_side:
+            scores: Any = similarity(
+                pictures(originals), pictures(restored), data_range=1.0, reduction="none"
+            )
+            measures[name] = scores.double().reshape(len(originals), -1).mean(1).numpy()
+    return measures
 
 
-@torch.inference_mode()
 def _si_snr_db(originals: Samples, restored: Samples) -> Floats:
-    """The mean over the channels; NaN where one of them is constant."""
-    _check(originals, restored)
-    first, second = (torch.from_numpy(x.astype(np.float64)).movedim(-1, 1) for x in (originals, restored))
+    signals = (torch.from_numpy(x.astype(np.float64)).movedim(-1, 1) for x in (originals, restored))
+    first, second = (signal.flatten(2) for signal in signals)
     scores = scale_invariant_signal_noise_ratio(second, first)
     constant = (first == first[..., :1]).all(-1)
     return scores.masked_fill(constant, torch.nan).mean(1).numpy()
-
-
-def _batches(originals: Samples, restored: Samples) -> Iterator[tuple[Samples, Samples]]:
-    step = max(1, _BATCH_SAMPLES // max(1, int(np.prod(originals.shape[1:]))))
-    for start in range(0, len(originals), step):
-        yield originals[start : start + step], restored[start : start + step]
-
-
-def _check(originals: Samples, restored: Samples) -> None:
-    alike = originals.shape == restored.shape and originals.dtype == restored.dtype
-    if not alike or originals.ndim < 3 or 0 in originals.shape or originals.dtype.kind not in "ui":
-        given = " and ".join(f"{array.dtype} {array.shape}" for array in (originals, restored))
-        raise ValueError(
-            f"two arrays of integers (B, *size, C), of one shape and type, are compared: {given}"
-        )

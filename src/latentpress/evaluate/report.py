@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-import PIL.Image
 
 from latentpress.data import Source, evenly_spaced
 from latentpress.evaluate.figures import plot_rate_distortion, plot_training, plot_usage
@@ -23,6 +22,7 @@ from latentpress.evaluate.results import Evaluation
 from latentpress.evaluate.tables import OVER, codec_name, codec_rows, figure_rows, worded
 from latentpress.files import write_atomically
 from latentpress.items.base import Item, Samples, Shape
+from latentpress.items.image_files import write_image
 from latentpress.model.base import Model
 
 __all__ = ["Report", "Sample", "TrainingCurve", "collect_samples", "picture_of", "read_training_curve"]
@@ -69,10 +69,9 @@ def picture_of(item: Item, samples: Samples) -> Picture:
     >>> picture_of(Image(), np.full((2, 4, 3), 7, np.uint8)).shape
     (2, 4, 3)
     """
-    others = [axis for axis, name in enumerate(item.axes) if name not in ("row", "column")]
-    for axis in reversed(others):
-        samples = samples.take(samples.shape[axis] // 2, axis)
-    scaled = (samples.astype(np.int64) - item.low) * 255 // (item.levels - 1)
+    sides = zip(item.axes, samples.shape, strict=False)
+    middle = (slice(None) if name in ("row", "column") else side // 2 for name, side in sides)
+    scaled = (samples[tuple(middle)].astype(np.int64) - item.low) * 255 // (item.levels - 1)
     return scaled.astype(np.uint8) if scaled.shape[-1] in (1, 3) else scaled[..., :1].astype(np.uint8)
 
 
@@ -102,9 +101,7 @@ def collect_samples(
 class Report:
     """All that a report shows.
 
-    Args:
-        evaluation: the figures.
-        title: the page's heading.
+    Attributes:
         samples: pictures with what came back (see `collect_samples`).
         generated: pictures that the prior made up.
         training: a figure over the training.
@@ -122,17 +119,18 @@ class Report:
         """Writes the page to `path` and the figures to the same name with .json, each whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pages = ((path, self.to_html()), (path.with_suffix(".json"), self.evaluation.to_json() + "\n"))
-        for target, text in pages:
-            write_atomically(target, text.encode())
+        write_atomically(path, self.to_html().encode())
+        write_atomically(path.with_suffix(".json"), f"{self.evaluation.to_json()}\n".encode())
 
     def to_html(self) -> str:
         """Returns the page: one text with styles and pictures inside, which loads nothing from elsewhere."""
         found, folder = self.evaluation, files("latentpress.evaluate")
-        environment = jinja2.Environment(
-            autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        page, style = (
+            folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.html.jinja", "report.css")
         )
-        template = environment.from_string(folder.joinpath("report.html.jinja").read_text(encoding="utf-8"))
+        template = jinja2.Template(
+            page, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        )
         rivals = [each for each in found.comparisons if each.fits and each.quality is not None]
         best = max(rivals, key=lambda each: each.quality.psnr_db if each.quality else 0.0, default=None)
         originals = [sample.original for sample in self.samples]
@@ -141,7 +139,7 @@ class Report:
             report=self,
             found=found,
             words=found.words,
-            style=folder.joinpath("report.css").read_text(encoding="utf-8"),
+            style=style,
             best=best,
             best_name="" if best is None else codec_name(best),
             gain=0.0 if best is None else found.gain_db(best),
@@ -191,11 +189,10 @@ def _shown(sample: Sample) -> dict[str, Any]:
     error = restored.astype(np.int32) - original
     difference = np.clip(128 + _AMPLIFY * error, 0, 255).astype(np.uint8)
     pictures = {"original": original, "restored": restored, "difference": difference}
-    about = f"{sample.name}, {' x '.join(map(str, sample.extents))}"
     return {
         "pictures": [(_png(picture), what) for what, picture in pictures.items()],
         "words": f"{sample.size_bytes:,.1f} bytes, {sample.psnr_db:.2f} dB",
-        "about": about,
+        "about": f"{sample.name}, {' x '.join(map(str, sample.extents))}",
     }
 
 
@@ -206,9 +203,7 @@ def _middle(picture: Picture) -> Picture:
 
 def _png(picture: Picture) -> str:
     file = io.BytesIO()
-    PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(
-        file, "PNG", optimize=True
-    )
+    write_image(picture, file, "png", optimize=True)
     return _data_uri("png", file.getvalue())
 
 

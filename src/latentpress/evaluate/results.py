@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from latentpress.evaluate.comparison import Comparison
@@ -35,7 +35,7 @@ class LossyResult:
     """What is measured where items are restored other than they were.
 
     Attributes:
-        quality: of the items that came out of the archive.
+        quality: of all items.
         stochastic: whether the decoder draws what the latents do not say, rather than giving one best guess.
         latent_bytes: what the latents cost under the model's float prior, band by band as archives cut
             large items: codes their cross-entropy, Gaussian latents their KL.
@@ -58,17 +58,14 @@ class Evaluation:
 
     Attributes:
         words: what items are called.
-        num_items: how many.
         positions: of all items, such as pixels.
         dims: samples of all items: positions times channels.
         file_bytes: of the files that came in; None where they were no files.
-        archive_bytes: of the archive file with everything in it.
         model_bits: ideal length of what the model coded, under its integer form; None if nothing was.
         part_bytes: coded bytes by what they are of: "codes", "samples", "chain", "fallback".
         fallbacks: items that the archive holds as a conventional codec coded them.
         duplicates: items that are there once already.
         encode_seconds: wall time of compressing, without verification.
-        decode_seconds: wall time of restoring.
         comparisons: other codecs, at equal bytes where something is lost.
         lossy: what was lost; None of a lossless archive, whose items were compared sample by sample.
     """
@@ -90,7 +87,7 @@ class Evaluation:
 
     @property
     def quality(self) -> Quality | None:
-        """Of the items that came out of the archive, where something was lost."""
+        """Of all items, where something was lost."""
         return None if self.lossy is None else self.lossy.quality
 
     @property
@@ -145,11 +142,11 @@ def to_json(tree: Mapping[str, Any]) -> str:
 
 def _tree(value: Any) -> Any:
     if isinstance(value, LatentDetails):
-        return _tree(dict(value.values))
+        return _tree(value.values)
     if hasattr(value, "_asdict"):
         return value._asdict()
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _tree(getattr(value, field.name)) for field in fields(value)}
+    if is_dataclass(value):
+        return _tree(vars(value))
     if isinstance(value, Mapping):
         return {key: _tree(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

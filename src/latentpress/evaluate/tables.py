@@ -36,12 +36,10 @@ def codec_rows(found: Evaluation) -> list[list[str]]:
 
     def row(name: str, size: int, of: Quality | None = None, gain: float | None = None) -> list[str]:
         cells = [name, f"{size:,}", f"{size / found.num_items:,.1f}", f"{8 * size / parts:.4f}"]
-        if quality is None:
-            return cells
-        if of is None:
-            return cells + [""] * (3 + len(names))
-        cells += [f"{of.psnr_db:.2f}", "" if gain is None else f"{gain:+.2f}", f"{of.mean_psnr_db:.2f}"]
-        return cells + [f"{of.measures[key]:.4f}" if key in of.measures else "" for key in names]
+        if of is not None:
+            cells += [f"{of.psnr_db:.2f}", "" if gain is None else f"{gain:+.2f}", f"{of.mean_psnr_db:.2f}"]
+            cells += [f"{of.measures[key]:.4f}" if key in of.measures else "" for key in names]
+        return cells + [""] * (len(head) - len(cells))
 
     head = ["codec", "bytes", f"bytes/{words.item}", f"bits/{unit}"]
     if quality is not None:

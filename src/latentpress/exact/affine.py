@@ -35,23 +35,7 @@ from torch import Tensor
 
 from latentpress.errors import CheckpointError, TrainingError
 
-__all__ = [
-    "ACCUMULATOR_LIMIT",
-    "GATE_ENTRIES",
-    "GATE_UNIT",
-    "INT8_LIMIT",
-    "LOGIT_UNIT",
-    "MAX_SHIFT",
-    "MIN_SHIFT",
-    "RESIDUAL_LIMIT",
-    "Affine",
-    "best_exponent",
-    "gate_offsets",
-    "gate_table",
-    "proven",
-    "round_to_int8",
-    "rounded_affine",
-]
+__all__ = ["Affine", "best_exponent", "gate_table", "proven", "round_to_int8", "rounded_affine"]
 
 INT8_LIMIT = 127
 RESIDUAL_LIMIT = 2**15 - 1
@@ -64,11 +48,7 @@ GATE_ENTRIES = 1024
 
 @dataclass(frozen=True)
 class Affine:
-    """The integers of one affine map.
-
-    `weight`: int8 (out, in). `bias`: int32 (out,). `shift`: int8 (out,). `labels`: int32 (rows, out), a
-    table for each label.
-    """
+    """The map's integers: int8 (out, in), int32 (out,), int8 (out,), and of every label int32 (rows, out)."""
 
     weight: Tensor
     bias: Tensor
@@ -96,7 +76,7 @@ def rounded_affine(
     bias: Tensor,
     scales: Tensor,
     units: Tensor,
-    offsets: Tensor | None = None,
+    offsets: Tensor | float = 0.0,
     labels: Sequence[Tensor] = (),
 ) -> Affine:
     """Rounds y = weight x + bias to integers, as finely as int8 and the accumulator's bound allow.
@@ -113,9 +93,7 @@ def rounded_affine(
         TrainingError: weights so large that no shift represents them.
     """
     w = weight.double() * scales.double() / units.double()[:, None]
-    b = bias.double() / units.double() + 0.5
-    if offsets is not None:
-        b = b + offsets
+    b = bias.double() / units.double() + 0.5 + offsets
     tables = [table.double() / units.double() for table in labels]
 
     def fits(s: int) -> Tensor:
@@ -126,12 +104,10 @@ def rounded_affine(
         return (rounded.amax(1) <= INT8_LIMIT) & (INT8_LIMIT * rounded.sum(1) + sums <= limit)
 
     shift = torch.full((w.shape[0],), MIN_SHIFT, dtype=torch.int64, device=w.device)
-    for s in range(MIN_SHIFT, MAX_SHIFT + 1):  # the finest that fits; whatever fits, fits when coarser
-        shift[fits(s)] = s
+    for s in range(MIN_SHIFT, MAX_SHIFT + 1):
+        shift[fits(s)] = s  # at last the finest that fits
     if not bool(fits(MIN_SHIFT).all()):
-        raise TrainingError(
-            "the weights are too large for the integer form; train with a lower learning rate"
-        )
+        raise TrainingError("the weights are too large for integers; train with a lower learning rate")
     factor = torch.exp2(shift.double())
     return Affine(
         torch.round(w * factor[:, None]).to(torch.int8),
@@ -154,12 +130,12 @@ def best_exponent(values: Tensor, units: Tensor, exponents: range, low: int = -I
     rare large value may be clipped when that lets all others be finer.
     """
     values, units = values.double(), units.double()
-    errors = []
-    for e in exponents:
-        step = units * 2.0**e
+
+    def error(step: Tensor) -> Tensor:
         restored = torch.round(values / step).clamp_(low, INT8_LIMIT).mul_(step)
-        errors.append((restored - values).square_().mean(0))
-    return torch.stack(errors).argmin(0) + exponents.start
+        return (restored - values).square_().mean(0)
+
+    return torch.stack([error(units * 2.0**e) for e in exponents]).argmin(0) + exponents.start
 
 
 @functools.cache
@@ -181,16 +157,6 @@ def gate_table() -> np.ndarray:
     table = np.array(tanh + sigmoid, dtype=np.int32)
     table.flags.writeable = False
     return table
-
-
-def gate_offsets(width: int) -> Tensor:
-    """Where u = 0 is in the table for each of the 2 * width outputs of a layer's gates.
-
-    >>> gate_offsets(2).tolist()
-    [512, 512, 1536, 1536]
-    """
-    middle = GATE_ENTRIES // 2
-    return torch.tensor([middle, GATE_ENTRIES + middle]).repeat_interleave(width)
 
 
 def _half_up(x: Decimal) -> int:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Conditioning", "IntegerDistribution", "Sampling", "Stream"]
+from latentpress.strict import Bounds, Strict, within
 
-Integers = NDArray[Any]
+__all__ = ["Conditioning", "IntegerDistribution", "Sampling", "Stream"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +53,11 @@ class Stream:
     lanes: int
     conditioning: Conditioning = field(default_factory=Conditioning)
     payload: bytes = b""
-    symbols: Integers | None = None
+    symbols: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class Sampling(Strict):
     """How symbols are sampled.
 
     Args:
@@ -67,20 +67,10 @@ class Sampling:
         top_p: sample only from the fewest likeliest symbols that have this probability together.
     """
 
-    seed: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 1 << 64:
-            raise ValueError(f"a seed from 0 to 2^64 - 1 is needed, got {self.seed}")
-        if not 0.01 <= self.temperature <= 100:
-            raise ValueError(f"a temperature from 0.01 to 100 is needed, got {self.temperature}")
-        if self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"top_k of at least 0 and top_p in 0 to 1 are needed, got {self.top_k}, {self.top_p}"
-            )
+    seed: Annotated[int, within(0, (1 << 64) - 1)] = 0
+    temperature: Annotated[float, within(0.01, 100)] = 1.0
+    top_k: Annotated[int, within(0)] = 0
+    top_p: Annotated[float, Bounds("over 0, to 1", lambda value: 0 < value <= 1)] = 1.0
 
 
 class IntegerDistribution(Protocol):

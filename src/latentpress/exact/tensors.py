@@ -6,6 +6,7 @@ types, shapes and ranges, and the sums of its affine maps are proven exact (`lat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -39,11 +40,7 @@ class Spec:
     """What one tensor has to be.
 
     Args:
-        name: its name.
-        dtype: its type.
-        shape: its shape.
-        low: the least value; by default any of its type.
-        high: the largest value.
+        low: the least value, and `high` the largest; by default any of its type.
         affine: whether it is the weight of an `Affine` whose sums have to be proven.
     """
 
@@ -65,7 +62,7 @@ class Spec:
 
 
 def table_spec(name: str, rows: int, channels: int) -> Spec:
-    """The spec of an embedding: int8 (rows, channels) in -127..127."""
+    """The spec of an embedding."""
     return Spec(name, torch.int8, (rows, channels), -INT8_LIMIT, INT8_LIMIT)
 
 
@@ -80,11 +77,9 @@ def affine_specs(name: str, outputs: int, inputs: int, labels: Sequence[int] = (
 
 def read_affine(tensors: Mapping[str, Tensor], name: str) -> Affine:
     """The affine map of that name."""
-    labels = []
-    while (table := tensors.get(f"{name}.labels.{len(labels)}")) is not None:
-        labels.append(table)
-    weight, bias, shift = (tensors[f"{name}.{part}"] for part in _PARTS)
-    return Affine(weight, bias, shift, tuple(labels))
+    keys = (f"{name}.labels.{number}" for number in itertools.count())
+    labels = tuple(tensors[key] for key in itertools.takewhile(tensors.__contains__, keys))
+    return Affine(**{part: tensors[f"{name}.{part}"] for part in _PARTS}, labels=labels)
 
 
 def affine_tensors(affine: Affine, name: str) -> dict[str, Tensor]:
@@ -94,12 +89,9 @@ def affine_tensors(affine: Affine, name: str) -> dict[str, Tensor]:
 
 
 def checked_against(specs: Iterable[Spec], tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Returns copies of the tensors, contiguous on the CPU, if they are what `specs` say.
+    """Returns copies of the tensors, contiguous on the CPU, if they are just what `specs` say.
 
-    Args:
-        specs: of all tensors, and no others.
-        tensors: what is checked; it may come from a hostile file.
-        what: the form's name, for messages.
+    They may come from a hostile file; `what` is the form's name in messages.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, of another type or shape, out of range, or an
@@ -114,14 +106,11 @@ def checked_against(specs: Iterable[Spec], tensors: Mapping[str, Tensor], what: 
     expected = {spec.name: spec for spec in specs}
     for name in sorted(expected.keys() ^ tensors.keys()):
         raise CheckpointError(f"{what}: tensor {name} is {'missing' if name in expected else 'unknown'}")
-    integers = {}
     for name, spec in sorted(expected.items()):
         spec.check(tensors[name], what)
-        integers[name] = tensors[name].detach().to("cpu").contiguous().clone()
-    for spec in expected.values():
-        if spec.affine:
-            name = spec.name.removesuffix(".weight")
-            proven(read_affine(integers, name), f"{what}: {name}")
+    integers = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(expected)}
+    for name in (name.removesuffix(".weight") for name, spec in expected.items() if spec.affine):
+        proven(read_affine(integers, name), f"{what}: {name}")
     return integers
 
 

@@ -140,6 +140,8 @@ def run(
 def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
     """Gives a new model the parts of the finished one in `folder` but for `fits`, if their settings agree."""
     old, new = previous.config, model.config
+    if old.half is not None:
+        raise TrainingError(f"{folder} holds the {old.half} half of a model; fit parts to the whole model")
     if type(model) is not type(previous):
         raise TrainingError(f"{folder} holds a model of another kind")
     kept = [part for part in ("encoder", "latents", *DECODERS, "prior", "auxiliary") if part not in fits]

@@ -23,13 +23,13 @@ from latentpress.autoregressive.network import (
     InputLayer,
 )
 from latentpress.exact.affine import (
+    GATE_ENTRIES,
     GATE_UNIT,
     INT8_LIMIT,
     LOGIT_UNIT,
     MAX_SHIFT,
     RESIDUAL_LIMIT,
     best_exponent,
-    gate_offsets,
     round_to_int8,
     rounded_affine,
 )
@@ -55,13 +55,18 @@ def integers_of(
     conditioning = conditioning or Conditioning()
     trace = network.trace(symbols, conditioning)
     converter = TrunkConverter(network, trace.residual, conditioning.local)
-    converter.run()
-    _convert_heads(converter, network, trace.hidden)
+    embedding = converter.embeddings("head_embeddings", network.head_embeddings)
+    for p, head in enumerate(network.heads):
+        assert isinstance(head, Head)
+        scales = torch.cat([converter.trunk, *embedding[:p]])
+        units = units_of_hidden(trace.hidden[p], head.hidden, scales)
+        converter.affine(f"heads.{p}.hidden", head.hidden, scales, units)
+        converter.affine(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)
     return {name: value.cpu() for name, value in converter.tensors.items()}
 
 
 def units_of_hidden(hidden: Tensor, linear: nn.Linear, scales: Tensor) -> Tensor:
-    """Units (out,) for rounding rectified outputs to 0..127, such that the weights fill int8.
+    """Units (out,) for rounding the rectified outputs of `linear` to 0..127, such that its weights fill int8.
 
     Args:
         hidden: (..., out), typical ones.
@@ -83,47 +88,33 @@ class TrunkConverter:
         local: the local conditioning of that.
 
     Attributes:
-        tensors: the integers so far.
-        embedding: after `run`, the real value of one step of each channel of a position's embedding,
-        trunk: and of each channel that it gives.
+        tensors: the integers so far, at first of everything up to the heads.
+        embedding: the real value of one step of each channel of a position's embedding,
+        trunk: and of each channel that the trunk gives.
     """
 
-    embedding: Tensor
-    trunk: Tensor
-
     def __init__(self, network: CausalTrunk, residual: Sequence[Tensor], local: Tensor | None = None) -> None:
-        self.network = network
-        self.structure = network.structure
-        self.residual = residual
-        self.tensors: dict[str, Tensor] = {}
+        structure = network.structure
+        self.tensors = {"structure": torch.tensor(structure.integers())}
         largest = max(float(h.abs().max()) for h in residual)
         self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / RESIDUAL_LIMIT))
-        self.local_scales = self._local_scales(local)
-
-    def run(self) -> None:
-        """Rounds everything up to the heads."""
-        self.tensors["structure"] = torch.tensor(self.structure.integers())
-        self.embedding = torch.cat(self.embeddings("embeddings", self.network.embeddings))
-        first, taps = self.network.input, self.embedding.repeat(self.structure.window_size)
+        if local is None:
+            local = residual[0].new_zeros(1, 0, 1)
+        values = local.movedim(1, -1).flatten(0, -2)
+        self.local_scales = self._scales("context_exponents", values, 1.0, range(-16, 17))
+        self.embedding = torch.cat(self.embeddings("embeddings", network.embeddings))
+        first, taps = network.input, self.embedding.repeat(structure.window_size)
         self.affine("input", first, taps, self.unit, conditioned=first.conditioned)
-        middles = gate_offsets(self.structure.width)
-        for i, layer in enumerate(self.network.layers):
+        zeros = torch.tensor([0.5, 1.5], device=taps.device) * GATE_ENTRIES  # where u = 0 is in the table
+        middles = zeros.repeat_interleave(structure.width)
+        for i, layer in enumerate(network.layers):
             assert isinstance(layer, GatedLayer)
-            scales = self._residual_scales(f"layers.{i}.scale", self.residual[i])
+            scales = self._scales(f"layers.{i}.scale", residual[i], self.unit)
             taps = scales.repeat(len(layer.offsets))
             self.affine(f"layers.{i}.gates", layer.gates, taps, GATE_UNIT, middles, layer.conditioned)
             gated = torch.full_like(scales, 1 / INT8_LIMIT)
             self.affine(f"layers.{i}.residual", layer.residual, gated, self.unit)
-        self.trunk = self._residual_scales("scale", self.residual[-1])
-
-    def _local_scales(self, local: Tensor | None) -> Tensor:
-        if local is None:
-            local = next(self.network.parameters()).new_zeros(1, 0, 1)
-        values = local.movedim(1, -1).flatten(0, -2)
-        ones = torch.ones(values.shape[1], dtype=torch.float64, device=values.device)
-        exponents = best_exponent(values, ones, range(-16, 17))
-        self.tensors["context_exponents"] = exponents.to(torch.int8)
-        return torch.exp2(exponents.double())
+        self.trunk = self._scales("scale", residual[-1], self.unit)
 
     def embeddings(self, name: str, tables: Iterable[nn.Module]) -> list[Tensor]:
         """Rounds tables; returns the real value of one step of each one's channels."""
@@ -134,11 +125,12 @@ class TrunkConverter:
             scales.append(scale)
         return scales
 
-    def _residual_scales(self, name: str, h: Tensor) -> Tensor:
-        units = torch.full((h.shape[-1],), self.unit, dtype=torch.float64, device=h.device)
-        exponents = best_exponent(h.flatten(0, -2), units, range(16))
-        self.tensors[name] = exponents.to(torch.int8)
-        return units * torch.exp2(exponents.double())
+    def _scales(self, name: str, values: Tensor, unit: float, exponents: range = range(16)) -> Tensor:
+        """The real value of one step of every channel of (..., C), whose exponents become a tensor."""
+        units = torch.full((values.shape[-1],), unit, dtype=torch.float64, device=values.device)
+        best = best_exponent(values.flatten(0, -2), units, exponents)
+        self.tensors[name] = best.to(torch.int8)
+        return units * torch.exp2(best.double())
 
     def affine(
         self,
@@ -146,7 +138,7 @@ class TrunkConverter:
         layer: nn.Linear | InputLayer,
         scales: Tensor,
         units: Tensor | float,
-        offsets: Tensor | None = None,
+        offsets: Tensor | float = 0.0,
         conditioned: Conditioned | None = None,
     ) -> None:
         """Rounds a layer, with what the conditioning adds to it; see `rounded_affine`."""
@@ -157,16 +149,5 @@ class TrunkConverter:
                 weight = torch.cat([weight, conditioned.local.weight], dim=1)
                 scales = torch.cat([scales, self.local_scales])
         units = torch.as_tensor(units, dtype=torch.float64, device=weight.device).expand(len(weight))
-        offsets = None if offsets is None else offsets.to(weight.device)
         affine = rounded_affine(weight, layer.bias, scales, units, offsets, labels)
         self.tensors |= affine_tensors(affine, name)
-
-
-def _convert_heads(converter: TrunkConverter, network: CausalNetwork, hidden: Sequence[Tensor]) -> None:
-    embedding = converter.embeddings("head_embeddings", network.head_embeddings)
-    for p, head in enumerate(network.heads):
-        assert isinstance(head, Head)
-        scales = torch.cat([converter.trunk, *embedding[:p]])
-        units = units_of_hidden(hidden[p], head.hidden, scales)
-        converter.affine(f"heads.{p}.hidden", head.hidden, scales, units)
-        converter.affine(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)

@@ -275,7 +275,6 @@ def encoder_integers(encoder: AnticausalEncoder, posterior: Gaussians, symbols: 
     embedded = trunk.embedded(symbols)
     residual = trunk.residual(embedded.flip(tuple(range(1, embedded.ndim - 1))), Conditioning())
     converter = TrunkConverter(trunk, residual)
-    converter.run()
     scales = torch.cat([converter.trunk, converter.embedding]).repeat(math.prod(encoder.hop))
     hidden = F.relu(encoder.hidden(encoder.features(symbols)))
     units = units_of_hidden(hidden, encoder.hidden, scales)
