@@ -21,13 +21,12 @@ import torch
 from numba import njit
 
 from latentpress.autoregressive import CausalNetwork, IntegerNetwork
-from latentpress.autoregressive.engine import Action, Job, Result, run
+from latentpress.autoregressive.engine import Job, Result, run
 from latentpress.autoregressive.engine.coder import (
+    Streams,
     decode_symbol,
     encode_symbol,
     finish_stream,
-    make_streams,
-    start_decoding,
     weigh,
 )
 from latentpress.config import CausalConfig
@@ -55,11 +54,11 @@ def coder_rates() -> tuple[float, float]:
     random = np.random.default_rng(0)
     logits = random.integers(-64, 65, (_ROWS, _SIZE)).astype(np.int32)
     symbols, weights = random.integers(0, _SIZE, _ROWS).astype(np.int32), np.zeros(_SIZE, np.uint32)
-    streams = make_streams(np.zeros((1, _ROWS), np.uint32))
+    streams = Streams.over(np.zeros((1, _ROWS), np.uint32))
     streams.reset(0, 0, _ROWS)
     encoding = seconds(lambda: encode(streams, logits, symbols, weights))
     words, decoded = int(streams.cursors[0]), np.zeros_like(symbols)
-    start_decoding(streams, 0, 0, words)
+    streams.start_decoding(0, 0, words)
     decoding = seconds(lambda: decode(streams, logits, decoded, weights))
     assert np.array_equal(decoded, symbols)
     return _ROWS / encoding, _ROWS / decoding
@@ -72,12 +71,12 @@ def engine_rates(integers: IntegerNetwork) -> tuple[float, float]:
     program, labels = integers.program((_POSITIONS,)), np.zeros((_LANES, 1, 0), np.int64)
     results: list[Result] = []
 
-    def work(action: Action, **part: Any) -> float:
+    def work(action: str, **part: Any) -> float:
         job = Job(0, _POSITIONS, labels, **part)
         return seconds(lambda: results.extend(run(program, [job], action, threads=1)))
 
-    encoding = work(Action.ENCODE, symbols=symbols)
-    decoding = work(Action.DECODE, payload=results[0].payload)
+    encoding = work("encode", symbols=symbols)
+    decoding = work("decode", payload=results[0].payload)
     assert np.array_equal(results[1].symbols, symbols)
     return symbols.size / encoding, symbols.size / decoding
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentpress.autoregressive import CausalNetwork, IntegerNetwork
-from latentpress.autoregressive.engine import Action, Job, Program, run
+from latentpress.autoregressive.engine import Job, Program, run
 from latentpress.autoregressive.network import GatedLayer
 from latentpress.autoregressive.offsets import Raster
 from latentpress.config import CausalConfig, VQVAEConfig
@@ -130,7 +130,7 @@ def engine_seconds(program: Program, grid: tuple[int, ...], lanes: int) -> float
     labels = np.zeros((lanes, 1, 0), np.int64)
     jobs = [Job(n, positions, labels, symbols=block) for n, block in enumerate(symbols)]
     setattr(importlib.import_module(run.__module__), "LANES", lanes)  # noqa: B010
-    took = seconds(lambda: list(run(program, jobs, Action.ENCODE, threads=1)))
+    took = seconds(lambda: list(run(program, jobs, "encode", threads=1)))
     return took / symbols[..., 0].size
 
 

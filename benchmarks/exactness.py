@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from latentpress.autoregressive import CausalNetwork, IntegerNetwork
-from latentpress.autoregressive.engine import Action, Job, run
+from latentpress.autoregressive.engine import Job, run
 from latentpress.coding import RangeEncoder, frequencies
 from latentpress.config import CausalConfig
 
@@ -91,16 +91,16 @@ def engine_differences(
     encoded = [Job(n, positions, labels, symbols=item) for n, item in enumerate(flat)]
     decoded = [Job(n, positions, labels, payload=payload) for n, payload in enumerate(payloads)]
     wrong = 0
-    for result in run(program, encoded, Action.ENCODE, threads=threads):
+    for result in run(program, encoded, "encode", threads=threads):
         wrong += result.payload != payloads[result.number]
-    for result in run(program, decoded, Action.DECODE, threads=threads):
+    for result in run(program, decoded, "decode", threads=threads):
         wrong += int((result.symbols != flat[result.number]).sum())
     return wrong
 
 
 def measure(folder: Path, device: str) -> None:
     """What a process of one capability does: prints a JSON line for each number of threads and batch."""
-    integers = IntegerNetwork.from_tensors(load_file(folder / "integers.safetensors"), device)
+    integers = IntegerNetwork(load_file(folder / "integers.safetensors"), device)
     case = load_file(folder / "case.safetensors")
     for threads in THREADS:
         torch.set_num_threads(threads)

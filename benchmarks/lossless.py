@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from latentpress.cli.evaluate import evaluation_table
 from latentpress.cli.progress import progress_bar
 from latentpress.data import Source, open_sources
 from latentpress.evaluate import evaluate
 from latentpress.evaluate.latents import as_tensor
+from latentpress.evaluate.tables import evaluation_table
 from latentpress.exact.distribution import Stream
 from latentpress.model import Model, load
 from latentpress.model.decoding import symbol_nats

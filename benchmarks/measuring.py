@@ -8,10 +8,11 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from latentpress.cli.evaluate import evaluation_table, write_report
+from latentpress.cli.evaluate import write_report
 from latentpress.cli.progress import progress_bar
 from latentpress.data import Source, open_sources
 from latentpress.evaluate import evaluate
+from latentpress.evaluate.tables import evaluation_table
 from latentpress.model import load
 
 

@@ -5,7 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentpress.autoregressive.conditioner import CodeConditioner, ConditionerStructure, LatentConditioner
+from latentpress.autoregressive.conditioner import (
+    CodeConditioner,
+    ConditionerStructure,
+    LatentConditioner,
+    LatentInput,
+)
 from latentpress.autoregressive.integer.conditioner import IntegerConditioner, conditioner_integers
 from latentpress.errors import ConfigError
 from small.networks import jolted
@@ -107,9 +112,9 @@ def random_codes(conditioner, batch, size):
 def float_map(conditioner, codes, codebook, size):
     """What the conditioner gives in training for these codes: with vectors, or real latents."""
     if codebook is None:
-        return conditioner((codes - 127).movedim(-1, 1) / 24, size)
+        return conditioner(LatentInput((codes - 127).movedim(-1, 1) / 24), size)
     vectors = torch.cat([table[code] for table, code in zip(codebook, codes.unbind(-1), strict=True)], -1)
-    return conditioner(codes, vectors.movedim(-1, 1), size)
+    return conditioner(LatentInput(vectors.movedim(-1, 1), codes), size)
 
 
 def rounded(conditioner, codes, codebook, step=2.0**-6):
@@ -173,7 +178,7 @@ def test_gradients_reach_the_vectors_of_a_position_and_its_neighbours():
     conditioner, _ = conditioner_of("codes", (9, 7), (2, 3))
     codes = random_codes(conditioner, 1, (10, 12))
     vectors = torch.randn(1, 2 * CODE_DIM, 5, 4, requires_grad=True)
-    local = conditioner(codes, vectors, (10, 12))
+    local = conditioner(LatentInput(vectors, codes), (10, 12))
     (gradient,) = torch.autograd.grad(local[:, :, 4, 3].square().sum(), vectors)  # of position (2, 1)
     reached = gradient[0].abs().amin(0) > 0  # every channel of every code
     assert torch.equal(reached, gradient[0].abs().amax(0) > 0)
@@ -186,7 +191,7 @@ def test_straight_through_vectors_carry_the_gradient_to_the_encoder():
     encoded = torch.randn(2, 2 * CODE_DIM, 4, requires_grad=True)
     chosen = torch.cat([table[code] for table, code in zip(codebook, codes.unbind(-1), strict=True)], -1)
     quantised = encoded + (chosen.movedim(-1, 1) - encoded).detach()
-    local = conditioner(codes, quantised, (8,))
+    local = conditioner(LatentInput(quantised, codes), (8,))
     torch.testing.assert_close(local, float_map(conditioner, codes, codebook, (8,)))
     (gradient,) = torch.autograd.grad(local.square().sum(), encoded)
     assert gradient.abs().min() > 0
@@ -195,7 +200,7 @@ def test_straight_through_vectors_carry_the_gradient_to_the_encoder():
 def test_codes_are_latents_in_units():
     conditioner, _ = conditioner_of("latents", (255, 255), (4,))
     q = torch.randint(-127, 128, (3, 5, 2))
-    torch.testing.assert_close(conditioner.describe(q + 127), q / 24)
+    torch.testing.assert_close(conditioner.latents(q + 127).vectors, q.movedim(-1, 1) / 24)
     for table, scale in conditioner.integer_tables():
         assert table.dtype == torch.int8 and torch.equal(table[:, 0], torch.arange(-127, 128).to(torch.int8))
         assert scale.tolist() == [1 / 24]

@@ -133,7 +133,7 @@ def test_a_step_sees_nothing_before_it(size, hop):
 
 def test_tensors_give_it_back():
     _, encoder, integers = integers_of("ar1", (12,), (3,))
-    again = IntegerEncoder.from_tensors(integers.tensors())
+    again = IntegerEncoder(integers.tensors())
     symbols = torch.randint(16, (3, 12, 1))
     assert again.id == integers.id and np.array_equal(again(symbols).mean, integers(symbols).mean)
     assert integers.to("cpu") is integers
@@ -198,7 +198,7 @@ def test_hostile_tensors_are_refused():
     _, _, integers = integers_of("ar1", (60, 9), (8, 9), width=40)
     for number, tensors in enumerate(hostile(integers.tensors())):
         with pytest.raises(CheckpointError, match=r"^integer encoder: "):
-            IntegerEncoder.from_tensors(tensors)
+            IntegerEncoder(tensors)
             pytest.fail(f"number {number} passed")
 
 
@@ -207,11 +207,11 @@ def test_a_trunk_that_is_conditioned_is_refused(conditioning):
     tensors = integers_of("ar1", (12,), (3,))[2].tensors()
     other = random_network((16,), (9,), **conditioning)[0].tensors()
     with pytest.raises(CheckpointError, match="conditioned"):
-        IntegerEncoder.from_tensors(tensors | {"structure": other["structure"]})
+        IntegerEncoder(tensors | {"structure": other["structure"]})
 
 
 def test_a_trunk_of_another_rank_is_refused():
     tensors = integers_of("ar1", (12,), (3,))[2].tensors()
     other = integers_of("ar1", (12, 3), (3, 3))[2].tensors()
     with pytest.raises(CheckpointError, match="rank"):
-        IntegerEncoder.from_tensors(tensors | {"shape": other["shape"]})
+        IntegerEncoder(tensors | {"shape": other["shape"]})

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from threadpoolctl import ThreadpoolController
 
-from latentpress.autoregressive.engine import Action, Choice, Job, run
-from latentpress.autoregressive.engine.coder import make_streams
-from latentpress.autoregressive.engine.lanes import FEW, make_lanes, make_room
-from latentpress.autoregressive.engine.loop import Task, advance
+from latentpress.autoregressive.engine import Choice, Job, run
+from latentpress.autoregressive.engine.coder import Streams
+from latentpress.autoregressive.engine.lanes import FEW, Lanes, Room
+from latentpress.autoregressive.engine.loop import ACTIONS, Task, advance
 from small.networks import coded, cut, network_cases, random_network, tables
 
 engine = import_module("latentpress.autoregressive.engine.run")
@@ -47,12 +47,10 @@ def test_one_at_a_time_equals_all_at_once(case):
     integers, symbols, conditioning = random_network(**case)
     grid, job = case["grid"], job_of(integers, symbols, conditioning, symbols=flat(symbols))
     payload, bits = coded(symbols, tables(integers, symbols, conditioning))
-    [result] = results(integers, grid, [job], Action.ENCODE)
+    [result] = results(integers, grid, [job], "encode")
     assert result.payload == payload
     np.testing.assert_allclose(result.bits, bits, atol=1e-6)
-    [back] = results(
-        integers, grid, [job_of(integers, symbols, conditioning, payload=payload)], Action.DECODE
-    )
+    [back] = results(integers, grid, [job_of(integers, symbols, conditioning, payload=payload)], "decode")
     assert not back.damaged and np.array_equal(back.symbols, flat(symbols))
 
 
@@ -89,9 +87,9 @@ def decoding(integers, streams, payloads):
 def test_neither_lanes_nor_threads_matter(many, lanes, threads, monkeypatch):
     integers, streams, payloads = many
     monkeypatch.setattr(engine, "LANES", lanes)
-    done = results(integers, (6, 4), encoding(integers, streams), Action.ENCODE, threads)
+    done = results(integers, (6, 4), encoding(integers, streams), "encode", threads)
     assert [result.payload for result in done] == payloads
-    done = results(integers, (6, 4), decoding(integers, streams, payloads), Action.DECODE, threads)
+    done = results(integers, (6, 4), decoding(integers, streams, payloads), "decode", threads)
     for result, (items, _) in zip(done, streams, strict=True):
         assert np.array_equal(result.symbols, flat(items))
 
@@ -100,7 +98,7 @@ def test_neither_lanes_nor_threads_matter(many, lanes, threads, monkeypatch):
 def test_a_damaged_stream_harms_no_other(many, threads):
     integers, streams, payloads = many
     broken = [bytes(len(p)) if n == 3 else p for n, p in enumerate(payloads)]
-    done = results(integers, (6, 4), decoding(integers, streams, broken), Action.DECODE, threads)
+    done = results(integers, (6, 4), decoding(integers, streams, broken), "decode", threads)
     for n, (result, (items, _)) in enumerate(zip(done, streams, strict=True)):
         assert np.array_equal(result.symbols, flat(items)) == (n != 3)
         assert (result.symbols >= 0).all() and (result.symbols < [7, 5]).all()
@@ -110,17 +108,17 @@ def test_progress_counts_every_symbol(many, monkeypatch):
     integers, streams, _ = many
     monkeypatch.setattr(engine, "LANES", 5)
     counts = []
-    results(integers, (6, 4), encoding(integers, streams), Action.ENCODE, 2, progress=counts.append)
+    results(integers, (6, 4), encoding(integers, streams), "encode", 2, progress=counts.append)
     assert sum(counts) == sum(items.numel() for items, _ in streams)
 
 
 def test_no_jobs_and_what_goes_wrong_in_a_thread_is_raised(many):
     integers, streams, _ = many
     program = integers.program((6, 4))
-    assert list(run(program, [], Action.DECODE, threads=1)) == []
+    assert list(run(program, [], "decode", threads=1)) == []
     wrong = job_of(integers, *streams[0], symbols=np.zeros((1, 99, 2), np.int32))
     with pytest.raises(ValueError, match="broadcast"):
-        list(run(program, [wrong], Action.ENCODE, threads=2))
+        list(run(program, [wrong], "encode", threads=2))
 
 
 @pytest.mark.parametrize("along", [False, True])
@@ -129,8 +127,8 @@ def test_a_state_that_was_kept_continues_identically(lanes, along):
     integers, symbols, conditioning = random_network((7, 5), (4, 6), labels=(2, 3), along=along, batch=lanes)
     labels, _ = integers.conditions(conditioning, lanes, (4, 6))
     program, positions = integers.program((4, 6)), 24
-    states, room = make_lanes(program, lanes), make_room(program, lanes)
-    streams = make_streams(np.zeros((lanes, 2 * positions), np.uint32))
+    states, room = Lanes.of(program, lanes), Room.of(program, lanes)
+    streams = Streams.over(np.zeros((lanes, 2 * positions), np.uint32))
     for lane in range(lanes):
         states.reset(lane, 0, lane * labels[0].numel(), 2 if along else 0)
         streams.reset(lane, lane * 2 * positions, 2 * positions)
@@ -149,7 +147,7 @@ def test_a_state_that_was_kept_continues_identically(lanes, along):
 
     def go(states, streams, steps):
         x = room.few if lanes < FEW else room.many
-        how = int(Action.ENCODE), Choice(), steps
+        how = ACTIONS.index("encode"), Choice(), steps
         advance(program, states, np.arange(lanes), task, streams, *how, x, room)
 
     go(states, streams, 13)
@@ -166,8 +164,8 @@ def test_a_state_that_was_kept_continues_identically(lanes, along):
 def test_labels_are_read_where_they_begin_and_no_more_often(along):
     """Labels of an item are summed once: what is in their place later does not matter."""
     integers, symbols, conditioning = random_network((7,), (4, 6), labels=(2, 3), along=along, batch=1)
-    program, room = integers.program((4, 6)), make_room(integers.program((4, 6)), 1)
-    lanes, streams = make_lanes(program, 1), make_streams(np.zeros((1, 48), np.uint32))
+    program, room = integers.program((4, 6)), Room.of(integers.program((4, 6)), 1)
+    lanes, streams = Lanes.of(program, 1), Streams.over(np.zeros((1, 48), np.uint32))
     labels = integers.conditions(conditioning, 1, (4, 6))[0].numpy().reshape(-1)
     lanes.reset(0, 0, 0, 2 if along else 0)
     streams.reset(0, 0, 48)
@@ -186,7 +184,7 @@ def test_labels_are_read_where_they_begin_and_no_more_often(along):
     )
     seen = []
     for _ in range(24):
-        how = int(Action.ENCODE), Choice(), 1
+        how = ACTIONS.index("encode"), Choice(), 1
         advance(program, lanes, np.arange(1), task, streams, *how, room.few, room)
         seen.append(lanes.biases[len(program.biases) :].copy())
         task.labels[: 0 if along else None] = 0
@@ -220,7 +218,7 @@ def test_a_stream_that_runs_out_ends_the_job_at_once(many):
     labels = np.zeros((1, 1, len(integers.structure.label_sizes)), np.int64)
     local = np.zeros((1, 10**6, 2), np.int8)
     jobs = [Job(n, 10**6, labels, local, payload=p) for n, p in enumerate(payloads[:2])]
-    assert all(result.damaged for result in results(integers, (6, 4), jobs, Action.DECODE))
+    assert all(result.damaged for result in results(integers, (6, 4), jobs, "decode"))
 
 
 def test_blas_gets_its_threads_back_when_the_last_run_ends(many, monkeypatch):
@@ -232,7 +230,7 @@ def test_blas_gets_its_threads_back_when_the_last_run_ends(many, monkeypatch):
         return [library["num_threads"] for library in info]
 
     def started():
-        runs = run(integers.program((6, 4)), encoding(integers, streams), Action.ENCODE, threads=1)
+        runs = run(integers.program((6, 4)), encoding(integers, streams), "encode", threads=1)
         next(runs)
         return runs
 
@@ -250,7 +248,7 @@ def test_an_abandoned_run_leaves_no_thread(many, monkeypatch):
     integers, streams, _ = many
     monkeypatch.setattr(engine, "LANES", 2)
     before = set(threading.enumerate())
-    runs = run(integers.program((6, 4)), encoding(integers, streams), Action.ENCODE, threads=2)
+    runs = run(integers.program((6, 4)), encoding(integers, streams), "encode", threads=2)
     next(runs)
     runs.close()
     assert not [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]

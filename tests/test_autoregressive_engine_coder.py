@@ -6,19 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentpress.autoregressive.engine.coder import (
+    Streams,
     decode_symbol,
     encode_symbol,
     find,
     finish_stream,
-    make_streams,
-    start_decoding,
     weigh,
 )
 from latentpress.coding import RangeDecoder, RangeEncoder, frequencies
 
 
 def encoded(logits, symbols):
-    streams, weights = make_streams(np.zeros((1, len(symbols) + 4), np.uint32)), scratch(logits)
+    streams, weights = Streams.over(np.zeros((1, len(symbols) + 4), np.uint32)), scratch(logits)
     streams.reset(0, 0, len(symbols) + 4)
     for row, symbol in zip(logits, symbols, strict=True):
         factor = weigh(row, weights)
@@ -29,8 +28,8 @@ def encoded(logits, symbols):
 
 def decoded(logits, payload):
     words, weights = np.frombuffer(payload, "<u4"), scratch(logits)
-    streams = make_streams(words.astype(np.uint32)[None])
-    start_decoding(streams, 0, 0, len(words))
+    streams = Streams.over(words.astype(np.uint32)[None])
+    streams.start_decoding(0, 0, len(words))
     symbols = []
     for row in logits:
         factor = weigh(row, weights)

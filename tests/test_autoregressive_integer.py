@@ -86,7 +86,7 @@ def test_tensors_are_integers_that_restore_the_network():
     integers, symbols, conditioning = random_network((7, 5), (4, 6), channels=2, labels=(2, 3))
     tensors = integers.tensors()
     assert {value.dtype for value in tensors.values()} == {torch.int8, torch.int32, torch.int64}
-    restored = IntegerNetwork.from_tensors(tensors)
+    restored = IntegerNetwork(tensors)
     assert restored.id == integers.id and len(integers.id) == 16 and restored.structure == integers.structure
     assert_same(restored.logits(symbols, conditioning), integers.logits(symbols, conditioning))
     assert integers.to("cpu") is integers
@@ -99,7 +99,7 @@ def test_every_integer_is_part_of_the_identity():
         tensors = integers.tensors()
         first = tensors[name].view(-1)[:1]
         first += -1 if first > 0 else 1
-        ids.add(IntegerNetwork.from_tensors(tensors).id)
+        ids.add(IntegerNetwork(tensors).id)
     assert len(ids) == len(integers.tensors())
 
 
@@ -142,7 +142,7 @@ def test_hostile_tensors_are_refused(name):
     tensors = integers.tensors()
     HOSTILE[name](tensors)
     with pytest.raises(CheckpointError, match=r"^integer network: "):
-        IntegerNetwork.from_tensors(tensors)
+        IntegerNetwork(tensors)
 
 
 STRUCTURES = st.builds(

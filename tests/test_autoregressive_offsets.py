@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.autoregressive.cells import depth_to_space, space_to_depth
 from latentpress.autoregressive.offsets import (
     Offset,
     Raster,
+    depth_to_space,
     inside,
     layer_offsets,
     shift_and_concat,
+    space_to_depth,
     window_offsets,
 )
 from latentpress.autoregressive.structure import NetworkStructure

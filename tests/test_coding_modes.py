@@ -91,3 +91,6 @@ def test_hostile_payloads(data):
 def test_a_raw_symbol_out_of_range_is_refused(alphabets):
     with pytest.raises(ArchiveError, match="out of range"):
         modes.decode_raw(b"\xff" * len(alphabets), (1, 1), alphabets)
+    with pytest.raises(ArchiveError, match="out of range"):
+        modes.decode_raw(b"\xa0", (1, 1), [5])  # 101, the first that is
+    assert modes.decode_raw(b"\x80", (1, 1), [5]).item() == 4

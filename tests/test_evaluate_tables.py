@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from latentpress.cli.evaluate import evaluation_table
 from latentpress.evaluate import Evaluation
-from latentpress.evaluate.tables import codec_rows, figure_rows
+from latentpress.evaluate.tables import codec_rows, evaluation_table, figure_rows
 from latentpress.items import Text
 from small.evaluations import an_evaluation, with_lossy
 

@@ -23,7 +23,8 @@ from latentpress.config import (
 from latentpress.data.batches import Batch
 from latentpress.errors import CheckpointError, ConfigError, TrainingError
 from latentpress.items import Image, Text
-from latentpress.model import VQVAE, load
+from latentpress.latents import IntegerLSTM
+from latentpress.model import VQVAE, DeltaVAE, IntegerForms, load, split_model
 from latentpress.press import decode_archive, encode_archive
 from latentpress.train import Progress, TrainResult, run
 from latentpress.train.runs import RunFolder
@@ -174,6 +175,13 @@ def test_a_model_of_the_other_invention_is_refused(tmp_path: Path):
         train(Case("image", "vq", "parallel"), tmp_path, steps=1, stages=("prior",))
 
 
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_nothing_is_fitted_to_half_a_model(half: str, tmp_path: Path):
+    split_model(train(DELTA, tmp_path / "whole").model).save_pretrained(tmp_path)
+    with pytest.raises(TrainingError, match=f"holds the {half} half"):
+        train(DELTA, tmp_path / half, stages=("prior",))
+
+
 def test_a_more_powerful_encoder_is_fitted_to_a_finished_codec(tmp_path: Path):
     """Longer training of the encoder alone brings a codec that had little of it further."""
     stage = replace(STAGE, batch_size=8, learning_rate=2e-2)
@@ -224,6 +232,29 @@ def test_a_decoder_alone_needs_no_codec(kind: str, tmp_path: Path):
     before = weights(tmp_path / "blind")
     train(CASE, tmp_path / "blind", CASE.config(autoregressive=blind), stages=("decoder",))
     assert weights(tmp_path / "blind") == before
+
+
+@pytest.mark.parametrize("invention", ["vq", "delta"])
+def test_pieces_of_a_finished_codecs_decoder_begin_where_latents_do(invention: str):
+    case = Case("image", invention, "autoregressive")
+    small = replace(STAGE, crop=3)
+    config = replace(case.config(), codec=small, decoder=small)
+    for name, rows in (("codec", {0, 1, 2, 3}), ("decoder", {0, 2})):
+        model, stage = stage_of(case, name, config)
+        fit = stage.validate.args[0]  # type: ignore[attr-defined]
+        corners = np.concatenate([fit.source.draw(step).corners for step in range(30)])
+        assert set(corners[:, 0].tolist()) == rows and (corners[:, 0] % 2 == 0).all() == (name == "decoder")
+        assert fit.source.size[0] == 3 and model.hop[0] == 2
+
+
+def test_a_refitted_prior_keeps_the_step_of_the_codes():
+    model, stage = stage_of(DELTA, "prior")
+    assert isinstance(model, DeltaVAE) and model.latents is not None
+    stage.finish()
+    usual = model.integer.prior.step  # type: ignore[union-attr]
+    model.integer = IntegerForms(prior=IntegerLSTM.ar1(model.latents.alphas.tolist(), usual + 5))
+    stage.finish()
+    assert model.integer.prior.step == usual + 5  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("invention", ["vq", "delta"])

@@ -66,39 +66,30 @@ def generate(
     how, report = how or Sampling(), progress or (lambda *_: None)
     size = tuple(size or model.item.size or model.item.default_size)
     _check(model, count, size, given)
-    numbers = _label_numbers(model, labels or {}, size[0])
-    every = None if numbers is None else numbers.expand(count, *numbers.shape[1:])
+    every = _label_numbers(model, labels or {}, size[0], count)
     codes_total = count * math.prod(model.grid(size)) * len(model.alphabets)
     symbols = math.prod(size) * len(model.item.alphabets)
     prepare(count, report)
-    codes = model.sample_codes(
-        count,
-        size,
-        how,
-        labels=every,
-        given=given,
-        prior=prior,
-        progress=_counted("draw", codes_total, report),
-    )
+    drawn = _counted("draw", codes_total, report)
+    codes = model.sample_codes(count, size, how, labels=every, given=given, prior=prior, progress=drawn)
     run, items = max(1, _DECODED_POSITIONS // math.prod(size)), []
-    drawn = _counted("decode", count * symbols, report)
-    for start in range(0, count, run):
-        part = slice(start, min(start + run, count))
+    decoded = _counted("decode", count * symbols, report)
+    for part in np.split(np.arange(count), range(run, count, run)):
         items.append(
             model.decode(
                 codes[part],
                 size,
                 seed=how.seed,
-                numbers=range(part.start, part.stop),
+                numbers=part.tolist(),
                 labels=None if every is None else every[part],
                 sampled=True,
                 temperature=how.temperature,
                 given=given,
-                progress=drawn if model.stochastic else None,
+                progress=decoded if model.stochastic else None,
             )
         )
         if not model.stochastic:
-            drawn((part.stop - part.start) * symbols)
+            decoded(len(part) * symbols)
     result = np.concatenate(items)
     if given is not None:
         result[:, : len(given)] = given
@@ -122,8 +113,8 @@ def _check(model: Model, count: int, size: Shape, given: Samples | None) -> None
         raise ConfigError(f"{words.items} of {extents} begin with {wanted}, got {given.shape}")
 
 
-def _label_numbers(model: Model, labels: Mapping[str, str], rows: int) -> Tensor | None:
-    """The labels as the model takes them, (1, L) or (1, T, L); None where there are none."""
+def _label_numbers(model: Model, labels: Mapping[str, str], rows: int, count: int) -> Tensor | None:
+    """The labels of every item as the model takes them, (count, L); None where there are none."""
     known = {label.name: label.values for label in model.config.labels}
     parts = (getattr(model.config, part, None) for part in ("prior", "parallel", "autoregressive"))
     used = {name for part in parts for name in getattr(part, "labels", ())}
@@ -135,7 +126,7 @@ def _label_numbers(model: Model, labels: Mapping[str, str], rows: int) -> Tensor
             )
         if value not in known[name]:
             raise LatentpressError(f"no {name} {value!r}; the model has: {', '.join(known[name])}")
-    return labels_of([model.label_numbers(labels, rows)])
+    return labels_of([model.label_numbers(labels, rows)] * count)
 
 
 def _counted(stage: str, total: int, report: Progress) -> Callable[[int], None]:

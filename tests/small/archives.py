@@ -197,7 +197,7 @@ def _encoder(model: DeltaVAE, symbols: Tensor, seed: int) -> IntegerEncoder:
     for name, values in (("means", table * 6), ("shifts", table // 16), ("spreads", table)):
         tensors[name] = torch.from_numpy(values).to(torch.int32)
     tensors["bases"] = integers((4, 2), 6, 100).to(torch.int32) + 1600
-    return IntegerEncoder.from_tensors(tensors)
+    return IntegerEncoder(tensors)
 
 
 # Items

@@ -102,7 +102,7 @@ def quantised(integers: IntegerNetwork, conditioning: Conditioning) -> Condition
     """Conditioning whose local map is rounded to the network's steps."""
     if conditioning.local is None:
         return conditioning
-    exponents = integers.tensors()["context_exponents"].double().view(-1, *[1] * integers.rank)
+    exponents = integers.tensors()["context_exponents"].double().view(-1, *[1] * integers.structure.rank)
     steps = torch.round(conditioning.local * torch.exp2(-exponents))
     return Conditioning(steps.clamp(-127, 127).to(torch.int8), conditioning.labels)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from latentpress.autoregressive import IntegerNetwork
-from latentpress.autoregressive.integer.forward import EmulatedNetwork
+from latentpress.autoregressive.integer.forward import EmulatedNetwork, embed
 from latentpress.autoregressive.offsets import Offset, Raster
 from latentpress.exact.distribution import Conditioning
 
@@ -47,12 +47,12 @@ class Stepper:
     @property
     def done(self) -> bool:
         """Whether every symbol of the grid has been pushed."""
-        return self.position == self.raster.positions
+        return self.position == math.prod(self.raster.grid)
 
     def logits(self) -> Tensor:
         """Logits of the next component, int32 (lanes, K_p)."""
         if not self.components:
-            row = self.position // (self.raster.positions // self.raster.grid[0])
+            row = self.position // math.prod(self.raster.grid[1:])
             bound = self._bound(self.raster.grid, row)
             local = None if self.local is None else self.local[:, self.position].float()
             self.trunk = bound.trunk(self._taps, local)
@@ -62,7 +62,7 @@ class Stepper:
         """Takes the next symbol of every lane, (lanes,) int64."""
         self.components.append(symbols)
         if len(self.components) == len(self.emulated.heads):
-            self.rings[0][:, self.place % self.rings[0].shape[1]] = self.emulated.embed(self.components)
+            self.rings[0][:, self.place % self.rings[0].shape[1]] = embed(self.emulated.embeddings, self.components)
             self.position, self.components = self.position + 1, []
             if not self.done:
                 self._advance(self.raster.place(self.position))

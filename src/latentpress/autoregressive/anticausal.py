@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentpress.autoregressive.cells import space_to_depth
 from latentpress.autoregressive.network import CausalTrunk
+from latentpress.autoregressive.offsets import space_to_depth
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.config import AnticausalConfig, RecurrentEncoderConfig
 from latentpress.exact.distribution import Conditioning
@@ -63,10 +63,7 @@ class AnticausalEncoder(nn.Module):
         self.out = _output_layer(config.hidden, outputs, means)
 
     def forward(self, symbols: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The numbers of every cell, (B, outputs, *ceil(size / hop)), from symbols (B, *size, P) int64.
-
-        A `mask` (B, *size) is false at padding, which changes nothing.
-        """
+        """(B, outputs, *ceil(size / hop)) from symbols (B, *size, P); where `mask` is false is padding."""
         return self.out(F.relu(self.hidden(self.features(symbols, mask)))).movedim(-1, 1)
 
     def features(self, symbols: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -84,11 +81,6 @@ class RecurrentEncoder(nn.Module):
     """An LSTM that reads the steps from the last to the first, in each cell of the further axes by itself.
 
     The arguments are those of `AnticausalEncoder`.
-
-    >>> config = RecurrentEncoderConfig(width=8)
-    >>> encoder = RecurrentEncoder(config, alphabets=(256,), hop=(16,), outputs=2, means=1)
-    >>> encoder(torch.zeros(3, 40, 1, dtype=torch.int64)).shape
-    torch.Size([3, 2, 3])
     """
 
     def __init__(
@@ -116,10 +108,8 @@ class RecurrentEncoder(nn.Module):
         h = c = steps.new_zeros(steps[:, 0].shape[:-1].numel(), self.cell.hidden_size)
         outputs = []
         for step, kept in zip(steps.unbind(1)[::-1], there.unbind(1)[::-1], strict=True):
-            h, c = self.cell(step.flatten(0, -2), (h, c))
-            h, c = (
-                state * kept.reshape(-1, 1) for state in (h, c)
-            )  # padding comes first and leaves no trace
+            state = self.cell(step.flatten(0, -2), (h, c))
+            h, c = (part * kept.reshape(-1, 1) for part in state)  # padding comes first and leaves no trace
             outputs.append(self.out(h).view(*step.shape[:-1], -1))
         return torch.stack(outputs[::-1], dim=1).movedim(-1, 1)
 

@@ -12,12 +12,13 @@ stack, and `pop` takes symbols off again, in the order of the grid.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,12 +30,13 @@ from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.coding.ans import Stacks
 from latentpress.coding.coder import RangeEncoder
 from latentpress.coding.random_points import random_points
-from latentpress.coding.tables import TOTAL, TOTAL_BITS, frequencies
+from latentpress.coding.tables import TOTAL_BITS, frequencies
 from latentpress.config import CausalConfig
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
 
 if TYPE_CHECKING:
-    from latentpress.autoregressive.engine import Action, Choice, Job, Program, Result
+    from latentpress.autoregressive.engine import Action, Job, Result
+    from latentpress.autoregressive.integer.network import IntegerNetwork
 
 __all__ = ["Intervals", "decode", "encode", "measure", "pop", "prepare", "push", "sample"]
 
@@ -43,20 +45,6 @@ _CHUNK = 1 << 22  # entries of tables that are held at once
 _TOGETHER = 1 << 24  # symbols sampled at once: so much memory their random numbers may take
 
 Integers = NDArray[Any]
-
-
-class _Network(Protocol):
-    """What is needed of an `IntegerNetwork`."""
-
-    device: torch.device
-
-    @property
-    def alphabets(self) -> tuple[int, ...]: ...
-    def program(self, grid: tuple[int, ...]) -> Program: ...
-    def conditions(
-        self, conditioning: Conditioning | None, batch: int, grid: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor | None]: ...
-    def logits(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +66,12 @@ def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
     That happens by itself with the first symbols; but it takes seconds, once a machine, and a caller
     can show them: `report("compile", seconds, about how many)`.
     """
-    from latentpress.autoregressive.engine import FEW  # imports Numba
-
     share, failed = -(-lanes // torch.get_num_threads()), []
 
     def work() -> None:
         try:
+            from latentpress.autoregressive.engine import FEW  # imports Numba
+
             _warm_up(min(share, FEW))
         except BaseException as error:
             failed.append(error)
@@ -93,8 +81,7 @@ def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
     worker.start()
     while worker.is_alive():
         worker.join(0.2)
-        seconds = int(time.monotonic() - start)
-        report("compile", min(seconds, _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
+        report("compile", min(int(time.monotonic() - start), _COMPILE_SECONDS - 1), _COMPILE_SECONDS)
     if failed:
         raise failed[0]
 
@@ -102,38 +89,33 @@ def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
 @functools.cache
 def _warm_up(lanes: int) -> None:
     """Codes a few symbols."""
-    from latentpress.autoregressive.engine import Action, Job, assemble, run
+    from latentpress.autoregressive.engine import Job, assemble, run
 
     structure = NetworkStructure.of(CausalConfig(width=8, depth=1, radius=1), alphabets=(2,), rank=1)
     symbols = np.zeros((lanes, 2, 1), np.int32)
     job = Job(0, positions=2, labels=np.zeros((lanes, 1, 0), np.int64), symbols=symbols)
-    for _ in run(assemble(structure, blank(structure), (2,)), [job], Action.ENCODE, threads=1):
+    for _ in run(assemble(structure, blank(structure), (2,)), [job], "encode", threads=1):
         pass
 
 
-def encode(network: _Network, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+def encode(network: IntegerNetwork, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
     """Codes streams with their symbols; returns each one's bytes and each lane's ideal bits, (lanes,).
 
     On a GPU it takes the parallel pass, which gives the same bytes.
     """
-    from latentpress.autoregressive.engine import Action
-
     if network.device.type != "cpu":
         return [_encode_parallel(network, stream) for stream in streams]
     parts = [{"symbols": _by_lane(network, stream)} for stream in streams]
-    results = _results(network, streams, parts, Action.ENCODE)
-    return [(result.payload, result.bits) for result in results]
+    return [(result.payload, result.bits) for result in _results(network, streams, parts, "encode")]
 
 
-def _encode_parallel(network: _Network, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
-    symbols = torch.from_numpy(_by_lane(network, stream).astype(np.int64)).view(
-        stream.lanes, *stream.grid, -1
-    )
-    logits = network.logits(symbols, stream.conditioning)
+def _encode_parallel(network: IntegerNetwork, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
+    by_lane = torch.from_numpy(_by_lane(network, stream)).long()
+    logits = network.logits(by_lane.view(stream.lanes, *stream.grid, -1), stream.conditioning)
     logits = [component.flatten(1, -2).transpose(0, 1).cpu().numpy() for component in logits]
     encoder, bits = RangeEncoder(), np.zeros(stream.lanes)
     chunk = max(1, _CHUNK // (stream.lanes * sum(network.alphabets)))
-    rows = symbols.flatten(1, -2).permute(1, 2, 0).numpy()  # (positions, P, lanes)
+    rows = by_lane.permute(1, 2, 0).numpy()  # (positions, P, lanes)
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
         tables = [_tables(component[start : start + chunk]) for component in logits]
@@ -154,22 +136,19 @@ def _tables(logits: Integers) -> NDArray[np.int32]:
     return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
 
 
-def decode(network: _Network, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
+def decode(network: IntegerNetwork, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
     """The symbols (positions, lanes, P) of streams with their payloads; None where one is damaged.
 
     Most damage cannot be told from other symbols: the archive's checksums are for that.
     """
-    from latentpress.autoregressive.engine import Action
-
     words = [stream.payload[: len(stream.payload) // 4 * 4] for stream in streams]
-    results = _results(network, streams, [{"payload": payload} for payload in words], Action.DECODE)
-    pairs = zip(streams, words, results, strict=True)
-    damaged = [result.damaged or len(payload) < len(stream.payload) for stream, payload, result in pairs]
-    return [None if bad else _by_position(result) for bad, result in zip(damaged, results, strict=True)]
+    results = _results(network, streams, [{"payload": payload} for payload in words], "decode")
+    whole = [len(payload) == len(stream.payload) for payload, stream in zip(words, streams, strict=True)]
+    return [_by_position(result) if fits else None for fits, result in zip(whole, results, strict=True)]
 
 
 def sample(
-    network: _Network,
+    network: IntegerNetwork,
     count: int,
     grid: tuple[int, ...],
     how: Sampling,
@@ -186,9 +165,6 @@ def sample(
     frequency table. The temperature is used as 2^16 / temperature, rounded, and `top_p` in steps of 2^-24; of
     equally likely symbols the first is kept.
     """
-    from latentpress.autoregressive.engine import BETA_BITS, Action, Choice
-
-    choice = Choice(round((1 << BETA_BITS) / how.temperature), how.top_k, max(1, round(how.top_p * TOTAL)))
     conditioning, positions = conditioning or Conditioning(), math.prod(grid)
     shape = positions, len(network.alphabets)
     items = torch.empty(count, *shape, dtype=torch.int64)
@@ -203,14 +179,12 @@ def sample(
             if prefix is not None:
                 known = _checked(network, prefix[item : item + 1].cpu().numpy())
                 parts[-1] |= {"symbols": known, "known": known.shape[1]}
-        for item, result in zip(
-            run, _results(network, streams, parts, Action.SAMPLE, choice, progress), strict=True
-        ):
+        for item, result in zip(run, _results(network, streams, parts, "sample", how, progress), strict=True):
             items[item] = torch.from_numpy(result.symbols[0].astype(np.int64))
     return items.view(count, *grid, shape[1])
 
 
-def measure(network: _Network, streams: Sequence[Stream]) -> list[Intervals]:
+def measure(network: IntegerNetwork, streams: Sequence[Stream]) -> list[Intervals]:
     """The numbers of each stream's symbols.
 
     >>> from latentpress.autoregressive.integer.network import IntegerNetwork
@@ -224,11 +198,9 @@ def measure(network: _Network, streams: Sequence[Stream]) -> list[Intervals]:
     >>> back.ravel().tolist(), stacks.are_fresh().tolist()
     ([0, 1, 2, 3, 4, 5, 6, 7], [True])
     """
-    from latentpress.autoregressive.engine import Action
-
     parts = [{"symbols": _by_lane(network, stream)} for stream in streams]
     measured = []
-    for result in _results(network, streams, parts, Action.MEASURE):
+    for result in _results(network, streams, parts, "measure"):
         lows, counts = (np.moveaxis(part, 0, 2).ravel() for part in result.intervals)  # positions, P, lanes
         measured.append(Intervals(lows, counts))
     return measured
@@ -246,24 +218,22 @@ def push(stacks: Stacks, rows: Sequence[int], intervals: Sequence[Intervals]) ->
 
 
 def pop(
-    network: _Network, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
+    network: IntegerNetwork, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
 ) -> list[NDArray[np.int32] | None]:
     """Takes the symbols (positions, lanes, P) of each stream off the stack of its row, a row for each.
 
     They are None where the stack is damaged: it ran out. Other stacks are not harmed by that.
     """
-    from latentpress.autoregressive.engine import Action
-
     parts, under = [], []
     for stream, row in zip(streams, rows, strict=True):
         height = int(stacks.heights[row])
         most = _most_words(math.prod(stream.grid) * stream.lanes * len(network.alphabets))
         under.append(max(0, height - most))
         parts.append({"words": stacks.words[row, under[-1] : height], "state": int(stacks.states[row])})
-    results = _results(network, streams, parts, Action.POP)
+    results = _results(network, streams, parts, "pop")
     for row, left, result in zip(rows, under, results, strict=True):
         stacks.settle(row, result.state, left + result.height, result.damaged)
-    return [None if result.damaged else _by_position(result) for result in results]
+    return [_by_position(result) for result in results]
 
 
 def _most_words(symbols: int) -> int:
@@ -272,51 +242,44 @@ def _most_words(symbols: int) -> int:
 
 
 def _results(
-    network: _Network,
+    network: IntegerNetwork,
     streams: Sequence[Stream],
     parts: Sequence[dict[str, Any]],
     action: Action,
-    choice: Choice | None = None,
+    how: Sampling | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Result]:
     """What the engine makes of each stream, given the rest of its job."""
-    from latentpress.autoregressive.engine import run
+    from latentpress.autoregressive.engine import Choice, Job, run
 
     if not streams:
         return []
     assert len({stream.grid[1:] for stream in streams}) == 1, "only the first extents may differ"
     program = network.program(max(stream.grid for stream in streams))
-    jobs = list(_jobs(network, streams, parts))
-    results = run(program, jobs, action, choice, threads=torch.get_num_threads(), progress=progress)
+
+    def job(number: int, stream: Stream, part: dict[str, Any]) -> Job:
+        labels, local = network.conditions(stream.conditioning, stream.lanes, stream.grid)
+        local = None if local is None else local.cpu().numpy()
+        return Job(number, math.prod(stream.grid), labels.numpy(), local, **part)
+
+    jobs = [job(*each) for each in zip(itertools.count(), streams, parts)]
+    choice, threads = Choice() if how is None else Choice.of(how), torch.get_num_threads()
+    results = run(program, jobs, action, choice, threads=threads, progress=progress)
     return sorted(results, key=lambda result: result.number)
 
 
-def _jobs(network: _Network, streams: Sequence[Stream], parts: Sequence[dict[str, Any]]) -> Iterator[Job]:
-    from latentpress.autoregressive.engine import Job
-
-    for number, (stream, part) in enumerate(zip(streams, parts, strict=True)):
-        labels, local = network.conditions(stream.conditioning, stream.lanes, stream.grid)
-        yield Job(
-            number,
-            positions=math.prod(stream.grid),
-            labels=labels.numpy(),
-            local=None if local is None else local.cpu().numpy(),
-            **part,
-        )
-
-
-def _by_lane(network: _Network, stream: Stream) -> Integers:
+def _by_lane(network: IntegerNetwork, stream: Stream) -> Integers:
     """A stream's symbols as the engine has them, int32 (lanes, positions, P)."""
     assert stream.symbols is not None
     return _checked(network, np.ascontiguousarray(stream.symbols.swapaxes(0, 1), np.int32))
 
 
-def _checked(network: _Network, symbols: Integers) -> Integers:
+def _checked(network: IntegerNetwork, symbols: Integers) -> Integers:
     if not ((symbols >= 0) & (symbols < network.alphabets)).all():
         raise ValueError(f"symbols: each component has an alphabet, {network.alphabets}; one is outside")
     return symbols
 
 
-def _by_position(result: Result) -> NDArray[np.int32]:
-    """The engine's symbols as streams have them, (positions, lanes, P)."""
-    return result.symbols.swapaxes(0, 1)
+def _by_position(result: Result) -> NDArray[np.int32] | None:
+    """The engine's symbols as streams have them, (positions, lanes, P); None where it met damage."""
+    return None if result.damaged else result.symbols.swapaxes(0, 1)

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentpress.autoregressive.cells import depth_to_space
-from latentpress.autoregressive.offsets import Offset, shift_and_concat
-from latentpress.errors import ConfigError
+from latentpress.autoregressive.offsets import Offset, depth_to_space, shift_and_concat
 from latentpress.exact.affine import round_to_int8
+from latentpress.strict import require
 
-__all__ = ["CodeConditioner", "Conditioner", "ConditionerStructure", "LatentConditioner", "LatentInput"]
+__all__ = ["AnyConditioner", "CodeConditioner", "ConditionerStructure", "LatentConditioner", "LatentInput"]
 
 _VERSION = 1
 
@@ -46,15 +45,10 @@ class ConditionerStructure:
         alphabets: of each of a latent position's codes.
         hop: samples that a position spans, one number an axis of the grid.
         embedding: channels that describe one code.
-        width: hidden units.
-        channels: channels of the map.
+        channels: those of the map.
         past: 0 for the positions around, 3 along every axis; else so many along the first axis, the
             position itself and those before it: the latents that a causal decoder may have seen.
         neighbours: with `past`, whether a position sees 3 along every further axis, or itself alone.
-
-    >>> structure = ConditionerStructure(alphabets=(512,), hop=(4, 4), embedding=16, width=32, channels=8)
-    >>> ConditionerStructure.from_integers(structure.integers()) == structure
-    True
     """
 
     alphabets: tuple[int, ...]
@@ -70,8 +64,7 @@ class ConditionerStructure:
         fits = fits and 1 <= len(self.hop) <= 3 and all(1 <= hop <= 65536 for hop in self.hop)
         fits = fits and all(1 <= number <= 4096 for number in (self.embedding, self.width, self.channels))
         fits = fits and 0 <= self.past <= 64 and (self.past > 0 or self.neighbours)
-        if not fits or self.outputs > 1 << 20:
-            raise ConfigError(f"a conditioner cannot have this structure: {self}")
+        require(fits and self.outputs <= 1 << 20, f"a conditioner cannot have this structure: {self}")
 
     @property
     def offsets(self) -> tuple[Offset, ...]:
@@ -109,26 +102,16 @@ class ConditionerStructure:
     def from_integers(cls, integers: Sequence[int]) -> ConditionerStructure:
         """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
         known = len(integers) >= 8 and integers[0] == _VERSION
-        if not known or integers[5] not in (0, 1) or not 1 <= integers[6] <= 3:
-            raise ConfigError("a conditioner's structure is damaged, or of another version")
-        embedding, width, channels, past, neighbours, rank = integers[1:7]
-        return cls(
-            alphabets=tuple(integers[7 + rank :]),
-            hop=tuple(integers[7 : 7 + rank]),
-            embedding=embedding,
-            width=width,
-            channels=channels,
-            past=past,
-            neighbours=bool(neighbours),
-        )
+        known = known and integers[5] in (0, 1) and 1 <= integers[6] <= 3
+        require(known, "a conditioner's structure is damaged, or of another version")
+        names = "embedding", "width", "channels", "past"
+        hop, alphabets = integers[7 : 7 + integers[6]], integers[7 + integers[6] :]
+        numbers: dict[str, int] = dict(zip(names, integers[1:5], strict=True))
+        return cls(alphabets=tuple(alphabets), hop=tuple(hop), neighbours=bool(integers[5]), **numbers)
 
 
-class Conditioner(nn.Module):
-    """The two layers that conditioners of both kinds have; use one of those.
-
-    Args:
-        structure: what it is made of.
-    """
+class _Conditioner(nn.Module):
+    """The two layers that conditioners of both kinds have."""
 
     def __init__(self, structure: ConditionerStructure) -> None:
         super().__init__()
@@ -139,16 +122,20 @@ class Conditioner(nn.Module):
             nn.init.normal_(layer.weight, std=math.sqrt(1 / layer.in_features))
             nn.init.zeros_(layer.bias)
 
-    def units(self, described: Tensor) -> Tensor:
-        """The hidden units (B, *G, width) of positions that (B, *G, P * embedding) describes."""
-        return F.relu(self.hidden(shift_and_concat(described, self.structure.offsets)))
+    def forward(self, latents: LatentInput, size: Sequence[int]) -> Tensor:
+        """The map (B, channels, *size) of latents on a grid G = ceil(size / hop)."""
+        return depth_to_space(self.out(self.units(latents)), self.structure.hop, size)
 
-    def map(self, described: Tensor, size: Sequence[int]) -> Tensor:
-        """The map (B, channels, *size)."""
-        return depth_to_space(self.out(self.units(described)), self.structure.hop, size)
+    def units(self, latents: LatentInput) -> Tensor:
+        """The hidden units (B, *G, width)."""
+        return F.relu(self.hidden(shift_and_concat(self.described(latents), self.structure.offsets)))
+
+    def described(self, latents: LatentInput) -> Tensor:
+        """What the layers see of each position, (B, *G, P * embedding): numbers as they are."""
+        return latents.vectors.movedim(1, -1)
 
 
-class CodeConditioner(Conditioner):
+class CodeConditioner(_Conditioner):
     """Codes and their vectors to a map, by two layers that see 3 positions along every axis.
 
     A code p of a position is described by e_p = table_p[code] + A_p vector. The vectors are the code's, so
@@ -159,8 +146,8 @@ class CodeConditioner(Conditioner):
         code_dim: channels of one code's vector.
 
     >>> structure = ConditionerStructure(alphabets=(8, 8), hop=(4, 4), embedding=3, width=16, channels=5)
-    >>> codes, vectors = torch.zeros(2, 3, 2, 2, dtype=torch.int64), torch.zeros(2, 2 * 6, 3, 2)
-    >>> CodeConditioner(structure, code_dim=6)(codes, vectors, (10, 7)).shape
+    >>> latents = LatentInput(torch.zeros(2, 2 * 6, 3, 2), codes=torch.zeros(2, 3, 2, 2, dtype=torch.int64))
+    >>> CodeConditioner(structure, code_dim=6)(latents, (10, 7)).shape
     torch.Size([2, 5, 10, 7])
     """
 
@@ -176,28 +163,21 @@ class CodeConditioner(Conditioner):
             assert isinstance(projection, nn.Linear)
             nn.init.normal_(projection.weight, std=math.sqrt(1 / code_dim))
 
-    def forward(self, codes: Tensor, vectors: Tensor, size: Sequence[int]) -> Tensor:
-        """The map (B, channels, *size).
+    def described(self, latents: LatentInput) -> Tensor:
+        """What the layers see of each position, (B, *G, P * embedding)."""
+        assert latents.codes is not None
+        codes = latents.codes.unbind(-1)
+        vectors = latents.vectors.movedim(1, -1).unflatten(-1, (-1, self.code_dim)).unbind(-2)
+        parts = zip(self.embeddings, self.projections, codes, vectors, strict=True)
+        return torch.cat([table(code) + project(vector) for table, project, code, vector in parts], dim=-1)
 
-        Args:
-            codes: (B, *ceil(size / hop), P), int64.
-            vectors: (B, P * code_dim, *ceil(size / hop)), those of the codes.
-            size: the samples' extents.
-        """
-        return self.map(self._described(codes, vectors.movedim(1, -1)), size)
-
-    def describe(self, codes: Tensor, codebook: Tensor | None) -> Tensor:
-        """What describes positions with these codes: (B, *G, P * embedding).
-
-        Args:
-            codes: (B, *G, P), int64.
-            codebook: the vectors of all codes, (P, K, code_dim).
-        """
+    def latents(self, codes: Tensor, codebook: Tensor | None = None) -> LatentInput:
+        """The latents of codes (B, *G, P), given the vectors of all codes (P, K, code_dim)."""
         assert codebook is not None
         pairs = zip(codebook, codes.unbind(-1), strict=True)
-        return self._described(codes, torch.cat([vectors[code] for vectors, code in pairs], dim=-1))
+        return LatentInput(torch.cat([table[code] for table, code in pairs], dim=-1).movedim(-1, 1), codes)
 
-    def integer_tables(self, codebook: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    def integer_tables(self, codebook: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """What describes each code in integers: of every code int8 (K, embedding) and its columns' scales."""
         assert codebook is not None
         tables = []
@@ -206,13 +186,8 @@ class CodeConditioner(Conditioner):
             tables.append(round_to_int8(table.weight + project(vectors[: table.num_embeddings])))
         return tables
 
-    def _described(self, codes: Tensor, vectors: Tensor) -> Tensor:
-        by_code = vectors.unflatten(-1, (-1, self.code_dim)).unbind(-2)
-        parts = zip(self.embeddings, self.projections, codes.unbind(-1), by_code, strict=True)
-        return torch.cat([table(code) + project(vector) for table, project, code, vector in parts], dim=-1)
 
-
-class LatentConditioner(Conditioner):
+class LatentConditioner(_Conditioner):
     """Real latents to a map that follows the release rule: row t of the map sees z_1 .. z_(t // hop).
 
     Latents need no embedding: they are numbers already. In the integer form they are integers in steps of
@@ -221,13 +196,6 @@ class LatentConditioner(Conditioner):
     Args:
         structure: with `past` at least 1 and `embedding` 1; `alphabets` are those of the codes.
         unit: the real value from one code to the next.
-
-    >>> structure = ConditionerStructure(
-    ...     alphabets=(255,) * 2, hop=(4,), embedding=1, width=16, channels=5, past=2
-    ... )
-    >>> conditioner = LatentConditioner(structure, unit=1 / 24)
-    >>> conditioner(torch.zeros(2, 2, 3), (10,)).shape
-    torch.Size([2, 5, 10])
     """
 
     def __init__(self, structure: ConditionerStructure, unit: float) -> None:
@@ -235,17 +203,16 @@ class LatentConditioner(Conditioner):
         assert structure.past >= 1 and structure.embedding == 1 and max(structure.alphabets) <= 255
         self.unit = unit
 
-    def forward(self, z: Tensor, size: Sequence[int]) -> Tensor:
-        """The map (B, channels, *size) of latents (B, d, *ceil(size / hop))."""
-        return self.map(z.movedim(1, -1), size)
-
-    def describe(self, codes: Tensor, codebook: Tensor | None = None) -> Tensor:
-        """The latents (B, *G, d) that codes (B, *G, d) stand for."""
+    def latents(self, codes: Tensor, codebook: Tensor | None = None) -> LatentInput:
+        """The numbers that codes stand for."""
         middle = torch.tensor([size // 2 for size in self.structure.alphabets], device=codes.device)
-        return (codes - middle).float() * self.unit
+        return LatentInput(((codes - middle).float() * self.unit).movedim(-1, 1))
 
     def integer_tables(self, codebook: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """See `CodeConditioner.integer_tables`: here the integers are the codes' values."""
+        """The codes' values."""
         scale = torch.tensor([self.unit], dtype=torch.float64, device=self.out.bias.device)
         tables = ((torch.arange(k, device=scale.device) - k // 2)[:, None] for k in self.structure.alphabets)
         return [(table.to(torch.int8), scale) for table in tables]
+
+
+AnyConditioner = CodeConditioner | LatentConditioner

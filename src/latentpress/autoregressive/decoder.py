@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from latentpress.autoregressive.conditioner import (
+    AnyConditioner,
     CodeConditioner,
     ConditionerStructure,
     LatentConditioner,
@@ -68,7 +69,7 @@ class AutoregressiveDecoder(nn.Module):
     ) -> None:
         super().__init__()
         assert not codes or not latents
-        self.conditioner: CodeConditioner | LatentConditioner | None = None
+        self.conditioner: AnyConditioner | None = None
         if config.use_latents and (codes or latents):
             structure = ConditionerStructure(
                 alphabets=tuple(codes) or (LATENT_SYMBOLS,) * latents,
@@ -96,10 +97,7 @@ class AutoregressiveDecoder(nn.Module):
         if self.conditioner is None:
             return Conditioning(None, labels)
         assert latents is not None
-        if isinstance(self.conditioner, LatentConditioner):
-            return Conditioning(self.conditioner(latents.vectors, size), labels)
-        assert latents.codes is not None
-        return Conditioning(self.conditioner(latents.codes, latents.vectors, size), labels)
+        return Conditioning(self.conditioner(latents, size), labels)
 
     def nats(
         self,
@@ -110,6 +108,6 @@ class AutoregressiveDecoder(nn.Module):
     ) -> Tensor:
         """-log p(symbols | latents) of every item in nats, (B,), from (B, *size, P) int64.
 
-        A `mask` (B, *size) leaves out the positions where it is false.
+        A `mask` (B, *size) leaves out positions where it is false.
         """
         return self.network.nats(symbols, self.conditioning(latents, symbols.shape[1:-1], labels), mask)

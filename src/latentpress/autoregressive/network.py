@@ -49,8 +49,7 @@ class Trace:
 class Conditioned(nn.Module):
     """Adds what the conditioning says to a layer's output: the local map's projection, and a vector a label.
 
-    Each label has a table of one vector for each of its values, and a last one for "unknown"; they start at
-    zero.
+    Each label has a table of a vector for each of its values, and a last one for "unknown", at first zeros.
     """
 
     def __init__(self, structure: NetworkStructure, width: int) -> None:
@@ -77,11 +76,8 @@ class Conditioned(nn.Module):
             if conditioning.labels is not None:
                 labels = conditioning.labels[..., number]
                 rows = torch.where(labels < 0, unknown, labels)
-            vectors = F.embedding(
-                rows, table
-            )  # (B, width), (B, T, width), or (1, width) where all are unknown
-            along = 1 + (rows.ndim == 2)
-            x = x + vectors.view(*vectors.shape[:along], *[1] * (x.ndim - 1 - along), -1)
+            vectors = F.embedding(rows, table)  # (B, width), (B, T, width); (1, width) where all are unknown
+            x = x + vectors.view(*rows.shape, *[1] * (x.ndim - 1 - rows.ndim), -1)
         return x
 
 
@@ -100,22 +96,14 @@ class InputLayer(nn.Module):
 
     def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """Embeddings (B, *G, E) to the residual stream (B, *G, width)."""
-        y = self.conv(self._padded(x), self._kernel(x.ndim - 2), self.bias)
-        return self.conditioned(y.movedim(1, -1), conditioning)
-
-    def _padded(self, x: Tensor) -> Tensor:
-        rank = x.ndim - 2
-        last = 0 if rank > 1 else -1  # one axis: the present tap is not even in the kernel
-        padding = [self.radius, self.radius] * (rank - 1) + [self.radius, last]
-        return F.pad(x.movedim(-1, 1), padding)
-
-    def _kernel(self, rank: int) -> Tensor:
-        r = self.radius
+        r, rank = self.radius, x.ndim - 2
         shape = (r,) if rank == 1 else (r + 1,) + (2 * r + 1,) * (rank - 1)
-        taps = self.weight.view(self.weight.shape[0], len(self.window), -1).transpose(1, 2)
+        last = 0 if rank > 1 else -1  # one axis: the present tap is not even in the kernel
+        padded = F.pad(x.movedim(-1, 1), [r, r] * (rank - 1) + [r, last])
+        taps = self.weight.unflatten(1, (len(self.window), -1)).transpose(1, 2)
         # raster order of the window is the kernel's order too: only its tail, present and future, is zero
-        taps = F.pad(taps, (0, math.prod(shape) - len(self.window)))
-        return taps.reshape(*taps.shape[:2], *shape)
+        kernel = F.pad(taps, (0, math.prod(shape) - len(self.window))).unflatten(2, shape)
+        return self.conditioned(self.conv(padded, kernel, self.bias).movedim(1, -1), conditioning)
 
 
 class GatedLayer(nn.Module):
@@ -157,25 +145,20 @@ class Head(nn.Module):
 
     def nats(self, x: Tensor, symbols: Tensor) -> Tensor:
         """-log p of each symbol, of the shape of `symbols`; large alphabets go through in parts."""
-        inputs, targets = x.flatten(0, -2), symbols.flatten()
         rows = max(1, _LOGITS // self.logits.out_features)
-        if len(targets) <= rows or not torch.is_grad_enabled():
-            parts = [self._nats(*part) for part in zip(inputs.split(rows), targets.split(rows), strict=True)]
-        else:  # the logits are made again for the gradient, rather than kept
-            pairs = zip(inputs.split(rows), targets.split(rows), strict=True)
-            parts = [checkpoint(self._nats, *pair, use_reentrant=False) for pair in pairs]
-        return torch.cat(parts).view(symbols.shape)
+        parts = list(zip(x.flatten(0, -2).split(rows), symbols.flatten().split(rows), strict=True))
+        if len(parts) > 1 and torch.is_grad_enabled():  # logits are made again for the gradient, not kept
+            nats = [checkpoint(self._nats, *part, use_reentrant=False) for part in parts]
+        else:
+            nats = [self._nats(*part) for part in parts]
+        return torch.cat(nats).view(symbols.shape)
 
     def _nats(self, x: Tensor, symbols: Tensor) -> Tensor:
         return F.cross_entropy(self(x)[1].float(), symbols, reduction="none")
 
 
 class CausalTrunk(nn.Module):
-    """Everything up to the heads: the residual stream at a position, from the symbols before it.
-
-    Attributes:
-        structure: what it is made of.
-    """
+    """Everything up to the heads: the residual stream at a position, from the symbols before it."""
 
     def __init__(self, structure: NetworkStructure) -> None:
         super().__init__()
@@ -194,8 +177,7 @@ class CausalTrunk(nn.Module):
     ) -> list[Tensor]:
         """The residual stream before every layer and after the last, each (B, *G, width).
 
-        Where `mask` (B, *G) is false, a position counts as outside the grid; see to it that `embedded` is
-        zero there.
+        Where `mask` (B, *G) is false, a position counts as outside the grid; `embedded` has to be zero there.
         """
         stream = [_masked(self.input(embedded, conditioning), mask)]
         for layer in self.layers:
@@ -204,14 +186,7 @@ class CausalTrunk(nn.Module):
 
 
 class CausalNetwork(CausalTrunk):
-    """The distribution of a grid of symbol tuples, computed for all positions at once.
-
-    Args:
-        config: widths, depth, radius and dilations.
-        alphabets: how many symbols each component of a position's tuple has, P numbers.
-        rank: axes of the grid: 1, 2 or 3.
-        context_channels: channels of the local conditioning, 0 for none.
-        label_sizes: how many values each label of the conditioning has.
+    """The distribution of a grid of symbol tuples, computed for all positions at once; see `NetworkStructure`.
 
     >>> network = CausalNetwork(CausalConfig(width=8, depth=2), alphabets=(16, 16), rank=2)
     >>> symbols = torch.zeros(3, 4, 5, 2, dtype=torch.int64)
@@ -268,21 +243,17 @@ class CausalNetwork(CausalTrunk):
             yield head, _embed(self.head_embeddings[:p], components[:p], h)
 
     def _checked(self, symbols: Tensor, conditioning: Conditioning | None) -> Conditioning:
-        structure = self.structure
-        if symbols.ndim != structure.rank + 2 or symbols.shape[-1] != len(structure.alphabets):
-            raise ValueError(
-                f"symbols: shape (B, {structure.rank} grid axes, {len(structure.alphabets)}) is needed, "
-                f"got {tuple(symbols.shape)}"
-            )
+        structure, shape = self.structure, tuple(symbols.shape)
+        components, labels = len(structure.alphabets), len(structure.label_sizes)
+        if len(shape) != structure.rank + 2 or shape[-1] != components:
+            raise ValueError(f"symbols: shape (B, {structure.rank} axes, {components}) needed, got {shape}")
         conditioning = conditioning or Conditioning()
         channels = 0 if conditioning.local is None else conditioning.local.shape[1]
         if channels != structure.context_channels:
             raise ValueError(f"conditioning: {structure.context_channels} channels needed, got {channels}")
-        labels = conditioning.labels
-        if structure.label_sizes and labels is not None and labels.shape[-1] != len(structure.label_sizes):
-            raise ValueError(
-                f"conditioning: {len(structure.label_sizes)} labels needed, got {labels.shape[-1]}"
-            )
+        given = labels if conditioning.labels is None else conditioning.labels.shape[-1]
+        if labels and given != labels:
+            raise ValueError(f"conditioning: {labels} labels needed, got {given}")
         return conditioning
 
 

@@ -1,4 +1,4 @@
-"""Past offsets on a grid, and the flattened raster on which each of them is one shift.
+"""Places on grids: past offsets, the cells of latent positions, and the raster where an offset is one shift.
 
 The source of offset `o` at position `q` is `q + o`. Positions are visited in raster order (the last axis
 fastest), so `o` is *past* when it is lexicographically negative. A causal convolution is a list of past
@@ -14,10 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["Offset", "Raster", "inside", "layer_offsets", "shift_and_concat", "window_offsets"]
+__all__ = [
+    "Offset",
+    "Raster",
+    "depth_to_space",
+    "inside",
+    "layer_offsets",
+    "shift_and_concat",
+    "space_to_depth",
+    "window_offsets",
+]
 
 Offset = tuple[int, ...]
 
@@ -47,11 +58,9 @@ def layer_offsets(rank: int, dilation: int) -> tuple[Offset, ...]:
     >>> layer_offsets(2, 1)
     ((-1, 0), (-1, 1), (0, -1), (0, 0))
     """
-    offsets = {(0,) * rank}
-    for axis in range(rank):
-        for ahead in (0, dilation):
-            offsets.add((0,) * axis + (-dilation,) + (ahead,) * (rank - 1 - axis))
-    return tuple(sorted(offsets))
+    pairs = itertools.product(range(rank), (0, dilation))
+    past = {(0,) * axis + (-dilation,) + (ahead,) * (rank - 1 - axis) for axis, ahead in pairs}
+    return (*sorted(past), (0,) * rank)
 
 
 def inside(offsets: Sequence[Offset], grid: Sequence[int]) -> list[int]:
@@ -108,6 +117,38 @@ def _overlap(grid: Sequence[int], offset: Offset) -> tuple[tuple[slice, ...], tu
     return tuple(here), tuple(there)
 
 
+def depth_to_space(cells: Tensor, hop: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Lays cells (B, *G, prod(hop) * C) out on the samples: (B, C, *size); what is over is cut off.
+
+    >>> depth_to_space(torch.arange(6).view(1, 2, 3), hop=(3,), size=(5,)).tolist()
+    [[[0, 1, 2, 3, 4]]]
+    """
+    rank = len(hop)
+    split = cells.unflatten(-1, (*hop, -1))  # (B, *G, *hop, C)
+    pairs = [axis for i in range(rank) for axis in (1 + i, 1 + rank + i)]
+    laid = split.permute(0, 1 + 2 * rank, *pairs)
+    sides = (grid * h for grid, h in zip(cells.shape[1:-1], hop, strict=True))
+    laid = laid.reshape(*laid.shape[:2], *sides)
+    return laid[(slice(None), slice(None), *map(slice, size))]
+
+
+def space_to_depth(samples: Tensor, hop: Sequence[int]) -> Tensor:
+    """Gathers samples (B, *S, C) into cells, the other way: (B, *G, prod(hop) * C), filled up with zeros.
+
+    >>> space_to_depth(torch.arange(3.0).view(1, 3, 1), hop=(2,)).tolist()
+    [[[0.0, 1.0], [2.0, 0.0]]]
+    """
+    rank, size = len(hop), samples.shape[1:-1]
+    missing = [-side % h for side, h in zip(size, hop, strict=True)]
+    if any(missing):
+        samples = F.pad(samples, [0, 0, *(n for m in reversed(missing) for n in (0, m))])
+    for axis, h in enumerate(hop):
+        samples = samples.unflatten(1 + 2 * axis, (-1, h))  # (B, G_1, hop_1, ..., C)
+    grid = [1 + 2 * axis for axis in range(rank)]
+    cells = samples.permute(0, *grid, *(axis + 1 for axis in grid), 1 + 2 * rank)
+    return cells.flatten(1 + rank)
+
+
 @dataclass(frozen=True)
 class Raster:
     """A grid flattened with `margin` empty places after every row (and rows after every plane).
@@ -116,7 +157,7 @@ class Raster:
     an offset is the same shift everywhere.
 
     >>> raster = Raster((2, 3), margin=1)
-    >>> [raster.place(i) for i in range(raster.positions)]
+    >>> [raster.place(i) for i in range(6)]
     [0, 1, 2, 4, 5, 6]
     >>> raster.shift((-1, 1))
     3
@@ -124,11 +165,6 @@ class Raster:
 
     grid: tuple[int, ...]
     margin: int
-
-    @property
-    def positions(self) -> int:
-        """How many positions the grid has."""
-        return math.prod(self.grid)
 
     @functools.cached_property
     def strides(self) -> tuple[int, ...]:
@@ -138,11 +174,7 @@ class Raster:
 
     def place(self, index: int) -> int:
         """The place of the position that is number `index` in raster order."""
-        place = 0
-        for size, stride in zip(reversed(self.grid), reversed(self.strides), strict=True):
-            index, coordinate = divmod(index, size)
-            place += coordinate * stride
-        return place
+        return int(np.dot(np.unravel_index(index, self.grid), self.strides))
 
     def shift(self, offset: Offset) -> int:
         """How many places back an offset's source lies; positive for past offsets."""

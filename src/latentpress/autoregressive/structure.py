@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentpress.autoregressive.offsets import Offset, layer_offsets, window_offsets
 from latentpress.config import CausalConfig
-from latentpress.errors import ConfigError
+from latentpress.strict import require
 
 __all__ = ["NetworkStructure"]
 
@@ -25,19 +25,16 @@ class NetworkStructure:
     Args:
         alphabets: how many symbols each component of a position's tuple has.
         rank: axes of the grid, 1, 2 or 3.
-        width: channels of the residual stream.
         dilations: of every gated layer, one by one.
-        radius: half width of the input layer's window.
         embedding: channels that describe a component to later components, or a whole position to the trunk.
-        head_width: hidden units of each head.
         context_channels: channels of the local conditioning, 0 for none.
         label_sizes: how many values each label of the conditioning has.
+
+    The others are those of `CausalConfig`.
 
     >>> structure = NetworkStructure.of(CausalConfig(depth=3, dilations=(1, 2)), alphabets=(512,), rank=2)
     >>> structure.dilations
     (1, 2, 1)
-    >>> NetworkStructure.from_integers(structure.integers()) == structure
-    True
     """
 
     alphabets: tuple[int, ...]
@@ -51,20 +48,17 @@ class NetworkStructure:
     label_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.rank not in (1, 2, 3):
-            raise ConfigError(f"a grid has 1, 2 or 3 axes, got {self.rank}")
-        if not 1 <= len(self.alphabets) <= 64 or not all(2 <= size <= 65536 for size in self.alphabets):
-            raise ConfigError(f"a tuple has 1 to 64 components of 2 to 65536 symbols, got {self.alphabets}")
-        if not 0 <= self.context_channels <= 4096:
-            raise ConfigError(f"local conditioning has at most 4096 channels, got {self.context_channels}")
-        if len(self.label_sizes) > 64 or not all(1 <= size <= 65536 for size in self.label_sizes):
-            raise ConfigError(
-                f"at most 64 labels of 1 to 65536 values condition a network: {self.label_sizes}"
-            )
+        require(self.rank in (1, 2, 3), f"a grid has 1, 2 or 3 axes, got {self.rank}")
+        fits = 1 <= len(self.alphabets) <= 64 and all(2 <= size <= 65536 for size in self.alphabets)
+        require(fits, f"a tuple has 1 to 64 components of 2 to 65536 symbols, got {self.alphabets}")
+        fits = 0 <= self.context_channels <= 4096
+        require(fits, f"local conditioning has at most 4096 channels, got {self.context_channels}")
+        fits = len(self.label_sizes) <= 64 and all(1 <= size <= 65536 for size in self.label_sizes)
+        require(fits, f"at most 64 labels of 1 to 65536 values condition a network: {self.label_sizes}")
         seen, widest = self.radius, 2 * self.radius + 1
         for dilation in sorted(self.dilations):
-            if dilation > seen or (self.rank == 3 and dilation > widest):
-                raise ConfigError(f"dilations: {dilation} leaves holes; raise radius or add smaller ones")
+            fits = dilation <= seen and (self.rank < 3 or dilation <= widest)
+            require(fits, f"dilations: {dilation} leaves holes; raise radius or add smaller ones")
             seen += dilation
 
     @classmethod
@@ -107,7 +101,7 @@ class NetworkStructure:
 
     @property
     def component_embedding(self) -> int:
-        """Channels that describe one component to the trunk: `embedding` divided among the components."""
+        """Channels that describe one component to the trunk: `embedding` is divided among them."""
         return math.ceil(self.embedding / len(self.alphabets))
 
     @property
@@ -124,12 +118,14 @@ class NetworkStructure:
     def from_integers(cls, integers: Sequence[int]) -> NetworkStructure:
         """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
         rest = iter(integers)
-        if (version := next(rest, 0)) != _VERSION:
-            raise ConfigError(f"an integer network of version {version}; this release reads {_VERSION}")
+        version = next(rest, 0)
+        require(
+            version == _VERSION, f"an integer network of version {version}; this release reads {_VERSION}"
+        )
         values = {name: next(rest, 0) for name in _SCALARS}
-        alphabets, dilations, label_sizes = (_take(rest) for _ in _LISTS)
-        if next(rest, None) is not None or len(dilations) > 64:
-            raise ConfigError("an integer network's structure has the wrong length")
+        alphabets, dilations, label_sizes = (
+            tuple(itertools.islice(rest, max(0, next(rest, 0)))) for _ in _LISTS
+        )
         config = CausalConfig(  # holds the ranges
             width=values["width"],
             depth=len(dilations),
@@ -138,13 +134,7 @@ class NetworkStructure:
             embedding=values["embedding"],
             head_width=values["head_width"],
         )
-        return cls.of(config, alphabets, values["rank"], values["context_channels"], label_sizes)
-
-
-def _take(rest: Iterator[int]) -> tuple[int, ...]:
-    """A list from its length and its entries."""
-    count = next(rest, -1)
-    taken = tuple(itertools.islice(rest, max(0, count)))
-    if len(taken) != count:
-        raise ConfigError("an integer network's structure has the wrong length")
-    return taken
+        structure = cls.of(config, alphabets, values["rank"], values["context_channels"], label_sizes)
+        fits = structure.integers() == list(integers) and len(dilations) <= 64
+        require(fits, "an integer network's structure has the wrong length")
+        return structure

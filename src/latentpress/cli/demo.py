@@ -39,7 +39,7 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
     Example:
       latentpress demo && open demo/report.html
     """
-    from latentpress.cli.evaluate import evaluation_table, write_report
+    from latentpress.cli.evaluate import write_report
     from latentpress.cli.progress import format_seconds, progress_bar, say
     from latentpress.cli.summary import say_summary
     from latentpress.cli.train import train_with_progress
@@ -47,6 +47,7 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
     from latentpress.data import load_dataset, open_sources
     from latentpress.data.demo import demo_images
     from latentpress.evaluate import evaluate
+    from latentpress.evaluate.tables import evaluation_table
     from latentpress.press import compress, decompress
     from latentpress.train import fitted
 
@@ -56,26 +57,15 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
     (training, held_out), config = demo_images(output / "images"), preset("tiny")
     dataset = load_dataset(open_sources([training], config.model.item))
     say(f"training for {format_seconds(seconds)} on {len(dataset)} photographs in {training}")
-    config = fitted(config, dataset)
-    model = train_with_progress(
-        config,
-        dataset,
-        output / "model",
-        seconds=seconds,
-        seed=seed,
-        device=device,
-        stages=("codec", "prior"),
-    ).model
-
+    how = {"seconds": seconds, "seed": seed, "device": device, "stages": ("codec", "prior")}
+    model = train_with_progress(fitted(config, dataset), dataset, output / "model", **how).model
     source, archive = open_sources([held_out], model.item), output / "held-out.lpz"
     with progress_bar("image") as progress:
         say_summary("compressed", compress(model, source, archive, overwrite=True, progress=progress))
         say_summary("restored", decompress(archive, model, output / "restored", progress=progress))
         found = evaluate(model, source, against=["jpeg", "webp"], progress=progress)
-    report = output / "report.html"
-    write_report(
-        report, output / "model", model, source, found, title="Latentpress demo", again="latentpress demo"
-    )
+    report, words = output / "report.html", {"title": "Latentpress demo", "again": "latentpress demo"}
+    write_report(report, output / "model", model, source, found, **words)
     click.echo(evaluation_table(found))
     say(f"see {report}; the pictures are in {output / 'restored'}")
 

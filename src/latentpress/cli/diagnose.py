@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from latentpress.cli import options
-from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
     from latentpress.evaluate import Diagnosis
@@ -88,7 +87,7 @@ def command(
 
 def diagnosis_table(found: Diagnosis) -> str:
     """Words a diagnosis in Markdown."""
-    from latentpress.evaluate.tables import worded
+    from latentpress.evaluate.tables import markdown, worded
 
     figures: list[tuple[str, float | None]] = [
         ("-log p(x given latents)", found.sample_nats),
@@ -105,12 +104,9 @@ def diagnosis_table(found: Diagnosis) -> str:
     notes += [f"{name}: {worded(value, unit)}" for name, value, unit in details if unit != "nats"]
     if (codes := found.details.values.get("num_codes")) is not None:
         notes.append(f"bits a code: {found.latent_nats * found.items / math.log(2) / codes:.3f}")
-    if found.probe is not None:
-        probe = found.probe
-        notes.append(
-            f"{probe.label} by a linear classifier of the latents: {probe.accuracy:.1%}, the commonest "
-            f"{probe.majority:.1%}"
-        )
+    if (probe := found.probe) is not None:
+        shares = f"{probe.accuracy:.1%}, the commonest {probe.majority:.1%}"
+        notes.append(f"{probe.label} by a linear classifier of the latents: {shares}")
     return f"{markdown(rows, notes)}\n\n{found.verdict}"
 
 

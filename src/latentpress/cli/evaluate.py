@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from latentpress.cli import options
-from latentpress.cli.tables import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from latentpress.evaluate import Evaluation
     from latentpress.model import Model
 
-__all__ = ["command", "evaluation_table", "write_report"]
+__all__ = ["command", "write_report"]
 
 _GENERATED = 16  # items that the report shows,
 _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position after the other
@@ -75,6 +74,7 @@ def command(
         options.refuse_overwrite(path, force)
     from latentpress.cli.progress import progress_bar
     from latentpress.evaluate import evaluate
+    from latentpress.evaluate.tables import evaluation_table
     from latentpress.model import load
 
     codecs = None if against is None else [name.strip() for name in against.split(",") if name != "none"]
@@ -95,22 +95,8 @@ def command(
     click.echo(found.to_json() if as_json else evaluation_table(found))
 
 
-def evaluation_table(found: Evaluation) -> str:
-    """Words an evaluation in Markdown: the model's archive first, then files and other codecs."""
-    from latentpress.evaluate.tables import codec_rows, figure_rows
-
-    return markdown(codec_rows(found), [f"{name}: {value}" for name, value in figure_rows(found)])
-
-
 def write_report(
-    path: Path,
-    folder: Path,
-    model: Model,
-    source: Source,
-    found: Evaluation,
-    *,
-    title: str,
-    again: str,
+    path: Path, folder: Path, model: Model, source: Source, found: Evaluation, *, title: str, again: str
 ) -> None:
     """Writes the page with pictures, reconstructions and, where the model has a prior, new items.
 

@@ -12,7 +12,6 @@ import click
 from latentpress.cli import options
 
 if TYPE_CHECKING:
-    from latentpress.model import Model
     from latentpress.model.base import PriorName
 
 __all__ = ["command"]
@@ -21,13 +20,11 @@ __all__ = ["command"]
 class _Size(click.ParamType):
     name = "SIZE"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         if re.fullmatch(r"\d{1,8}(x\d{1,5}){0,2}", str(value)) is None:
             wanted = "write one number an axis, such as 64x96 for height x width, or 500 for a text's bytes"
             self.fail(f"{value!r} is no size: {wanted}", param, ctx)
-        return tuple(int(number) for number in str(value).split("x"))
+        return tuple(map(int, str(value).split("x")))
 
 
 @click.command(short_help="Draw new images or texts from a model.")
@@ -135,7 +132,9 @@ def command(
             whole = source.items[0].read()
         given, size = whole[: max(1, round((keep or 0.5) * len(whole)))], whole.shape[:-1]
     how = Sampling(seed=seed, **{name: value or 0 for name, value in sampling.items()})
-    chosen = _labels(loaded, labels)
+    first = loaded.config.labels[0].name if loaded.config.labels else "class"
+    named = (label if "=" in label else f"{first}={label}" for label in labels)
+    chosen = {name: value for name, _, value in (label.partition("=") for label in named)}
     with progress_bar("symbol") as progress:
         items = generate(
             loaded, count, how=how, size=size, labels=chosen, given=given, prior=prior, progress=progress
@@ -148,10 +147,3 @@ def command(
     shape = " x ".join(map(str, items.shape[1:-1]))
     where = "to stdout" if output == options.STREAM else f"in {output}"
     say(f"{counted(count, item.words)} of {shape} {item.words.position}s {where}")
-
-
-def _labels(model: Model, labels: tuple[str, ...]) -> dict[str, str]:
-    """Labels by name; one without a name is the model's first."""
-    first = model.config.labels[0].name if model.config.labels else "class"
-    pairs = (label.split("=", 1) if "=" in label else (first, label) for label in labels)
-    return {name: value for name, value in pairs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def _archive(info: ArchiveInfo) -> dict[str, Any]:
     figures = ("bytes", "framing_bytes", "bits_per_dim", "fallback", "duplicates")
     return {
         **{name: getattr(info, name) for name in figures},
-        **vars(info.header),
+        **_plain(info.header),
         "lossless": info.header.lossless,
         "modes": info.modes,
         "items": info.items,
@@ -93,7 +93,9 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, Mapping):
         return dict(value)
-    return value.tolist() if hasattr(value, "tolist") else vars(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _archive_text(info: ArchiveInfo) -> str:

@@ -25,28 +25,22 @@ def counted(count: int, words: Words) -> str:
 
 def say_summary(verb: str, summary: Summary, *, everything: bool = True) -> None:
     """Prints the summary of a run over all items of an archive, or over some of them (not `everything`)."""
-    files, archive = summary.file_bytes, summary.archive_bytes
-    parts = [f"{verb} {counted(summary.items, summary.words)}"]
-    if files is not None:
-        parts.append(f"{format_bytes(files)} of files")
-    parts.append(f"{format_bytes(archive)} of archive")
-    if files is not None and verb == "compressed":
-        parts.append(f"ratio {files / archive:.2f}")
-    if everything:
-        parts.append(f"{summary.bits_per_dim:.4f} bits/dim")
-    if summary.model_bits is not None:
-        parts.append(f"{summary.model_bits:,.0f} bits by the model, {8 * archive:,} in the file")
-    if summary.lossless:
-        parts.append(
-            f"lossless: every {summary.words.position} {'restored' if verb == 'restored' else 'kept'}"
-        )
-    if summary.fallback:
-        parts.append(f"{summary.fallback} stored by the fallback codec")
-    if summary.duplicates:
-        parts.append(f"{summary.duplicates} there once already")
+    files, archive, words = summary.file_bytes, summary.archive_bytes, summary.words
     seconds = max(summary.seconds, 1e-9)
-    parts.append(format_seconds(summary.seconds))
-    parts.append(f"{summary.items / seconds:.1f} {summary.words.items}/s")
-    if files is not None:
-        parts.append(f"{format_bytes(files / seconds)}/s")
-    say(", ".join(parts))
+    parts = [
+        f"{verb} {counted(summary.items, words)}",
+        files is not None and f"{format_bytes(files)} of files",
+        f"{format_bytes(archive)} of archive",
+        files is not None and verb == "compressed" and f"ratio {files / archive:.2f}",
+        everything and f"{summary.bits_per_dim:.4f} bits/dim",
+        summary.model_bits is not None
+        and f"{summary.model_bits:,.0f} bits by the model, {8 * archive:,} in the file",
+        summary.lossless
+        and f"lossless: every {words.position} {'restored' if verb == 'restored' else 'kept'}",
+        summary.fallback and f"{summary.fallback} stored by the fallback codec",
+        summary.duplicates and f"{summary.duplicates} there once already",
+        format_seconds(summary.seconds),
+        f"{summary.items / seconds:.1f} {words.items}/s",
+        files is not None and f"{format_bytes(files / seconds)}/s",
+    ]
+    say(", ".join(part for part in parts if isinstance(part, str)))

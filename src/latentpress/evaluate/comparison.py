@@ -9,8 +9,8 @@ rate-distortion curves are close to straight lines there. Items that are searche
 
 Small items are mostly headers as files (a JPEG of 32 x 32 pixels needs some 300 bytes before its first
 coefficient). So small items of one size are compared twice: joined, so that the codec sees all the context
-that it can use, and as `files` of their own that share a setting, both with the archive's bytes in all. Larger
-ones are compared `each`: every item at the bytes that it takes in the archive, then averaged.
+that it can use, and as `files` of their own that share a setting, both with the archive's bytes in all.
+Larger ones are compared `each`: every item at the bytes that it takes in the archive, then averaged.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from latentpress.items.base import Baseline, Item, Joined, LossyBaseline, Sample
 
 __all__ = ["Comparison", "RatePoint", "Search", "choose", "compare_at_bytes", "compare_lossless"]
 
-SMALL_POSITIONS = 1 << 14
-"""Up to so many positions an item is small."""
-
+SMALL_POSITIONS = 1 << 14  # of the largest small items
 _CURVE = (0.5, 1.0, 2.0)  # times the budget: the points of a rate-distortion curve
 
 Items = Callable[[], Iterable[Samples]]
@@ -52,7 +50,6 @@ class Comparison:
     """What another codec makes of the same items.
 
     Attributes:
-        codec: its name.
         layout: "files", "each", or how the items were joined, such as "mosaic" or "tar" (see the module).
         size_bytes: bytes of the codec; of a lossy one the budget, or what it needs at least (more) or at
             best (less).

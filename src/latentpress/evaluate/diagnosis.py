@@ -75,8 +75,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """All figures and the verdict."""
-        figures = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return to_json(figures | {"verdict": self.verdict})
+        return to_json({**vars(self), "verdict": self.verdict})
 
 
 def diagnose(

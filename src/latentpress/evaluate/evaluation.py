@@ -72,18 +72,16 @@ def evaluate(
     lossless = lossless or bits_back or not item.lossy
     exact = choose(item.lossless_baselines(), against) if lossless else ()
     others = () if lossless else choose(item.lossy_baselines(), against)
+    words, file = item.words, io.BytesIO()
     if not source.items:
-        raise ItemError(
-            f"there are no {item.words.items} to evaluate on; give files, folders or a zip archive"
-        )
-    file = io.BytesIO()
+        raise ItemError(f"there are no {words.items} to evaluate on; give files, folders or a zip archive")
     summary = compress(
         model, source, file, lossless=lossless, bits_back=bits_back, verify=False, progress=report
     )
     archive = file.getvalue()
     info = inspect_archive(archive)
     if not info.dims:
-        raise ItemError(f"all {item.words.items} are empty: there is no {item.words.position} to measure on")
+        raise ItemError(f"all {words.items} are empty: there is no {words.position} to measure on")
     measuring = _Measuring(model, source.items, report)
     measuring.restore(archive, lossless)
     parts: Counter[str] = Counter()
@@ -103,7 +101,7 @@ def evaluate(
         shares = [each.size_bytes for each in lossy.items]
         comparisons = compare_at_bytes(item, others, items, shares, len(archive), comparing)
     return Evaluation(
-        words=item.words,
+        words=words,
         num_items=len(source.items),
         positions=info.dims // item.channels,
         dims=info.dims,
@@ -121,10 +119,7 @@ def evaluate(
 
 
 class _Measuring:
-    """What is found of the items that come out of an archive.
-
-    Numbers of items are `places`, in the order in which they came out, as are `distortions`.
-    """
+    """What is found of the items that come out of an archive; `distortions` are in the order of `places`."""
 
     def __init__(self, model: Model, refs: Sequence[ItemRef], report: Progress) -> None:
         self.model, self.refs, self.report = model, refs, report

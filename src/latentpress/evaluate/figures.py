@@ -59,10 +59,10 @@ def plot_usage(codebooks: Sequence[Sequence[int]]) -> str:
     return svg.getvalue()
 
 
-def plot_training(steps: Sequence[float], values: Sequence[float], label: str) -> str:
-    """Draws one figure of the training over its steps."""
-    with _drawing("training step", label) as (axes, svg):
-        axes.plot(steps, values, color=_OURS, lw=1.6)
+def plot_training(steps: Sequence[float], psnr_db: Sequence[float]) -> str:
+    """Draws the PSNR in training over its steps."""
+    with _drawing("training step", "PSNR in training, dB") as (axes, svg):
+        axes.plot(steps, psnr_db, color=_OURS, lw=1.6)
         axes.set_xlim(min(steps), max(*steps, min(steps) + 1))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return svg.getvalue()

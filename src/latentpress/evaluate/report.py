@@ -36,7 +36,7 @@ Picture = np.ndarray  # (H, W, 1 or 3) uint8
 
 @dataclass(frozen=True)
 class Sample:
-    """An item as a picture, what came back, its extents, its share of the archive and its PSNR."""
+    """An item as a picture, what came back, its share of the archive and its PSNR."""
 
     name: str
     original: Picture
@@ -47,11 +47,10 @@ class Sample:
 
 
 class TrainingCurve(NamedTuple):
-    """One figure of a training run over its steps, with its name and unit as `label`."""
+    """The codec's PSNR over the steps of a training run."""
 
-    label: str
     steps: Sequence[float]
-    values: Sequence[float]
+    psnr_db: Sequence[float]
 
 
 def read_training_curve(metrics: Path) -> TrainingCurve | None:
@@ -59,7 +58,7 @@ def read_training_curve(metrics: Path) -> TrainingCurve | None:
     text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
     lines = [line for line in map(json.loads, text.splitlines()) if line["stage"] == "codec"]
     points = [(line["step"], line["psnr_db"]) for line in lines if "psnr_db" in line]
-    return TrainingCurve("PSNR in training, dB", *zip(*points, strict=True)) if points else None
+    return TrainingCurve(*zip(*points, strict=True)) if points else None
 
 
 def picture_of(item: Item, samples: Samples) -> Picture:
@@ -104,7 +103,6 @@ class Report:
     Attributes:
         samples: pictures with what came back (see `collect_samples`).
         generated: pictures that the prior made up.
-        training: a figure over the training.
         command: how to get this report again.
     """
 
@@ -181,11 +179,13 @@ def _plots(found: Evaluation, training: TrainingCurve | None) -> Iterator[tuple[
         words = "Use of the codes, in units of the uniform share. Dashed: all used alike."
         yield plot_usage(counts["counts"]), words
     if training is not None and len(training.steps) > 0:
-        yield plot_training(training.steps, training.values, training.label), "Training: the codec."
+        yield plot_training(training.steps, training.psnr_db), "Training: the codec."
 
 
 def _shown(sample: Sample) -> dict[str, Any]:
-    original, restored = _middle(sample.original), _middle(sample.restored)
+    top, left = (max(0, (side - _CROP) // 2) for side in sample.original.shape[:2])
+    middle = slice(top, top + _CROP), slice(left, left + _CROP)
+    original, restored = sample.original[middle], sample.restored[middle]
     error = restored.astype(np.int32) - original
     difference = np.clip(128 + _AMPLIFY * error, 0, 255).astype(np.uint8)
     pictures = {"original": original, "restored": restored, "difference": difference}
@@ -194,11 +194,6 @@ def _shown(sample: Sample) -> dict[str, Any]:
         "words": f"{sample.size_bytes:,.1f} bytes, {sample.psnr_db:.2f} dB",
         "about": f"{sample.name}, {' x '.join(map(str, sample.extents))}",
     }
-
-
-def _middle(picture: Picture) -> Picture:
-    top, left = (max(0, (side - _CROP) // 2) for side in picture.shape[:2])
-    return picture[top : top + _CROP, left : left + _CROP]
 
 
 def _png(picture: Picture) -> str:

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from tabulate import tabulate
 
 from latentpress.evaluate.comparison import Comparison
 from latentpress.evaluate.quality import MEASURES, Quality
 from latentpress.evaluate.results import Evaluation
 
-__all__ = ["CODECS", "OVER", "codec_name", "codec_rows", "figure_rows", "worded"]
+__all__ = [
+    "CODECS",
+    "OVER",
+    "codec_name",
+    "codec_rows",
+    "evaluation_table",
+    "figure_rows",
+    "markdown",
+    "worded",
+]
 
 CODECS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL"}
 """How codecs are written whose names are written otherwise."""
 
 OVER = " *"
 """Ends the name of a codec that cannot get down to the archive's bytes."""
+
+
+def markdown(rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A Markdown table whose first row is its head, the first column left, the others right; then notes.
+
+    >>> print(markdown([("codec", "bytes"), ("webp", "1,234")], ["at equal bytes"]))
+    | codec   |   bytes |
+    |:--------|--------:|
+    | webp    |   1,234 |
+    <BLANKLINE>
+    - at equal bytes
+    """
+    sides = ["left", *["right"] * (len(rows[0]) - 1)]
+    table = tabulate(rows[1:], rows[0], "pipe", colalign=sides, disable_numparse=True)
+    return "\n".join([table, "", *(f"- {note}" for note in notes)])
+
+
+def evaluation_table(found: Evaluation) -> str:
+    """An evaluation in Markdown: the model's archive first, then files and other codecs."""
+    return markdown(codec_rows(found), [f"{name}: {value}" for name, value in figure_rows(found)])
 
 
 def codec_name(comparison: Comparison) -> str:

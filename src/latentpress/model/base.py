@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -22,15 +23,16 @@ from torch import Tensor, nn
 
 from latentpress.autoregressive.decoder import AutoregressiveDecoder
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
-from latentpress.config import AnyModelConfig, HalfName, from_json, to_json
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
+from latentpress.config import AnyModelConfig, HalfName, from_json, label_sizes, to_json
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError, MissingPartError
-from latentpress.exact.distribution import Sampling
+from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples, Shape
 from latentpress.model.decoding import decode_autoregressive, decode_parallel, parallel_nats, symbol_nats
 from latentpress.model.details import LatentDetails
 from latentpress.model.device import resolve_device
 from latentpress.model.files import read_model, write_model
-from latentpress.model.integer import IntegerForms, split_tensors
+from latentpress.model.integer import IntegerForms, IntegerPrior, split_tensors
 from latentpress.model.labels import LabelNumbers, label_numbers, part_labels
 from latentpress.model.latents import Latents
 from latentpress.nn.parallel import ParallelDecoder
@@ -39,6 +41,8 @@ __all__ = ["Model", "PriorName"]
 
 PriorName = Literal["auxiliary", "ar1"]
 """Where a delta-VAE's new latents come from: the auxiliary prior, or the AR(1) prior of its objective."""
+
+_CODE_SEED = int.from_bytes(b"latents")  # keeps the codes' random numbers apart from the samples'
 
 PartName = Literal["encoder", "parallel", "autoregressive", "prior", "latents"]
 
@@ -52,10 +56,12 @@ class Model(nn.Module, ABC):
         parallel: the decoder that gives all samples at once, or None.
         autoregressive: the decoder that gives one symbol after another, or None.
         config_class: of `config`, as which a model folder's configuration is read.
+        prior_class: of the prior's integer form.
         sides: the parts that only one half of a model has, and which half.
     """
 
     config_class: ClassVar[type[Any]]
+    prior_class: ClassVar[type[Any]]
     sides: ClassVar[Mapping[str, HalfName]] = {
         "encoder": "encoder",
         "parallel": "decoder",
@@ -203,7 +209,7 @@ class Model(nn.Module, ABC):
         """Rows of codes on each side that a row of samples depends on; None where all before it matter."""
         return None if self.parallel is None else self.parallel.margin[0]
 
-    @abstractmethod
+    @torch.inference_mode()
     def encode(self, samples: np.ndarray | Tensor) -> Tensor:
         """Codes of items.
 
@@ -217,6 +223,7 @@ class Model(nn.Module, ABC):
             ValueError: items of this shape cannot be encoded.
             MissingPartError: this is the decoder half.
         """
+        return self._encode(samples, self.integer.prior)
 
     @abstractmethod
     def vectors_of(self, codes: Tensor, *, sampled: bool = False) -> Tensor:
@@ -283,7 +290,7 @@ class Model(nn.Module, ABC):
             raise LatentpressError("the decoder has no integer form yet: it is made at the end of training")
         return decoder
 
-    @abstractmethod
+    @torch.inference_mode()
     def sample_codes(
         self,
         count: int,
@@ -313,6 +320,25 @@ class Model(nn.Module, ABC):
         Raises:
             LatentpressError: there is no prior in integer form, or none of that name.
         """
+        grid, distribution, prefix = self.grid(size), self._distribution(prior), None
+        if distribution is None:
+            return torch.zeros(count, *grid, 0, dtype=torch.int64)
+        if given is not None:
+            codes = self._encode(given[None], distribution)[:, : len(given) // self.hop[0]]
+            prefix = codes.flatten(1, -2).expand(count, -1, -1)
+        conditioning = Conditioning(labels=self.labels_for("prior", labels))
+        how = replace(how, seed=how.seed ^ _CODE_SEED)
+        return distribution.sample(
+            count, grid, how, conditioning=conditioning, prefix=prefix, progress=progress
+        )
+
+    @abstractmethod
+    def _distribution(self, prior: PriorName | None) -> IntegerPrior | None:
+        """What new codes are drawn from; None where items have no codes. Raises as `sample_codes` does."""
+
+    @abstractmethod
+    def _encode(self, samples: np.ndarray | Tensor, distribution: IntegerPrior | None) -> Tensor:
+        """As `encode`, codes in the steps of that distribution."""
 
     # ---- latents and what they cost
 
@@ -361,8 +387,36 @@ class Model(nn.Module, ABC):
         """What the latents of some items say of the latent space: figures, a verdict, and a warning."""
 
     @abstractmethod
-    def _read_forms(self, forms: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
+    def _fits(self, form: IntegerPrior | IntegerEncoder) -> bool:
+        """Whether this may be the integer form of the model's prior, or of its encoder."""
+
+    def _read_forms(self, tensors: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
         """Integer forms from their tensors; raises `CheckpointError` where they do not fit the model."""
+        forms, decoder = IntegerForms.from_tensors(tensors, self.prior_class, device), self.autoregressive
+        fits = {
+            "prior": forms.prior is not None and self._fits(forms.prior),
+            "decoder": forms.decoder is not None and decoder is not None and forms.decoder.fits(decoder),
+            "encoder": forms.encoder is not None and self._fits(forms.encoder),
+        }
+        if wrong := [name for name in tensors if not fits.get(name, False)]:
+            raise CheckpointError(f"the integer {wrong[0]} does not fit the configuration")
+        return forms
+
+    def _build_decoders(self, vectors: int, **latents: Any) -> None:
+        """Builds the decoders that the configuration has, of latents with so many numbers a position.
+
+        `latents` are the arguments of `AutoregressiveDecoder` for the latents that it looks at.
+        """
+        config, item = self.config, self.item
+        if self.has("parallel") and (parallel := config.parallel) is not None:
+            labels = label_sizes(config.labels, parallel.labels)
+            self.parallel = ParallelDecoder(parallel, self.rank, vectors, item.channels, item.levels, labels)
+        if self.has("autoregressive") and (decoder := config.autoregressive) is not None:
+            seen = latents if decoder.use_latents else {}
+            labels = label_sizes(config.labels, decoder.labels)
+            self.autoregressive = AutoregressiveDecoder(
+                decoder, item.alphabets, self.hop, label_sizes=labels, ordinal=item.ordinal, **seen
+            )
 
     def _check_samples(self, samples: Tensor) -> None:
         if samples.ndim != self.rank + 2 or not self.takes(tuple(samples.shape[1:])):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -19,14 +18,11 @@ import torch
 from torch import Tensor
 
 from latentpress.autoregressive.anticausal import AnticausalEncoder, RecurrentEncoder
-from latentpress.autoregressive.decoder import AutoregressiveDecoder
-from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.coding.gaussians import LATENT_UNIT
-from latentpress.config import AnticausalConfig, DeltaVAEConfig, label_sizes
-from latentpress.errors import CheckpointError, LatentpressError
-from latentpress.exact.distribution import Sampling
-from latentpress.items.base import Samples, Shape
+from latentpress.config import AnticausalConfig, DeltaVAEConfig
+from latentpress.errors import LatentpressError
+from latentpress.items.base import Shape
 from latentpress.latents import (
     AuxiliaryPrior,
     GaussianLatents,
@@ -39,14 +35,12 @@ from latentpress.latents.sequences import as_sequences, from_sequences, mask_seq
 from latentpress.model.base import Model, PriorName
 from latentpress.model.decoding import symbols_of
 from latentpress.model.details import LatentDetails, posterior_details
-from latentpress.model.integer import IntegerForms
+from latentpress.model.integer import IntegerPrior
 from latentpress.model.latents import Latents
-from latentpress.nn import ParallelDecoder
 
 __all__ = ["DeltaVAE"]
 
 _BATCH_POSITIONS = 1 << 18  # that go through the encoder at once
-_LATENT_SEED = int.from_bytes(b"latents")  # keeps the latents' random numbers apart from the samples'
 
 
 class DeltaVAE(Model):
@@ -70,6 +64,7 @@ class DeltaVAE(Model):
     """
 
     config_class: ClassVar[type[DeltaVAEConfig]] = DeltaVAEConfig
+    prior_class: ClassVar[type[IntegerLSTM]] = IntegerLSTM
     config: DeltaVAEConfig
     encoder: AnticausalEncoder | RecurrentEncoder | None
     latents: GaussianLatents | None
@@ -85,24 +80,12 @@ class DeltaVAE(Model):
             kind = AnticausalEncoder if isinstance(config.encoder, AnticausalConfig) else RecurrentEncoder
             outputs = self.latents.params * channels
             self.encoder = kind(config.encoder, item.alphabets, self.hop, outputs, channels)  # type: ignore[arg-type]
-        if self.has("parallel") and (parallel := config.parallel) is not None:
-            labels = label_sizes(config.labels, parallel.labels)
-            self.parallel = ParallelDecoder(parallel, self.rank, channels, item.channels, item.levels, labels)
-            if self.parallel.hop != self.hop:
-                raise LatentpressError(
-                    f"parallel.network.strides: their product is the latents' hop, {self.hop} samples along "
-                    f"the axes, got {self.parallel.hop}"
-                )
-        if self.has("autoregressive") and (decoder := config.autoregressive) is not None:
-            self.autoregressive = AutoregressiveDecoder(
-                decoder,
-                item.alphabets,
-                self.hop,
-                latents=channels if decoder.use_latents else 0,
-                unit=LATENT_UNIT,
-                grid_cells=bool(config.encoder.hop[1:]),
-                label_sizes=label_sizes(config.labels, decoder.labels),
-                ordinal=item.ordinal,
+        cells = bool(config.encoder.hop[1:])
+        self._build_decoders(channels, latents=channels, unit=LATENT_UNIT, grid_cells=cells)
+        if self.parallel is not None and self.parallel.hop != self.hop:
+            raise LatentpressError(
+                f"parallel.network.strides: their product is the latents' hop, {self.hop} samples along the "
+                f"axes, got {self.parallel.hop}"
             )
         self.auxiliary = None
         if self.latents is not None and config.auxiliary is not None:
@@ -264,18 +247,15 @@ class DeltaVAE(Model):
 
     # ---- codes
 
-    @torch.inference_mode()
-    def encode(self, samples: np.ndarray | Tensor) -> Tensor:
-        """See `Model.encode`: the posterior's means, in the prior's steps."""
-        return self._encode(samples, self._prior() if self.latents is not None else None)
-
-    def _encode(self, samples: np.ndarray | Tensor, prior: IntegerLSTM | None) -> Tensor:
+    def _encode(self, samples: np.ndarray | Tensor, distribution: IntegerPrior | None) -> Tensor:
+        """The posterior's means, in the prior's steps."""
         self.require("encoder")
         items = samples if isinstance(samples, Tensor) else torch.from_numpy(samples.astype(np.int64))
         self._check_samples(items)
         grid = self.grid(items.shape[1:-1])
-        if prior is None:
+        if self.latents is None:
             return torch.zeros(len(items), *grid, 0, dtype=torch.int64)
+        prior = self._prior(distribution)
         run = max(1, _BATCH_POSITIONS // max(1, items[0, ..., 0].numel()))
         codes = []
         for part in items.split(run):
@@ -284,61 +264,28 @@ class DeltaVAE(Model):
             codes.append(prior.quantise(means.cpu()))
         return torch.cat(codes)
 
-    def _prior(self) -> IntegerLSTM:
-        prior = self.integer.prior
-        if not isinstance(prior, IntegerLSTM):
+    def _prior(self, distribution: IntegerPrior | None) -> IntegerLSTM:
+        if not isinstance(distribution, IntegerLSTM):
             raise LatentpressError("the model has no integer form yet: it is made at the end of training")
-        return prior
+        return distribution
 
     def vectors_of(self, codes: Tensor, *, sampled: bool = False) -> Tensor:
         """See `Model.vectors_of`."""
-        prior = self._prior()
+        prior = self._prior(self.integer.prior)
         return (prior.with_step(1) if sampled else prior).dequantise(codes).movedim(-1, 1)
 
-    @torch.inference_mode()
-    def sample_codes(
-        self,
-        count: int,
-        size: Sequence[int],
-        how: Sampling,
-        *,
-        labels: Tensor | None = None,
-        given: Samples | None = None,
-        prior: PriorName | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Tensor:
-        """See `Model.sample_codes`; by default from the auxiliary prior, if there is one."""
-        grid = self.grid(size)
+    def _distribution(self, prior: PriorName | None) -> IntegerLSTM | None:
+        """By default the auxiliary prior, if there is one; in the finest steps."""
+        if self.latents is None and prior is not None:
+            raise LatentpressError("the model has no latents: it is a decoder alone, without a prior")
         if self.latents is None:
-            if prior is not None:
-                raise LatentpressError("the model has no latents: it is a decoder alone, without a prior")
-            return torch.zeros(count, *grid, 0, dtype=torch.int64)
-        distribution = self._prior().with_step(1)
+            return None
         if prior == "ar1":
-            distribution = IntegerLSTM.ar1(self.latents.alphas.tolist(), 1)
-        prefix = None
-        if given is not None:
-            codes = self._encode(given[None], distribution)[:, : len(given) // self.hop[0]]
-            prefix = codes.flatten(1, -2).expand(count, -1, -1)
-        seeded = Sampling(seed=how.seed ^ _LATENT_SEED)
-        return distribution.sample(count, grid, seeded, prefix=prefix)
+            return IntegerLSTM.ar1(self.latents.alphas.tolist(), 1)
+        return self._prior(self.integer.prior).with_step(1)
 
-    def _read_forms(self, forms: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
-        prior, decoder, encoder = (forms.get(name) for name in ("prior", "decoder", "encoder"))
-        read = IntegerForms(
-            prior=None if prior is None else IntegerLSTM.from_tensors(prior),
-            decoder=None if decoder is None else IntegerDecoder.from_tensors(decoder, device),
-            encoder=None if encoder is None else IntegerEncoder.from_tensors(encoder, device),
-        )
+    def _fits(self, form: IntegerPrior | IntegerEncoder) -> bool:
         channels = self.latents.channels if self.latents is not None else 0
-        fits = {
-            "prior": isinstance(read.prior, IntegerLSTM) and read.prior.channels == channels,
-            "decoder": read.decoder is not None
-            and self.autoregressive is not None
-            and read.decoder.fits(self.autoregressive),
-            "encoder": read.encoder is not None and read.encoder.fits(self.encoder, channels),
-        }
-        for name in forms:
-            if not fits.get(name, False):
-                raise CheckpointError(f"the integer {name} does not fit the configuration")
-        return read
+        if isinstance(form, IntegerEncoder):
+            return form.fits(self.encoder, channels)
+        return isinstance(form, IntegerLSTM) and form.channels == channels

@@ -47,6 +47,21 @@ class IntegerForms:
         forms = {"prior": self.prior, "decoder": self.archive_decoder, "encoder": self.encoder}
         return {name: form.id for name, form in forms.items() if form is not None}
 
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        prior: type[IntegerNetwork] | type[IntegerLSTM],
+        device: torch.device,
+    ) -> IntegerForms:
+        """The inverse of `tensors`, parted by `split_tensors`; `prior` is the class of the prior."""
+        forms = {name: tensors.get(name) for name in ("prior", "decoder", "encoder")}
+        return cls(
+            None if forms["prior"] is None else prior(forms["prior"]).to(device),
+            None if forms["decoder"] is None else IntegerDecoder.from_tensors(forms["decoder"], device),
+            None if forms["encoder"] is None else IntegerEncoder(forms["encoder"], device),
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """All integers, by names that begin with `integer.` and the form's name; see `split_tensors`."""
         forms = {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -16,22 +15,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentpress.autoregressive.decoder import AutoregressiveDecoder
-from latentpress.autoregressive.integer.decoder import IntegerDecoder
+from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.autoregressive.network import CausalNetwork
 from latentpress.coding.layout import segments
 from latentpress.config import VQVAEConfig, label_sizes
-from latentpress.errors import CheckpointError, LatentpressError
-from latentpress.exact.distribution import Conditioning, Sampling
-from latentpress.items.base import Samples, Shape
+from latentpress.errors import LatentpressError
+from latentpress.exact.distribution import Conditioning
+from latentpress.items.base import Shape
 from latentpress.latents import Codebook
 from latentpress.model.base import Model, PriorName
 from latentpress.model.decoding import tiles_of
 from latentpress.model.details import LatentDetails, codebook_details
-from latentpress.model.integer import IntegerForms
+from latentpress.model.integer import IntegerPrior
 from latentpress.model.latents import Latents
-from latentpress.nn import ConvEncoder, ParallelDecoder, pad_to_hop
+from latentpress.nn import ConvEncoder, pad_to_hop
 from latentpress.nn.signal import to_signal
 from latentpress.nn.tiling import slices
 
@@ -61,6 +59,7 @@ class VQVAE(Model):
     """
 
     config_class: ClassVar[type[VQVAEConfig]] = VQVAEConfig
+    prior_class: ClassVar[type[IntegerNetwork]] = IntegerNetwork
     config: VQVAEConfig
     encoder: ConvEncoder | None
     prior: CausalNetwork | None
@@ -73,21 +72,7 @@ class VQVAE(Model):
         if self.has("encoder"):
             self.encoder = ConvEncoder(config.encoder, self.rank, item.channels, vectors)
         self.latents = Codebook(latents)
-        if self.has("parallel") and config.parallel is not None:
-            labels = label_sizes(config.labels, config.parallel.labels)
-            self.parallel = ParallelDecoder(
-                config.parallel, self.rank, vectors, item.channels, item.levels, labels
-            )
-        if self.has("autoregressive") and (decoder := config.autoregressive) is not None:
-            self.autoregressive = AutoregressiveDecoder(
-                decoder,
-                item.alphabets,
-                self.hop,
-                codes=self.alphabets if decoder.use_latents else (),
-                code_dim=latents.code_dim,
-                label_sizes=label_sizes(config.labels, decoder.labels),
-                ordinal=item.ordinal,
-            )
+        self._build_decoders(vectors, codes=self.alphabets, code_dim=latents.code_dim)
         self.prior = None
         if config.prior is not None:
             labels = label_sizes(config.labels, config.prior.labels)
@@ -116,9 +101,8 @@ class VQVAE(Model):
         """See `Model.encode_reach`."""
         return None if self.encoder is None else self.encoder.margin[0] * self.hop[0]
 
-    @torch.inference_mode()
-    def encode(self, samples: np.ndarray | Tensor) -> Tensor:
-        """See `Model.encode`; edges are replicated up to a multiple of the hop, large items go in tiles."""
+    def _encode(self, samples: np.ndarray | Tensor, distribution: IntegerPrior | None) -> Tensor:
+        """Edges are replicated up to a multiple of the hop, and large items go in tiles."""
         self.require("encoder")
         encoder, items = self.encoder, _as_tensor(samples)
         assert encoder is not None
@@ -136,32 +120,12 @@ class VQVAE(Model):
         """See `Model.vectors_of`."""
         return self.latents.decode(codes)
 
-    @torch.inference_mode()
-    def sample_codes(
-        self,
-        count: int,
-        size: Sequence[int],
-        how: Sampling,
-        *,
-        labels: Tensor | None = None,
-        given: Samples | None = None,
-        prior: PriorName | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> Tensor:
-        """See `Model.sample_codes`."""
+    def _distribution(self, prior: PriorName | None) -> IntegerPrior:
         if prior is not None:
             raise LatentpressError("this is a VQ-VAE: it has one prior, and no choice between two")
-        network = self.integer.prior
-        if network is None:
+        if self.integer.prior is None:
             raise LatentpressError("the model has no prior to draw from; train one with --stage prior")
-        prefix = None
-        if given is not None:
-            codes = self.encode(given[None])[:, : len(given) // self.hop[0]]
-            prefix = codes.flatten(1, -2).expand(count, -1, -1)
-        conditioning = Conditioning(labels=self.labels_for("prior", labels))
-        return network.sample(
-            count, self.grid(size), how, conditioning=conditioning, prefix=prefix, progress=progress
-        )
+        return self.integer.prior
 
     @torch.inference_mode()
     def infer(
@@ -203,22 +167,11 @@ class VQVAE(Model):
         assert latents.codes is not None
         return codebook_details(latents.codes.cpu(), self.config.latents.codebook_size)
 
-    def _read_forms(self, forms: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
-        prior, decoder = forms.get("prior"), forms.get("decoder")
-        read = IntegerForms(
-            prior=None if prior is None else IntegerNetwork.from_tensors(prior, device),
-            decoder=None if decoder is None else IntegerDecoder.from_tensors(decoder, device),
+    def _fits(self, form: IntegerPrior | IntegerEncoder) -> bool:
+        network = self.prior
+        return (
+            isinstance(form, IntegerNetwork) and network is not None and form.structure == network.structure
         )
-        fits = {
-            "prior": prior is None
-            or (self.prior is not None and read.prior.structure == self.prior.structure),  # type: ignore[union-attr]
-            "decoder": read.decoder is None
-            or (self.autoregressive is not None and read.decoder.fits(self.autoregressive)),
-        }
-        for name in forms:
-            if not fits.get(name, False):
-                raise CheckpointError(f"the integer {name} does not fit the configuration")
-        return read
 
 
 def _as_tensor(samples: np.ndarray | Tensor) -> Tensor:

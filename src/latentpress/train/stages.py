@@ -54,7 +54,7 @@ def make_stage(name: StageName, model: Model, context: RunContext, limit: Limit)
         stream=objective.stream,
         loss=losses.get(name, objective.codec_loss),
         finish=finish,
-        stepped=model.latents.update if isinstance(model, VQVAE) and "latents" in fit.parts else lambda: None,
+        stepped=model.latents.update if isinstance(model, VQVAE) else lambda: None,
         status=objective.status,
         validate=partial(validate, fit, objective),
     )

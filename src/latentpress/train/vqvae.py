@@ -133,10 +133,8 @@ def code_stream(model: VQVAE, batches: Batches, expected: int | None) -> CodeStr
     """
     extents, views = batches.dataset.extents, len(batches.dataset) * (1 + batches.flip)
     codes = views * math.prod(model.grid(extents[0].tolist())) * len(model.alphabets)
-    whole = (
-        model.item.epoch == "item" and (extents == extents[0]).all() and (extents[0] <= batches.size).all()
-    )
-    often = expected is None or expected * batches.batch_size >= views
+    whole = (extents == extents[0]).all() and (extents[0] <= batches.size).all()
+    often = model.item.epoch == "item" and (expected is None or expected * batches.batch_size >= views)
     return (looked_up_codes if whole and often and codes <= _MOST_CODES else encoded_codes)(model, batches)
 
 

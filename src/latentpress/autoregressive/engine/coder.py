@@ -1,4 +1,4 @@
-"""Frequency tables and the range coder, compiled: `latentpress.coding.tables` and `.coder` in the loop.
+"""Frequency tables, the range coder and the stack, compiled: `coding.tables`, `.coder`, `.ans` in the loop.
 
 The stream is the one that docs/archive.md defines. The encoder's words are constriction's: `lower` may
 still be carried into, so while that is open the words that a carry would change are only counted.
@@ -12,16 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.compiling import compiled
-from latentpress.coding.tables import (
-    CURVATURE,
-    DEEPEST,
-    LOGIT_BITS,
-    SHARE_BITS,
-    SLOPE,
-    TOTAL,
-    TOTAL_BITS,
-    WEIGHT_BITS,
-)
+from latentpress.coding import tables
+from latentpress.coding.tables import TOTAL, TOTAL_BITS
 
 __all__ = [
     "Streams",
@@ -30,15 +22,16 @@ __all__ = [
     "find",
     "finish_stream",
     "interval",
-    "make_streams",
-    "start_decoding",
+    "pop_symbol",
+    "push_all",
     "weigh",
 ]
 
 _STRIDE = 16
-_TOTAL_BITS, _SHARE_BITS, _WORD_BITS = np.uint64(TOTAL_BITS), np.uint64(SHARE_BITS), np.uint64(32)
+_TOTAL_BITS, _SHARE_BITS, _WORD_BITS = np.uint64(TOTAL_BITS), np.uint64(tables.SHARE_BITS), np.uint64(32)
 _WORD = np.uint64(0xFFFFFFFF)
-_SMALL = np.uint64(1 << 32)
+_LEAST = np.uint64(1 << 32)  # of a coder's range, and of a stack's state
+_ROOM_BITS = np.uint64(64 - TOTAL_BITS)
 _WHOLE = np.uint64(2**64 - 1)
 _ZERO = np.uint64(0)
 
@@ -53,7 +46,7 @@ class Streams(NamedTuple):
     and `first_held`: uint64, how many words of an encoder wait for a carry, and the first of them.
     `damaged`: uint8, 1 where a decoder met a point that fits no symbol, or a stack has run out.
 
-    One that is a stack (`engine.stack`) has its state in `lower`, its words from `ends` on, and their end at
+    One that is a stack has its state in `lower`, its words from `ends` on, and their end at
     `cursors`.
     """
 
@@ -67,35 +60,30 @@ class Streams(NamedTuple):
     first_held: Array
     damaged: Array
 
+    @classmethod
+    def over(cls, words: Array) -> Streams:
+        """Coders over the rows of `words`, uint32 (streams, most words); `reset` each first."""
+        cursors, ends, held = np.zeros((3, len(words)), np.int64)
+        lower, span, point, first_held = np.zeros((4, len(words)), np.uint64)
+        damaged = np.zeros(len(words), np.uint8)
+        return cls(words.reshape(-1), cursors, ends, lower, span, point, held, first_held, damaged)
+
     def reset(self, stream: int, start: int, room: int) -> None:
         """Puts a coder before its first symbol, its words being `room` ones from `start` on."""
         self.cursors[stream], self.ends[stream] = start, start + room
         self.lower[stream], self.range[stream], self.point[stream] = 0, 2**64 - 1, 0
         self.held[stream] = self.first_held[stream] = self.damaged[stream] = 0
 
+    def start_decoding(self, stream: int, start: int, room: int) -> None:
+        """As `reset`, with the first two words read."""
+        self.reset(stream, start, room)
+        for _ in range(2):
+            _next_word(self, stream)
 
-def make_streams(words: Array) -> Streams:
-    """Coders over the rows of `words`, uint32 (streams, most words); `reset` or `start_decoding` first."""
-    count = len(words)
-    integers, states = np.zeros((3, count), np.int64), np.zeros((4, count), np.uint64)
-    return Streams(
-        words=words.reshape(-1),
-        cursors=integers[0],
-        ends=integers[1],
-        lower=states[0],
-        range=states[1],
-        point=states[2],
-        held=integers[2],
-        first_held=states[3],
-        damaged=np.zeros(count, np.uint8),
-    )
-
-
-def start_decoding(streams: Streams, stream: int, start: int, room: int) -> None:
-    """As `Streams.reset`, with the first two words read."""
-    streams.reset(stream, start, room)
-    for _ in range(2):
-        _next_word(streams, stream)
+    def start_popping(self, stream: int, start: int, height: int, state: int) -> None:
+        """Makes a coder a stack of that state, whose words are `height` ones from `start` on."""
+        self.reset(stream, start, 0)
+        self.cursors[stream], self.lower[stream] = start + height, state
 
 
 @compiled
@@ -109,10 +97,12 @@ def weigh(logits, weights):
     for k in range(1, count):
         largest = max(largest, logits[k])
     for k in range(count):
-        below = min(np.uint32(largest - logits[k]), np.uint32(DEEPEST))
-        i = below & np.uint32((1 << LOGIT_BITS) - 1)
-        mantissa = np.uint32(1 << WEIGHT_BITS) - i * (np.uint32(SLOPE) - np.uint32(CURVATURE) * i)
-        weights[k] = mantissa >> (below >> np.uint32(LOGIT_BITS))
+        below = min(np.uint32(largest - logits[k]), np.uint32(tables.DEEPEST))
+        i = below & np.uint32((1 << tables.LOGIT_BITS) - 1)
+        mantissa = np.uint32(1 << tables.WEIGHT_BITS) - i * (
+            np.uint32(tables.SLOPE) - np.uint32(tables.CURVATURE) * i
+        )
+        weights[k] = mantissa >> (below >> np.uint32(tables.LOGIT_BITS))
     total = np.uint64(0)
     for k in range(count):
         total += np.uint64(weights[k])
@@ -159,7 +149,7 @@ def decode_symbol(streams, stream, weights, count, factor):
     symbol, low, size = find(np.int64(point), weights, count, factor)
     streams.lower[stream] += scale * np.uint64(low)
     streams.range[stream] = scale * np.uint64(size)
-    if streams.range[stream] < _SMALL:
+    if streams.range[stream] < _LEAST:
         streams.lower[stream] <<= _WORD_BITS
         streams.range[stream] <<= _WORD_BITS
         _next_word(streams, stream)
@@ -195,7 +185,7 @@ def encode_symbol(streams, stream, weights, count, factor, symbol):
     lower = before + scale * np.uint64(low)
     if streams.held[stream] and lower + span > lower:  # the end no longer wraps: a carry came or never will
         _release(streams, stream, lower < before)
-    if span < _SMALL:
+    if span < _LEAST:
         word = lower >> _WORD_BITS
         lower <<= _WORD_BITS
         span <<= _WORD_BITS
@@ -240,3 +230,39 @@ def _append(streams, stream, word):
     if cursor < streams.ends[stream]:
         streams.words[cursor] = np.uint32(word)
     streams.cursors[stream] = cursor + 1
+
+
+@compiled
+def pop_symbol(streams, stream, weights, count, factor):
+    """Takes the symbol off that was pushed last; the stack is damaged if its words run out."""
+    state = streams.lower[stream]
+    point = state & np.uint64(TOTAL - 1)
+    symbol, low, size = find(np.int64(point), weights, count, factor)
+    state = np.uint64(size) * (state >> _TOTAL_BITS) + (point - np.uint64(low))
+    if state < _LEAST:
+        state <<= _WORD_BITS
+        cursor = streams.cursors[stream] - 1
+        if cursor >= streams.ends[stream]:
+            state |= np.uint64(streams.words[cursor])
+            streams.cursors[stream] = cursor
+        else:
+            streams.damaged[stream] = 1
+    streams.lower[stream] = state
+    return symbol
+
+
+@compiled
+def push_all(words, height, state, lows, counts):
+    """Pushes symbols, the last first, and returns the new height and state.
+
+    `words` has room for three words for four symbols, and one more.
+    """
+    for i in range(len(lows) - 1, -1, -1):
+        size = np.uint64(counts[i])
+        if state >> _ROOM_BITS >= size:
+            words[height] = np.uint32(state & _WORD)
+            height += 1
+            state >>= _WORD_BITS
+        quotient = state // size
+        state = (quotient << _TOTAL_BITS) + (state - quotient * size) + np.uint64(lows[i])
+    return height, state

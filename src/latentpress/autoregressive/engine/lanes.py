@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.program import Program
 
-__all__ = ["FEW", "Lanes", "Room", "make_lanes", "make_room"]
+__all__ = ["FEW", "Lanes", "Room"]
 
 FEW = 4
 """From so many lanes on, one matrix product for all of them beats a row of dot products for each."""
@@ -42,6 +42,27 @@ class Lanes(NamedTuple):
     biases: Array
     scaled_biases: Array
 
+    @classmethod
+    def of(cls, program: Program, count: int) -> Lanes:
+        """`count` lanes, each before the first position of an item."""
+        positions, local_starts, label_starts, label_steps, due = np.zeros((5, count), np.int64)
+        conditioned = count * program.label_tables.shape[1]
+        *_, start, length, channels = program.taps[-1].tolist()
+        scaled = (program.biases * program.factors).astype(np.float32)
+        return cls(
+            rings=np.zeros((count, start + length * channels), np.int8),
+            turns=np.zeros((count, len(program.taps)), np.int64),
+            positions=positions,
+            components=np.zeros((count, len(program.alphabets)), np.int32),
+            trunk=np.zeros((count, program.scales.shape[1]), np.int8),
+            local_starts=local_starts,
+            label_starts=label_starts,
+            label_steps=label_steps,
+            due=due,
+            biases=np.pad(program.biases, (0, conditioned)),
+            scaled_biases=np.pad(scaled, (0, conditioned)),
+        )
+
     def reset(self, lane: int, local_start: int, label_start: int, label_step: int) -> None:
         """Puts a lane before the first position of an item."""
         self.rings[lane] = 0
@@ -66,37 +87,17 @@ class Room(NamedTuple):
     weights: Array
     counts: Array
 
-
-def make_lanes(program: Program, count: int) -> Lanes:
-    """`count` lanes, each before the first position of an item."""
-    rows, width, conditioned = len(program.taps), program.scales.shape[1], program.label_tables.shape[1]
-    integers = np.zeros((5, count), np.int64)
-    biases = np.concatenate([program.biases, np.zeros(count * conditioned, np.int32)])
-    scaled = (program.biases * program.factors).astype(np.float32)
-    return Lanes(
-        rings=np.zeros((count, program.ring_bytes), np.int8),
-        turns=np.zeros((count, rows), np.int64),
-        positions=integers[0],
-        components=np.zeros((count, len(program.alphabets)), np.int32),
-        trunk=np.zeros((count, width), np.int8),
-        local_starts=integers[1],
-        label_starts=integers[2],
-        label_steps=integers[3],
-        due=integers[4],
-        biases=biases,
-        scaled_biases=np.concatenate([scaled, np.zeros(count * conditioned, np.float32)]),
-    )
-
-
-def make_room(program: Program, count: int) -> Room:
-    """Scratch for `count` lanes."""
-    few, largest = min(count, FEW), int(program.alphabets.max())
-    return Room(
-        few=np.zeros(few * program.most_inputs, np.int16),
-        many=np.zeros(count * program.most_inputs, np.float32),
-        products=np.zeros(count * program.most_outputs, np.float32),
-        sums=np.zeros(count * program.most_outputs, np.int32),
-        residual=np.zeros((count, program.scales.shape[1]), np.int32),
-        weights=np.zeros(largest, np.uint32),
-        counts=np.zeros(largest, np.int64),
-    )
+    @classmethod
+    def of(cls, program: Program, count: int) -> Room:
+        """Scratch for `count` lanes."""
+        few, largest = min(count, FEW), int(program.alphabets.max())
+        inputs, outputs = program.maps.table[:, 1:3].max(axis=0).tolist()  # of the widest maps
+        return cls(
+            few=np.zeros(few * inputs, np.int16),
+            many=np.zeros(count * inputs, np.float32),
+            products=np.zeros(count * outputs, np.float32),
+            sums=np.zeros(count * outputs, np.int32),
+            residual=np.zeros((count, program.scales.shape[1]), np.int32),
+            weights=np.zeros(largest, np.uint32),
+            counts=np.zeros(largest, np.int64),
+        )

@@ -6,39 +6,41 @@ many positions, so that its caller can show progress, take Ctrl-C, and give free
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.autoregressive.engine.coder import decode_symbol, encode_symbol, find, interval, weigh
+from latentpress.autoregressive.engine.coder import (
+    decode_symbol,
+    encode_symbol,
+    find,
+    interval,
+    pop_symbol,
+    weigh,
+)
 from latentpress.autoregressive.engine.compiling import compiled
 from latentpress.autoregressive.engine.kernels import begin_position, component_logits, end_position
-from latentpress.autoregressive.engine.stack import pop_symbol
 from latentpress.coding.tables import TOTAL, TOTAL_BITS
+from latentpress.exact.distribution import Sampling
 
-__all__ = ["BETA_BITS", "Action", "Choice", "Task", "advance"]
+__all__ = ["ACTIONS", "Action", "Choice", "Task", "advance"]
 
-BETA_BITS = 16  # of the temperature's inverse
+Action = Literal["decode", "encode", "sample", "measure", "pop"]
+"""What happens with the logits of a symbol.
+
+It is decoded from a stream or encoded into one; sampled; measured, that is, its numbers are noted, to be
+pushed onto a stack in reverse order; or popped from a stack.
+"""
+
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""The compiled loop knows them by their numbers."""
+
+_DECODE, _ENCODE, _SAMPLE, _MEASURE, _POP = range(len(ACTIONS))
+_BETA_BITS = 16  # of the temperature's inverse
 _FARTHEST = 1 << 28
-_DECODE, _ENCODE, _SAMPLE, _MEASURE, _POP = range(5)
 
 Array = NDArray[Any]
-
-
-class Action(IntEnum):
-    """What happens with the logits of a symbol.
-
-    It is decoded from a stream or encoded into one; sampled; measured, that is, its numbers are noted, to be
-    pushed onto a stack in reverse order; or popped from a stack.
-    """
-
-    DECODE = _DECODE
-    ENCODE = _ENCODE
-    SAMPLE = _SAMPLE
-    MEASURE = _MEASURE
-    POP = _POP
 
 
 class Choice(NamedTuple):
@@ -48,9 +50,14 @@ class Choice(NamedTuple):
     `top_p`: the fewest of these whose share of 2^24 is at least this; 2^24 for all.
     """
 
-    beta: int = 1 << BETA_BITS
+    beta: int = 1 << _BETA_BITS
     top_k: int = 0
     top_p: int = TOTAL
+
+    @classmethod
+    def of(cls, how: Sampling) -> Choice:
+        """The choice that these settings make."""
+        return cls(round((1 << _BETA_BITS) / how.temperature), how.top_k, max(1, round(how.top_p * TOTAL)))
 
 
 class Task(NamedTuple):
@@ -123,9 +130,9 @@ def _symbol(logits, lane, at, task, streams, action, choice, room):
 @compiled
 def _sharpen(logits, choice):
     """Divides the logits by the temperature."""
-    if choice.beta != 1 << BETA_BITS:
+    if choice.beta != 1 << _BETA_BITS:
         for k in range(len(logits)):
-            logits[k] = min(max((logits[k] * choice.beta) >> BETA_BITS, -_FARTHEST), _FARTHEST)
+            logits[k] = min(max((logits[k] * choice.beta) >> _BETA_BITS, -_FARTHEST), _FARTHEST)
 
 
 @compiled

@@ -17,6 +17,7 @@ columns (in, out), times 2^-shift, for the matrix products of many. `exact.affin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -67,22 +68,6 @@ class Program(NamedTuple):
     gates: Array
     skips: Array
 
-    @property
-    def ring_bytes(self) -> int:
-        """Bytes of one lane's rings."""
-        *_, start, length, channels = self.taps[-1]
-        return int(start + length * channels)
-
-    @property
-    def most_inputs(self) -> int:
-        """Inputs of the widest affine map."""
-        return int(self.maps.table[:, 1].max())
-
-    @property
-    def most_outputs(self) -> int:
-        """Outputs of the widest affine map."""
-        return int(self.maps.table[:, 2].max())
-
 
 def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: Sequence[int]) -> Program:
     """Lays out the integers of a network for grids of that size.
@@ -94,7 +79,7 @@ def assemble(structure: NetworkStructure, tensors: Mapping[str, Tensor], grid: S
     margin = max((abs(o) for offsets in layers for offset in offsets for o in offset), default=0)
     raster = Raster((int(grid[0]) + 1, *map(int, grid[1:])), margin)
     live = [inside(offsets, grid) for offsets in layers]
-    period = raster.positions // raster.grid[0]
+    period = math.prod(raster.grid[1:])
     places = np.array([raster.place(i) for i in range(period + 1)])
     taps, shifts = _taps(structure, layers, live, raster)
     scales = [f"layers.{i}.scale" for i in range(len(structure.dilations))] + ["scale"]

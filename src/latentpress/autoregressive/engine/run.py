@@ -13,7 +13,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from latentpress.autoregressive.engine.coder import Streams, finish_stream, make_streams, start_decoding
-from latentpress.autoregressive.engine.lanes import FEW, make_lanes, make_room
-from latentpress.autoregressive.engine.loop import Action, Choice, Task, advance
+from latentpress.autoregressive.engine.coder import Streams, finish_stream
+from latentpress.autoregressive.engine.lanes import FEW, Lanes, Room
+from latentpress.autoregressive.engine.loop import ACTIONS, Action, Choice, Task, advance
 from latentpress.autoregressive.engine.program import Program
-from latentpress.autoregressive.engine.stack import start_popping
 
 __all__ = ["LANES", "Job", "Result", "run"]
 
@@ -45,8 +44,7 @@ class Job:
     Args:
         number: the result's.
         positions: of each lane.
-        labels: int64 (lanes, 1, L), rows of the labels' tables, or (lanes, rows, L), those of every row along
-            the first axis.
+        labels: int64 (lanes, 1, L), or (lanes, rows, L) along the first axis, rows of the labels' tables.
         local: int8 (lanes, positions, Cm), if the network has local conditioning.
         payload: the stream's bytes, which are decoded.
         symbols: int32 (lanes, positions, P): what is encoded or measured.
@@ -69,7 +67,7 @@ class Job:
 
     @property
     def lanes(self) -> int:
-        """Items side by side."""
+        """How many items they are."""
         return len(self.labels)
 
 
@@ -78,13 +76,11 @@ class Result:
     """What became of a job.
 
     Attributes:
-        number: the job's.
         symbols: int32 (lanes, positions, P).
         payload: the bytes of an encoded stream.
         bits: float64 (lanes,), the ideal length of the encoded symbols.
         intervals: int32 (2, lanes, positions, P), where measured symbols' numbers begin, and their counts.
-        height: how many words of the stack are left.
-        state: of the stack.
+        height: how many words of the stack are left, and `state`, the stack's.
         damaged: whether the stream met a symbol that it cannot hold, or the stack ran out.
     """
 
@@ -109,13 +105,8 @@ def run(
 ) -> Iterator[Result]:
     """Does one thing with the symbols of all jobs, and yields each one's result when it is done.
 
-    Args:
-        program: of a grid whose extents, but for the first, are those of every job.
-        jobs: what to do.
-        action: what.
-        choice: how symbols are sampled.
-        threads: how many may run side by side.
-        progress: called on the way with how many symbols were done since the last call.
+    The program is of a grid whose extents, but for the first, are those of every job. `progress` is called
+    on the way with how many symbols were done since the last call.
     """
     if not jobs:
         return
@@ -146,10 +137,10 @@ def run(
                 event = done.get()
                 if isinstance(event, BaseException):
                     raise event
-                if event is None:
-                    threads -= 1
-                elif isinstance(event, Result):
+                if isinstance(event, Result):
                     yield event
+                elif event is None:
+                    threads -= 1
                 elif progress is not None:
                     progress(event)
         finally:
@@ -158,26 +149,22 @@ def run(
                 worker.join()
 
 
-_running = 0
-_limits: list[Any] = []
-_running_lock = threading.Lock()
+_limits: list[Any] = []  # of every run under way; the first one's is what counts
+_limits_lock = threading.Lock()
 
 
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
     """Keeps BLAS from starting threads of its own while any run is under way, and not a moment longer."""
-    global _running
-    with _running_lock:
-        _running += 1
-        if _running == 1:
-            _limits.append(_blas().limit(limits=1, user_api="blas"))
+    with _limits_lock:
+        _limits.append(_limits[0] if _limits else _blas().limit(limits=1, user_api="blas"))
     try:
         yield
     finally:
-        with _running_lock:
-            _running -= 1
-            if not _running:
-                _limits.pop().restore_original_limits()
+        with _limits_lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()
 
 
 @functools.cache
@@ -188,34 +175,28 @@ def _blas() -> ThreadpoolController:
 
 
 class _Worker:
-    """Some lanes and the jobs that they are at; a job's stream is that of its first lane.
-
-    Every lane has room for any of `jobs`.
-    """
+    """Lanes with room for any of `jobs`, and those that they are at; a job's stream is its first lane's."""
 
     def __init__(
         self, program: Program, jobs: Sequence[Job], slots: int, action: Action, choice: Choice
     ) -> None:
         self.program, self.action, self.choice = program, action, choice
-        self.lanes, self.room = make_lanes(program, slots), make_room(program, slots)
+        self.lanes, self.room = Lanes.of(program, slots), Room.of(program, slots)
         self.inputs = self.room.few if slots < FEW else self.room.many  # one kind of machine code a worker
         shape = max(job.positions for job in jobs), len(program.alphabets)
         channels = max(0 if job.local is None else job.local.shape[-1] for job in jobs)
         rows = max(job.labels.shape[1] for job in jobs)
-        sampled, measured = (slots * (action == which) for which in (Action.SAMPLE, Action.MEASURE))
-        words = {
-            Action.DECODE: max(len(job.payload) for job in jobs) // 4,
-            Action.ENCODE: max(job.positions * job.lanes for job in jobs) * shape[1] * 3 // 4
-            + 8,  # 24 bits each
-            Action.POP: max(len(job.words) for job in jobs),
-        }.get(action, 0)
+        sampled, measured = slots * (action == "sample"), slots * (action == "measure")
+        symbols = max(job.positions * job.lanes for job in jobs) * shape[1]
+        words = symbols * 3 // 4 + 8 if action == "encode" else 0  # 24 bits each at most
+        words = max(words, *(max(len(job.payload) // 4, len(job.words)) for job in jobs))
         self.symbols = np.zeros((slots, *shape), np.int32)
         self.local = np.zeros((slots, shape[0], channels), np.int8)
         self.labels = np.zeros((slots, rows, len(program.label_starts)), np.int64)
         self.points = np.zeros((sampled, *shape), np.uint32)
         self.intervals = np.zeros((2, measured, *shape), np.int32)
         self.words = np.zeros((slots, words), np.uint32)
-        self.streams: Streams = make_streams(self.words)
+        self.streams = Streams.over(self.words)
         self.task = Task(
             symbols=self.symbols.reshape(-1),
             starts=np.arange(slots) * math.prod(shape),
@@ -238,22 +219,20 @@ class _Worker:
         if not self.running:
             return 0
         order = np.array([lane for _, lanes in self.running for lane in lanes], np.int64)
-        left = min(job.positions - self.lanes.positions[lanes[0]] for job, lanes in self.running if lanes)
+        left = min(job.positions - self.lanes.positions[lanes[0]] for job, lanes in self.running)
         steps = min(_STEPS, int(left))
-        how = (int(self.action), self.choice, steps)
+        how = ACTIONS.index(self.action), self.choice, steps
         advance(self.program, self.lanes, order, self.task, self.streams, *how, self.inputs, self.room)
         return steps * len(order) * len(self.program.alphabets)
 
     def finished(self) -> list[Result]:
         """Takes the jobs that are done, or not worth going on with, off their lanes."""
-        running, self.running = self.running, []
         results = []
-        for job, lanes in running:
+        for job, lanes in self.running:
             if self.lanes.positions[lanes[0]] == job.positions or self.streams.damaged[lanes[0]]:
                 results.append(self._result(job, lanes))
                 self.free += lanes
-            else:
-                self.running.append((job, lanes))
+        self.running = [(job, lanes) for job, lanes in self.running if lanes[0] not in self.free]
         return results
 
     def _start(self, job: Job) -> None:
@@ -272,32 +251,28 @@ class _Worker:
                 self.local[lane, :positions] = job.local[row]
             if job.points is not None:
                 self.points[lane, :positions] = job.points[row]
-        self._start_stream(job, stream)
         self.running.append((job, lanes))
-
-    def _start_stream(self, job: Job, stream: int) -> None:
+        words = np.frombuffer(job.payload, "<u4") if self.action == "decode" else job.words
+        self.words[stream, : len(words)] = words
         start = stream * self.words.shape[1]
-        if self.action == Action.DECODE:
-            words = np.frombuffer(job.payload, "<u4")
-            self.words[stream, : len(words)] = words
-            start_decoding(self.streams, stream, start, len(words))
-        elif self.action == Action.POP:
-            self.words[stream, : len(job.words)] = job.words
-            start_popping(self.streams, stream, start, len(job.words), job.state)
+        if self.action == "decode":
+            self.streams.start_decoding(stream, start, len(words))
+        elif self.action == "pop":
+            self.streams.start_popping(stream, start, len(words), job.state)
         else:
             self.streams.reset(stream, start, self.words.shape[1])
 
     def _result(self, job: Job, lanes: list[int]) -> Result:
         stream, positions = lanes[0], job.positions
-        if self.action == Action.ENCODE:
+        if self.action == "encode":
             finish_stream(self.streams, stream)
         words = self.words[stream, : self.streams.cursors[stream] - stream * self.words.shape[1]]
         return Result(
             number=job.number,
             symbols=self.symbols[lanes, :positions],
-            payload=words.astype("<u4").tobytes() if self.action == Action.ENCODE else b"",
+            payload=words.astype("<u4").tobytes() if self.action == "encode" else b"",
             bits=self.task.bits[lanes],
-            intervals=self.intervals[:, lanes if self.action == Action.MEASURE else [], :positions],
+            intervals=self.intervals[:, lanes if self.action == "measure" else [], :positions],
             height=len(words),
             state=int(self.streams.lower[stream]),
             damaged=bool(self.streams.damaged[stream]),
@@ -306,11 +281,9 @@ class _Worker:
 
 def _take(queue: deque[Job], room: int) -> Job | None:
     """The next job, if it fits into so many lanes; workers may ask at the same time."""
-    try:
+    with suppress(IndexError):
         job = queue.popleft()
-    except IndexError:
-        return None
-    if job.lanes <= room:
-        return job
-    queue.appendleft(job)
+        if job.lanes <= room:
+            return job
+        queue.appendleft(job)
     return None

@@ -23,11 +23,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from latentpress.autoregressive.cells import depth_to_space
-from latentpress.autoregressive.conditioner import CodeConditioner, ConditionerStructure, LatentConditioner
+from latentpress.autoregressive.conditioner import AnyConditioner, ConditionerStructure
 from latentpress.autoregressive.integer.convert import units_of_hidden
-from latentpress.autoregressive.integer.forward import EmulatedAffine, undisturbed
-from latentpress.autoregressive.offsets import shift_and_concat
+from latentpress.autoregressive.integer.forward import EmulatedAffine, embed, undisturbed
+from latentpress.autoregressive.offsets import depth_to_space, shift_and_concat
 from latentpress.exact.affine import INT8_LIMIT, rounded_affine
 from latentpress.exact.tensors import (
     Spec,
@@ -50,20 +49,6 @@ class IntegerConditioner:
 
     Raises:
         CheckpointError: `tensors` are not those of an integer conditioner, or cannot be proven exact.
-
-    Attributes:
-        structure: what it is made of.
-        device: where it runs.
-
-    >>> structure = ConditionerStructure(alphabets=(8,), hop=(4, 4), embedding=3, width=16, channels=5)
-    >>> conditioner, codes = CodeConditioner(structure, code_dim=6), torch.randint(8, (2, 3, 2, 1))
-    >>> steps, codebook = torch.full((5,), 2.0**-5), torch.randn(1, 8, 6)
-    >>> integers = IntegerConditioner(conditioner_integers(conditioner, codes, steps, codebook))
-    >>> whole = integers(codes, (10, 7))
-    >>> whole.shape, whole.dtype
-    (torch.Size([2, 5, 10, 7]), torch.int8)
-    >>> torch.equal(integers(codes, (10, 7), rows=(3, 9)), whole[:, :, 3:9])
-    True
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
@@ -92,18 +77,11 @@ class IntegerConditioner:
 
     @undisturbed
     def __call__(self, codes: Tensor, size: Sequence[int], rows: tuple[int, int] | None = None) -> Tensor:
-        """The map of codes, on this conditioner's device.
+        """The map of codes (B, *ceil(size / hop), P), int8 (B, channels, *size), on the conditioner's device.
 
-        Args:
-            codes: (B, *ceil(size / hop), P), int64.
-            size: the samples' extents.
-            rows: the first and the last plus one along the first axis; all by default.
-
-        Returns:
-            int8 (B, channels, rows, *size[1:]).
+        `rows` are the first and the last plus one along the first axis; all by default.
         """
-        structure = self.structure
-        hop = structure.hop
+        structure, hop = self.structure, self.structure.hop
         grid = tuple(-(-side // h) for side, h in zip(size, hop, strict=True))
         if tuple(codes.shape[1:]) != (*grid, len(structure.alphabets)):
             raise ValueError(f"codes of shape {tuple(codes.shape)} do not fit samples of {tuple(size)}")
@@ -116,35 +94,24 @@ class IntegerConditioner:
         items = max(1, _CHUNK_FLOATS // max(1, per_item))
         for i in range(0, len(codes), items):
             part = codes[i : i + items, begin:end].to(self.device)
-            values = self._values(part)[:, first - begin : last - begin]
+            described = embed(self._embeddings, part.unbind(-1))
+            taps = shift_and_concat(described, structure.offsets).flatten(0, -2)
+            units = self._hidden(taps).floor_().clamp_(0, INT8_LIMIT)
+            values = self._out(units).floor_().clamp_(-INT8_LIMIT, INT8_LIMIT).to(torch.int8)
+            values = values.view(*part.shape[:-1], -1)[:, first - begin : last - begin]
             inner = (stop - first * hop[0], *size[1:])
             out[i : i + items] = depth_to_space(values, hop, inner)[:, :, start - first * hop[0] :]
         return out
 
-    def _values(self, codes: Tensor) -> Tensor:
-        """int8 (B, *G, prod(hop) * channels)."""
-        tables = zip(self._embeddings, codes.unbind(-1), strict=True)
-        described = torch.cat([table[symbols] for table, symbols in tables], dim=-1)
-        taps = shift_and_concat(described, self.structure.offsets).flatten(0, -2)
-        units = self._hidden(taps).floor_().clamp_(0, INT8_LIMIT)
-        values = self._out(units).floor_().clamp_(-INT8_LIMIT, INT8_LIMIT)
-        return values.to(torch.int8).view(*codes.shape[:-1], -1)
-
 
 @torch.no_grad()
 def conditioner_integers(
-    conditioner: CodeConditioner | LatentConditioner,
-    codes: Tensor,
-    steps: Tensor,
-    codebook: Tensor | None = None,
+    conditioner: AnyConditioner, codes: Tensor, steps: Tensor, codebook: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The tensors of `conditioner`'s integer form.
+    """The tensors of a trained conditioner's integer form.
 
-    Args:
-        conditioner: a trained one.
-        codes: (B, *G, P) int64, typical ones, to calibrate on.
-        steps: (channels,), the real value of one step of every channel of the map.
-        codebook: the vectors of the codes (P, K, code_dim), for a `CodeConditioner`.
+    It is calibrated on typical codes (B, *G, P); `steps` (channels,) are the real values of one step of every
+    channel of the map, and `codebook` is that of `CodeConditioner.latents`.
     """
     structure = conditioner.structure
     tensors = {"structure": torch.tensor(structure.integers())}
@@ -152,7 +119,7 @@ def conditioner_integers(
     for p, (table, _) in enumerate(tables):
         tensors[f"embeddings.{p}"] = table
     taps = torch.cat([scale for _, scale in tables]).repeat(len(structure.offsets))
-    hidden = conditioner.units(conditioner.describe(codes, codebook))
+    hidden = conditioner.units(conditioner.latents(codes, codebook))
     units = units_of_hidden(hidden, conditioner.hidden, taps)
     repeated = steps.to(units).repeat(structure.outputs // structure.channels)
     layers = ("hidden", conditioner.hidden, taps, units), ("out", conditioner.out, units, repeated)

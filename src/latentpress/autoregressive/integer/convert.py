@@ -22,17 +22,8 @@ from latentpress.autoregressive.network import (
     Head,
     InputLayer,
 )
-from latentpress.exact.affine import (
-    GATE_ENTRIES,
-    GATE_UNIT,
-    INT8_LIMIT,
-    LOGIT_UNIT,
-    MAX_SHIFT,
-    RESIDUAL_LIMIT,
-    best_exponent,
-    round_to_int8,
-    rounded_affine,
-)
+from latentpress.exact import affine
+from latentpress.exact.affine import INT8_LIMIT, best_exponent, round_to_int8, rounded_affine
 from latentpress.exact.distribution import Conditioning
 from latentpress.exact.tensors import affine_tensors
 
@@ -47,10 +38,7 @@ def integers_of(
 ) -> dict[str, Tensor]:
     """The tensors of `network`'s integer form, as `latentpress.autoregressive.integer.tensors` lists them.
 
-    Args:
-        network: a trained network.
-        symbols: (B, *G, P) int64, typical of what will be coded; a few thousand positions suffice.
-        conditioning: that of these symbols.
+    It is calibrated on symbols (B, *G, P) typical of what will be coded; a few thousand positions suffice.
     """
     conditioning = conditioning or Conditioning()
     trace = network.trace(symbols, conditioning)
@@ -61,31 +49,23 @@ def integers_of(
         scales = torch.cat([converter.trunk, *embedding[:p]])
         units = units_of_hidden(trace.hidden[p], head.hidden, scales)
         converter.affine(f"heads.{p}.hidden", head.hidden, scales, units)
-        converter.affine(f"heads.{p}.logits", head.logits, units, LOGIT_UNIT)
+        converter.affine(f"heads.{p}.logits", head.logits, units, affine.LOGIT_UNIT)
     return {name: value.cpu() for name, value in converter.tensors.items()}
 
 
 def units_of_hidden(hidden: Tensor, linear: nn.Linear, scales: Tensor) -> Tensor:
     """Units (out,) for rounding the rectified outputs of `linear` to 0..127, such that its weights fill int8.
 
-    Args:
-        hidden: (..., out), typical ones.
-        linear: what makes them.
-        scales: (in,), the real value of one step of each input.
+    `hidden`: (..., out), typical ones. `scales`: (in,), the real value of one step of each input.
     """
     largest = (linear.weight.double() * scales).abs().amax(1).clamp(min=2.0**-30)
     finest = largest / INT8_LIMIT  # weights then fill int8 exactly
-    exponents = best_exponent(hidden.flatten(0, -2), finest, range(MAX_SHIFT + 1), low=0)
+    exponents = best_exponent(hidden.flatten(0, -2), finest, range(affine.MAX_SHIFT + 1), low=0)
     return finest * torch.exp2(exponents.double())
 
 
 class TrunkConverter:
-    """Rounds a trunk.
-
-    Args:
-        network: the trunk, or a whole network.
-        residual: its typical residual stream, as `CausalTrunk.residual` gives it.
-        local: the local conditioning of that.
+    """Rounds a trunk, calibrated on its residual stream for the local conditioning `local`.
 
     Attributes:
         tensors: the integers so far, at first of everything up to the heads.
@@ -97,7 +77,7 @@ class TrunkConverter:
         structure = network.structure
         self.tensors = {"structure": torch.tensor(structure.integers())}
         largest = max(float(h.abs().max()) for h in residual)
-        self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / RESIDUAL_LIMIT))
+        self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / affine.RESIDUAL_LIMIT))
         if local is None:
             local = residual[0].new_zeros(1, 0, 1)
         values = local.movedim(1, -1).flatten(0, -2)
@@ -105,13 +85,15 @@ class TrunkConverter:
         self.embedding = torch.cat(self.embeddings("embeddings", network.embeddings))
         first, taps = network.input, self.embedding.repeat(structure.window_size)
         self.affine("input", first, taps, self.unit, conditioned=first.conditioned)
-        zeros = torch.tensor([0.5, 1.5], device=taps.device) * GATE_ENTRIES  # where u = 0 is in the table
+        zeros = (
+            torch.tensor([0.5, 1.5], device=taps.device) * affine.GATE_ENTRIES
+        )  # where u = 0 is in the table
         middles = zeros.repeat_interleave(structure.width)
         for i, layer in enumerate(network.layers):
             assert isinstance(layer, GatedLayer)
             scales = self._scales(f"layers.{i}.scale", residual[i], self.unit)
             taps = scales.repeat(len(layer.offsets))
-            self.affine(f"layers.{i}.gates", layer.gates, taps, GATE_UNIT, middles, layer.conditioned)
+            self.affine(f"layers.{i}.gates", layer.gates, taps, affine.GATE_UNIT, middles, layer.conditioned)
             gated = torch.full_like(scales, 1 / INT8_LIMIT)
             self.affine(f"layers.{i}.residual", layer.residual, gated, self.unit)
         self.trunk = self._scales("scale", residual[-1], self.unit)
@@ -149,5 +131,5 @@ class TrunkConverter:
                 weight = torch.cat([weight, conditioned.local.weight], dim=1)
                 scales = torch.cat([scales, self.local_scales])
         units = torch.as_tensor(units, dtype=torch.float64, device=weight.device).expand(len(weight))
-        affine = rounded_affine(weight, layer.bias, scales, units, offsets, labels)
-        self.tensors |= affine_tensors(affine, name)
+        integers = rounded_affine(weight, layer.bias, scales, units, offsets, labels)
+        self.tensors |= affine_tensors(integers, name)

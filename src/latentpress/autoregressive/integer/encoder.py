@@ -39,28 +39,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentpress.autoregressive.anticausal import AnticausalEncoder
-from latentpress.autoregressive.cells import space_to_depth
 from latentpress.autoregressive.integer.convert import TrunkConverter, units_of_hidden
-from latentpress.autoregressive.integer.forward import EmulatedAffine, EmulatedTrunk, all_at_once, undisturbed
+from latentpress.autoregressive.integer.forward import EmulatedAffine, EmulatedNetwork, undisturbed
 from latentpress.autoregressive.integer.tensors import trunk_specs
+from latentpress.autoregressive.offsets import space_to_depth
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.coding.gaussians import LATENT_UNIT, MEAN_BITS, SCALES, SCALES_PER_OCTAVE, UNIT_SCALE
-from latentpress.errors import CheckpointError, ConfigError
+from latentpress.errors import CheckpointError
 from latentpress.exact.affine import INT8_LIMIT
 from latentpress.exact.distribution import Conditioning
 from latentpress.exact.tensors import Spec, affine_specs, checked_against, digest, read_affine, read_structure
+from latentpress.strict import require
 
-__all__ = ["EncoderShape", "IntegerEncoder", "IntegerPosterior", "encoder_integers"]
+__all__ = ["EncoderShape", "IntegerEncoder", "IntegerPosterior"]
 
 _CHUNK_FLOATS = 1 << 23  # of a layer's taps that are held at once
 _TABLE_LIMIT = 1 << 24
 _WHAT = "integer encoder"
 _ENTRIES = 4096  # of the tables
-_PLACES = (0, 1, 2, 3)  # rows of the bases: the first step, one inside, the last, one that is alone
 _SPREAD_BITS = 4  # scales are added up in units of 2^-4 of one
 _VERSION = 1
-_MOST = (_VERSION, 4096, 64, 2)  # hidden, channels, params
-_MOST_HOP = 65536
 _MEAN_UNIT, _WIDTH_UNIT = 2.0**-8, 2.0**-7  # of the encoder's first and second number
 
 Integers = NDArray[Any]
@@ -68,14 +66,7 @@ Integers = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderShape:
-    """What an encoder is made of behind its trunk.
-
-    Args:
-        hop: samples of a cell along each axis.
-        hidden: units.
-        channels: latents a cell.
-        params: numbers a latent, 1 or 2.
-    """
+    """What is behind an encoder's trunk: hop, hidden units, latents a cell, and 1 or 2 numbers a latent."""
 
     hop: tuple[int, ...]
     hidden: int
@@ -89,13 +80,11 @@ class EncoderShape:
     @classmethod
     def from_integers(cls, integers: Sequence[int]) -> EncoderShape:
         """The inverse of `integers`; raises `ConfigError` for a list that it does not return."""
-        numbers, hop = tuple(integers[: len(_MOST)]), tuple(integers[len(_MOST) :])
-        fits = len(numbers) == len(_MOST) and 1 <= len(hop) <= 3
-        ranges = zip((*numbers, *hop), (*_MOST, *[_MOST_HOP] * len(hop)), strict=False)
-        if not fits or not all(1 <= value <= most for value, most in ranges):
-            raise ConfigError("an encoder's shape is out of range, or of another version")
-        _, hidden, channels, params = numbers
-        return cls(hop=hop, hidden=hidden, channels=channels, params=params)
+        most = _VERSION, 4096, 64, 2, *[65536] * (len(integers) - 4)
+        fits = 5 <= len(integers) <= 7 and all(1 <= i <= m for i, m in zip(integers, most, strict=True))
+        require(fits, "an encoder's shape is out of range, or of another version")
+        _, hidden, channels, params, *hop = integers
+        return cls(hop=tuple(hop), hidden=hidden, channels=channels, params=params)
 
     @classmethod
     def of(cls, encoder: AnticausalEncoder, channels: int) -> EncoderShape:
@@ -124,16 +113,10 @@ class IntegerPosterior:
 
 
 class IntegerEncoder:
-    """An anti-causal encoder in integers.
+    """An anti-causal encoder in integers; `id` is 16 bytes, a hash of all of them.
 
     Raises:
         CheckpointError: `tensors` are not those of an integer encoder, or cannot be proven exact.
-
-    Attributes:
-        structure: what the trunk is made of.
-        shape: what comes behind it.
-        device: where it runs.
-        id: 16 bytes, a hash of all its integers.
 
     >>> from types import SimpleNamespace
     >>> from latentpress.config import AnticausalConfig
@@ -154,28 +137,20 @@ class IntegerEncoder:
         self._tensors = checked_against(_specs(self.structure, self.shape), tensors, _WHAT)
         self.device = torch.device(device)
         self.id = digest(self._tensors)
-        self._trunk = EmulatedTrunk(self.structure, self._tensors, self.device)
+        self._trunk = EmulatedNetwork(self.structure, self._tensors, self.device)
+        widths = (len(layer.affine.weight) for layer in self._trunk.tap_layers)
+        self._widest = max(self.structure.width, *widths)
         self._hidden = EmulatedAffine.of(read_affine(self._tensors, "hidden"), self.device)
         self._out = EmulatedAffine.of(read_affine(self._tensors, "out"), self.device)
 
     @classmethod
     def convert(cls, encoder: AnticausalEncoder, posterior: Gaussians, symbols: Tensor) -> IntegerEncoder:
-        """Rounds a trained encoder.
+        """Rounds a trained encoder, given what makes a posterior of its numbers: a latent space's method.
 
-        Args:
-            encoder: in floating point.
-            posterior: what makes a posterior of its numbers: a latent space's method.
-            symbols: (B, *size, P) int64, whole items to calibrate on; a few thousand positions suffice.
+        It is calibrated on symbols (B, *size, P) of whole items; a few thousand positions suffice.
         """
         device = next(encoder.parameters()).device
-        return cls(encoder_integers(encoder, posterior, symbols), device)
-
-    @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu"
-    ) -> IntegerEncoder:
-        """The inverse of `tensors`; raises `CheckpointError` for anything that is not an integer encoder."""
-        return cls(tensors, device)
+        return cls(_encoder_integers(encoder, posterior, symbols), device)
 
     def tensors(self) -> dict[str, Tensor]:
         """All integers, on the CPU."""
@@ -193,10 +168,7 @@ class IntegerEncoder:
 
     @undisturbed
     def __call__(self, symbols: Tensor) -> IntegerPosterior:
-        """The posterior of items (B, *size, P) int64.
-
-        Neither the items beside an item nor how the work is cut changes anything.
-        """
+        """The posterior of items (B, *size, P) int64, whatever the items beside an item."""
         shape, structure = self.shape, self.structure
         batch, size = symbols.shape[0], tuple(symbols.shape[1:-1])
         fits = len(size) == structure.rank and symbols.shape[-1] == len(structure.alphabets)
@@ -205,56 +177,48 @@ class IntegerEncoder:
         grid = tuple(-(-side // h) for side, h in zip(size, shape.hop, strict=True))
         indices = torch.empty(batch, *grid, shape.params * shape.channels, dtype=torch.int64)
         stride = shape.hop[0]
-        most = max(1, _CHUNK_FLOATS // (math.prod(size[1:]) * max(self._trunk.widest, structure.width)))
+        most = max(1, _CHUNK_FLOATS // (math.prod(size[1:]) * self._widest))
+        reach = structure.radius + sum(structure.dilations)  # along the first axis
         rows = max(stride, most // stride * stride)
         items = max(1, most // min(rows, size[0]))
         for start in range(0, size[0], rows):
             stop = min(start + rows, size[0])
-            seen = min(stop + self._reach, size[0])  # farther on nothing changes what is wanted
+            seen = min(stop + reach, size[0])  # farther on nothing changes what is wanted
             steps = slice(start // stride, -(-stop // stride))
             for first in range(0, batch, items):
                 part = symbols[first : first + items, start:seen].to(self.device)
                 indices[first : first + items, steps] = self._indices(part, stop - start)
         return self._posterior(indices.numpy())
 
-    @property
-    def _reach(self) -> int:
-        """How many places ahead along the first axis may change what is given at one."""
-        return self.structure.radius + sum(self.structure.dilations)
-
     def _indices(self, symbols: Tensor, rows: int) -> Tensor:
         """The tables' indices of the first `rows` places, int64 (B, *G, params * channels) on the CPU."""
         shape = symbols.shape[:-1]
         axes = tuple(range(1, len(shape)))
-        components = symbols.flip(axes).flatten(0, -2).unbind(1)
         trunk = self._trunk.on(shape[1:], torch.zeros(1, 0, dtype=torch.int64, device=self.device))
-        embedded = trunk.embed(components)
-        above = trunk.trunk(all_at_once(shape, embedded), None)
-        features = torch.cat([above, embedded], dim=1).view(*shape, -1).flip(axes)[:, :rows]
+        features = torch.cat(trunk.all_at_once(symbols.flip(axes), None), dim=1)
+        features = features.view(*shape, -1).flip(axes)[:, :rows]
         cells = space_to_depth(features, self.shape.hop)
         units = self._hidden(cells.flatten(0, -2)).floor_().clamp_(0, INT8_LIMIT)
         indices = self._out(units).floor_().clamp_(0, _ENTRIES - 1)
         return indices.to(torch.int64).view(*cells.shape[:-1], -1).cpu()
 
     def _posterior(self, indices: Integers) -> IntegerPosterior:
-        tables = {
-            name: self._tensors[name].numpy().astype(np.int64)
-            for name in ("means", "shifts", "spreads", "bases")
-        }
+        means, shifts, spreads, bases = (
+            self._tensors[name].numpy().astype(np.int64) for name in ("means", "shifts", "spreads", "bases")
+        )
         channels, further = self.shape.channels, [1] * (len(self.shape.hop) - 1)
-        mean = tables["means"][indices[..., :channels]]
-        spread = tables["bases"][_places(indices.shape[1])].reshape(-1, *further, channels)
+        mean = means[indices[..., :channels]]
+        spread = bases[_places(indices.shape[1])].reshape(-1, *further, channels)
         if self.shape.params == 2:
-            mean = mean + tables["shifts"][indices[..., channels:]]
-            spread = spread + tables["spreads"][indices[..., channels:]]
+            mean = mean + shifts[indices[..., channels:]]
+            spread = spread + spreads[indices[..., channels:]]
         scale = (spread + (1 << _SPREAD_BITS >> 1)) >> _SPREAD_BITS
         return IntegerPosterior(mean, np.broadcast_to(scale.clip(0, SCALES - 1), mean.shape))
 
 
 def _places(n: int) -> list[int]:
-    """The row of `bases` for every step."""
-    first, inside, last, alone = _PLACES
-    return [alone] if n == 1 else [first, *[inside] * (n - 2), last]
+    """The row of `bases` for every step: the first, those inside, the last, or one that is alone."""
+    return [3] if n == 1 else [0, *[1] * (n - 2), 2]
 
 
 def _specs(structure: NetworkStructure, shape: EncoderShape) -> Iterator[Spec]:
@@ -265,12 +229,11 @@ def _specs(structure: NetworkStructure, shape: EncoderShape) -> Iterator[Spec]:
     yield from affine_specs("out", shape.params * shape.channels, shape.hidden)
     for name in ("means", "shifts", "spreads"):
         yield Spec(name, torch.int32, (_ENTRIES,), -_TABLE_LIMIT, _TABLE_LIMIT)
-    yield Spec("bases", torch.int32, (len(_PLACES), shape.channels), -_TABLE_LIMIT, _TABLE_LIMIT)
+    yield Spec("bases", torch.int32, (4, shape.channels), -_TABLE_LIMIT, _TABLE_LIMIT)
 
 
 @torch.no_grad()
-def encoder_integers(encoder: AnticausalEncoder, posterior: Gaussians, symbols: Tensor) -> dict[str, Tensor]:
-    """The tensors of `encoder`'s integer form; see `IntegerEncoder.convert`."""
+def _encoder_integers(encoder: AnticausalEncoder, posterior: Gaussians, symbols: Tensor) -> dict[str, Tensor]:
     trunk = encoder.trunk
     embedded = trunk.embedded(symbols)
     residual = trunk.residual(embedded.flip(tuple(range(1, embedded.ndim - 1))), Conditioning())

@@ -5,9 +5,8 @@
     g  = (table[i] * table[j] + 2^15) >> 16            -127..127
     h += R g + b, clipped to 16 bits
 
-Everything works on M rows of channels: here all positions of all items at once (`all_at_once`). The step
-engine computes the same integers one position after the other. `EmulatedTrunk` is that much, up to the
-heads; `EmulatedNetwork` has these too.
+Everything works on M rows of channels: here all positions of all items at once (`EmulatedNetwork.all_at_once`). The step
+engine computes the same integers one position after the other.
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from typing import ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from latentpress.autoregressive.offsets import Offset, inside, shift_and_concat
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.exact.affine import GATE_ENTRIES, INT8_LIMIT, RESIDUAL_LIMIT, Affine, gate_table
 from latentpress.exact.tensors import read_affine
 
-__all__ = ["EmulatedAffine", "EmulatedNetwork", "EmulatedTrunk", "Taps", "all_at_once", "undisturbed"]
+__all__ = ["EmulatedAffine", "EmulatedNetwork", "embed", "undisturbed"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,7 +51,7 @@ def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
 
 @dataclass(frozen=True)
 class EmulatedAffine:
-    """floor(bias + x weight), with weight (in, out), bias (1 or M, out) and labels' tables times 2^-shift."""
+    """bias + x weight, with weight (in, out), bias (1 or M, out) and labels' tables times 2^-shift."""
 
     weight: Tensor
     bias: Tensor
@@ -66,15 +66,13 @@ class EmulatedAffine:
         return cls(weight.to(device), bias, tuple(labels))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Applies the map without labels, before the floor."""
+        """Applies the map, without labels."""
         return torch.addmm(self.bias, x, self.weight)
 
     def on(self, labels: Tensor) -> EmulatedAffine:
         """The map whose bias includes the entries of labels (1 or M, L)."""
-        bias = self.bias
-        for table, rows in zip(self.labels, labels.unbind(1), strict=True):
-            bias = bias + table[rows]
-        return EmulatedAffine(self.weight, bias)
+        rows = zip(self.labels, labels.unbind(1), strict=True)
+        return EmulatedAffine(self.weight, sum((table[row] for table, row in rows), self.bias))
 
 
 @dataclass(frozen=True)
@@ -106,24 +104,14 @@ class _GatedLayer:
     residual: EmulatedAffine
 
 
-@dataclass(frozen=True)
-class _Head:
-    hidden: EmulatedAffine
-    logits: EmulatedAffine
+def embed(tables: Sequence[Tensor], components: Sequence[Tensor], *before: Tensor) -> Tensor:
+    """The components' (*G) rows of their tables side by side, (*G, channels), after `before`."""
+    rows = (F.embedding(symbols, table) for table, symbols in zip(tables, components, strict=True))
+    return torch.cat([*before, *rows], dim=-1)
 
 
-def all_at_once(shape: Sequence[int], embedded: Tensor) -> Taps:
-    """The taps of every position of a grid: `shape` is (B, *G), `embedded` the symbols' (M, channels)."""
-
-    def taps(number: int, offsets: tuple[Offset, ...], x: Tensor | None) -> Tensor:
-        present = embedded if x is None else x
-        return shift_and_concat(present.view(*shape, -1), offsets).flatten(0, -2)
-
-    return taps
-
-
-class EmulatedTrunk:
-    """The arithmetic of an integer trunk on one device; every method works on M rows."""
+class EmulatedNetwork:
+    """The arithmetic of an integer network on one device; of a trunk, where heads have no tensors."""
 
     def __init__(
         self, structure: NetworkStructure, tensors: Mapping[str, Tensor], device: torch.device
@@ -138,31 +126,25 @@ class EmulatedTrunk:
 
         self.embeddings = self._tables("embeddings", len(structure.alphabets))
         self.input = taps("input", structure.window)
-        self.layers = [
-            _GatedLayer(
-                self._scale(f"layers.{i}.scale"),
-                taps(f"layers.{i}.gates", offsets),
-                self._affine(f"layers.{i}.residual"),
-            )
-            for i, offsets in enumerate(structure.layers)
-        ]
+        self.layers = []
+        for i, offsets in enumerate(structure.layers):
+            scale, residual = self._scale(f"layers.{i}.scale"), self._affine(f"layers.{i}.residual")
+            self.layers.append(_GatedLayer(scale, taps(f"layers.{i}.gates", offsets), residual))
         self.scale = self._scale("scale")
-        table = torch.tensor(gate_table(), dtype=torch.float32, device=device)
-        table[:GATE_ENTRIES] *= 2.0**-16
-        self.table = table
+        self.table = torch.tensor(gate_table(), dtype=torch.float32, device=device)
+        self.table[:GATE_ENTRIES] *= 2.0**-16
         starts = torch.tensor([0.0, GATE_ENTRIES], device=device).repeat_interleave(structure.width)
         self.gate_range = starts, starts + (GATE_ENTRIES - 1)
         self.half = torch.tensor(0.5, device=device)
+        heads = sum(name.endswith(".logits.weight") for name in tensors)
+        self.head_embeddings = self._tables("head_embeddings", heads - 1)
+        names = [(f"heads.{p}.hidden", f"heads.{p}.logits") for p in range(heads)]
+        self.heads = [tuple(map(self._affine, pair)) for pair in names]
 
     @property
     def tap_layers(self) -> list[TapLayer]:
         """The input layer and the gates of every layer."""
         return [self.input, *(layer.gates for layer in self.layers)]
-
-    @property
-    def widest(self) -> int:
-        """The largest number of inputs that a layer has for a position."""
-        return max(layer.affine.weight.shape[0] for layer in self.tap_layers)
 
     def on(self, grid: Sequence[int], labels: Tensor) -> Self:
         """The same arithmetic bound to a grid's size and to rows of the labels' tables, (1 or M, L)."""
@@ -170,10 +152,6 @@ class EmulatedTrunk:
         bound.input = self.input.on(grid, labels)
         bound.layers = [replace(layer, gates=layer.gates.on(grid, labels)) for layer in self.layers]
         return bound
-
-    def embed(self, components: Sequence[Tensor]) -> Tensor:
-        """What the input layer sees of a position: (M, position_embedding) from P tensors (M,)."""
-        return _embedded(self.embeddings, components)
 
     def trunk(self, taps: Taps, local: Tensor | None) -> Tensor:
         """The heads' common input, int8 in float32 (M, width); `local` is the conditioning (M, Cm)."""
@@ -184,6 +162,23 @@ class EmulatedTrunk:
             u = layer.gates(taps(number, layer.gates.offsets, x), local)
             h.add_(layer.residual(self._gated(u)).floor_()).clamp_(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         return self._int8(h, self.scale)
+
+    def all_at_once(self, symbols: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`trunk` for every position of symbols (B, *G, P), and what embeds each; B * positions are the rows."""
+        shape = symbols.shape[:-1]
+        embedded = embed(self.embeddings, symbols.flatten(0, -2).unbind(1))
+
+        def taps(number: int, offsets: tuple[Offset, ...], x: Tensor | None) -> Tensor:
+            present = embedded if x is None else x
+            return shift_and_concat(present.view(*shape, -1), offsets).flatten(0, -2)
+
+        return self.trunk(taps, local), embedded
+
+    def logits(self, trunk: Tensor, before: Sequence[Tensor]) -> Tensor:
+        """int32 (M, K_p) of component p = len(before), given the symbols (M,) of the components before it."""
+        hidden, logits = self.heads[len(before)]
+        x = embed(self.head_embeddings[: len(before)], before, trunk)
+        return logits(hidden(x).floor_().clamp_(0, INT8_LIMIT)).floor_().to(torch.int32)
 
     def _affine(self, name: str) -> EmulatedAffine:
         return EmulatedAffine.of(read_affine(self._tensors, name), self._device)
@@ -201,30 +196,3 @@ class EmulatedTrunk:
         index = u.clamp_(*self.gate_range).to(torch.int32)  # not negative, so truncation is floor
         entries = self.table.index_select(0, index.view(-1)).view(len(u), 2, -1)
         return torch.addcmul(self.half, entries.select(1, 0), entries.select(1, 1)).floor_()
-
-
-class EmulatedNetwork(EmulatedTrunk):
-    """The arithmetic of a whole integer network."""
-
-    def __init__(
-        self, structure: NetworkStructure, tensors: Mapping[str, Tensor], device: torch.device
-    ) -> None:
-        super().__init__(structure, tensors, device)
-        components = len(structure.alphabets)
-        self.head_embeddings = self._tables("head_embeddings", components - 1)
-        self.heads = [
-            _Head(self._affine(f"heads.{p}.hidden"), self._affine(f"heads.{p}.logits"))
-            for p in range(components)
-        ]
-
-    def logits(self, trunk: Tensor, before: Sequence[Tensor]) -> Tensor:
-        """int32 (M, K_p) of component p = len(before), given the symbols (M,) of the components before it."""
-        head = self.heads[len(before)]
-        x = torch.cat([trunk, _embedded(self.head_embeddings, before)], dim=1) if before else trunk
-        hidden = head.hidden(x).floor_().clamp_(0, INT8_LIMIT)
-        return head.logits(hidden).floor_().to(torch.int32)
-
-
-def _embedded(tables: Sequence[Tensor], components: Sequence[Tensor]) -> Tensor:
-    pairs = zip(tables, components, strict=False)  # the heads' later components are not known yet
-    return torch.cat([table.index_select(0, symbols) for table, symbols in pairs], dim=1)

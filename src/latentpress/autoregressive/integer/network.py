@@ -1,7 +1,6 @@
 """The integer form of a causal network: integers in, integers out, the same on every machine.
 
-`exact.affine` has the arithmetic and its proof, `integer.tensors` the tensors, `integer.forward` the layers;
-this is what the rest of the package uses. Its two executions agree bit for bit:
+Its two executions agree bit for bit:
 
     logits      all positions at once, in PyTorch: measuring, and encoding on a GPU
     program     one position at a time, by the compiled step engine (`autoregressive.engine`): everything else
@@ -12,22 +11,21 @@ The network's identity is a hash of its integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.autoregressive import coding
 from latentpress.autoregressive.integer.convert import integers_of
-from latentpress.autoregressive.integer.forward import EmulatedNetwork, all_at_once, undisturbed
-from latentpress.autoregressive.integer.tensors import checked
+from latentpress.autoregressive.integer.forward import EmulatedNetwork, undisturbed
+from latentpress.autoregressive.integer.tensors import network_specs
 from latentpress.autoregressive.network import CausalNetwork
+from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.exact.affine import INT8_LIMIT
-from latentpress.exact.distribution import Conditioning, Sampling, Stream
-from latentpress.exact.tensors import digest
+from latentpress.exact.distribution import Conditioning
+from latentpress.exact.tensors import checked_against, digest, read_structure
 
 if TYPE_CHECKING:
     from latentpress.autoregressive.engine import Program
@@ -36,15 +34,14 @@ __all__ = ["IntegerNetwork"]
 
 _CHUNK_FLOATS = 1 << 23  # of a layer's taps that are held at once
 _PROGRAMS = 4  # sizes of grid whose programs are kept
+_WHAT = "integer network"
 
 
 class IntegerNetwork:
     """A causal network in integers; an `exact.distribution.IntegerDistribution`.
 
-    Attributes:
-        structure: what it is made of.
-        device: where it runs.
-        id: 16 bytes, a hash of all its integers.
+    Raises:
+        CheckpointError: `tensors` are not those that `integer.tensors` lists, or cannot be proven exact.
 
     >>> from latentpress.config import CausalConfig
     >>> network = CausalNetwork(CausalConfig(width=8, depth=1, radius=2), alphabets=(4, 4), rank=1)
@@ -60,10 +57,12 @@ class IntegerNetwork:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        self.structure, self._tensors = checked(tensors)
+        self.structure = read_structure(tensors, NetworkStructure.from_integers, _WHAT)
+        self._tensors = checked_against(network_specs(self.structure), tensors, _WHAT)
         self.device = torch.device(device)
         self.id = digest(self._tensors)
         self._emulated = EmulatedNetwork(self.structure, self._tensors, self.device)
+        self._widest = max(len(layer.affine.weight) for layer in self._emulated.tap_layers)
         self._programs: dict[tuple[int, ...], Program] = {}
 
     @classmethod
@@ -74,15 +73,8 @@ class IntegerNetwork:
         device = next(network.parameters()).device
         return cls(integers_of(network, symbols, conditioning), device)
 
-    @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu"
-    ) -> IntegerNetwork:
-        """The inverse of `tensors`; raises `CheckpointError` for anything that is not an integer network."""
-        return cls(tensors, device)
-
     def tensors(self) -> dict[str, Tensor]:
-        """All integers, on the CPU, by the names that `latentpress.autoregressive.integer.tensors` lists."""
+        """All integers, on the CPU."""
         return {name: value.clone() for name, value in self._tensors.items()}
 
     def to(self, device: torch.device | str) -> IntegerNetwork:
@@ -94,29 +86,14 @@ class IntegerNetwork:
         """How many symbols each component of a position's tuple has."""
         return self.structure.alphabets
 
-    @property
-    def rank(self) -> int:
-        """Axes of the grid."""
-        return self.structure.rank
-
-    def encode(self, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
-        """See `IntegerDistribution.encode`."""
-        return coding.encode(self, streams)
-
-    def decode(self, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
-        """See `IntegerDistribution.decode`."""
-        return coding.decode(self, streams)
-
-    def sample(self, count: int, grid: tuple[int, ...], how: Sampling, **options: Any) -> Tensor:
-        """See `IntegerDistribution.sample`."""
-        return coding.sample(self, count, grid, how, **options)
+    encode, decode, sample = coding.encode, coding.decode, coding.sample
 
     def program(self, grid: tuple[int, ...]) -> Program:
         """The step engine's arrays for grids of that size, or of a smaller first extent."""
         from latentpress.autoregressive.engine import assemble  # imports Numba
 
         if grid not in self._programs:
-            while len(self._programs) >= _PROGRAMS:
+            if len(self._programs) == _PROGRAMS:
                 del self._programs[next(iter(self._programs))]
             self._programs[grid] = assemble(self.structure, self._tensors, grid)
         return self._programs[grid]
@@ -126,9 +103,8 @@ class IntegerNetwork:
     ) -> tuple[Tensor, Tensor | None]:
         """The conditioning of items as the integers take it.
 
-        Returns:
-            Rows of the labels' tables, int64 (B, 1, L), or (B, T, L) where rows along the first axis have
-            labels of their own; and the local conditioning, int8 (B, positions, Cm), or None.
+        That is rows of the labels' tables, int64 (B, 1, L), or (B, T, L) where rows along the first axis have
+        labels of their own; and the local conditioning, int8 (B, positions, Cm), or None.
 
         Raises:
             ValueError: a label is out of range, or a shape does not fit the network and the grid.
@@ -149,47 +125,35 @@ class IntegerNetwork:
             return sizes.expand(batch, 1, -1)  # the last row of each table: unknown
         labels = labels.cpu().to(torch.int64)
         if tuple(labels.shape) not in {(batch, len(sizes)), (batch, grid[0], len(sizes))}:
-            raise ValueError(
-                f"labels: {batch} items' {len(sizes)}, or those of {grid[0]} rows each, are needed"
-            )
+            raise ValueError(f"labels: {len(sizes)} of {batch} items, or of {grid[0]} rows each, are needed")
         if not bool(((labels >= -1) & (labels < sizes)).all()):
-            raise ValueError(
-                f"labels: numbers from -1 to below {tuple(self.structure.label_sizes)} are needed"
-            )
+            raise ValueError(f"labels: numbers from -1 to below {sizes.tolist()} are needed")
         labels = torch.where(labels < 0, sizes, labels)
         return labels.unsqueeze(1) if labels.ndim == 2 else labels
 
     @undisturbed
     def logits(self, symbols: Tensor, conditioning: Conditioning | None = None) -> tuple[Tensor, ...]:
-        """Logits of every symbol given those before it, all positions at once.
+        """Logits of every symbol (B, *G, P) given those before it, all positions at once.
 
-        Args:
-            symbols: (B, *G, P) int64.
-            conditioning: that of the items; `local` is int8.
-
-        Returns:
-            P tensors (B, *G, K_p) int32, binary logarithms in units of 2^-5.
+        They are P tensors (B, *G, K_p) int32, binary logarithms in units of 2^-5.
         """
         batch, grid = symbols.shape[0], tuple(symbols.shape[1:-1])
-        if len(grid) != self.rank or symbols.shape[-1] != len(self.alphabets):
-            raise ValueError(f"symbols: {self.rank} grid axes and {len(self.alphabets)} components needed")
+        if len(grid) != self.structure.rank or symbols.shape[-1] != len(self.alphabets):
+            raise ValueError(
+                f"symbols: {self.structure.rank} grid axes and {len(self.alphabets)} components needed"
+            )
         labels, local = self.conditions(conditioning, batch, grid)
         positions = math.prod(grid)
-        items = max(1, _CHUNK_FLOATS // max(1, positions * self._emulated.widest))
+        items = max(1, _CHUNK_FLOATS // max(1, positions * self._widest))
         out = [torch.empty(batch, *grid, k, dtype=torch.int32, device=self.device) for k in self.alphabets]
         for first in range(0, batch, items):
             run = slice(first, first + items)
             rows = labels[run].repeat_interleave(positions // labels.shape[1], dim=1).flatten(0, 1)
             piece = None if local is None else local[run].flatten(0, 1).to(self.device, torch.float32)
-            parts = self._parallel(symbols[run].to(self.device), rows.to(self.device), piece)
-            for component, part in zip(out, parts, strict=True):
-                component[run] = part
+            part = symbols[run].to(self.device)
+            components = part.flatten(0, -2).unbind(1)
+            emulated = self._emulated.on(grid, rows.to(self.device))
+            trunk, _ = emulated.all_at_once(part, piece)
+            for p, component in enumerate(out):
+                component[run] = emulated.logits(trunk, components[:p]).view(*part.shape[:-1], -1)
         return tuple(out)
-
-    def _parallel(self, symbols: Tensor, labels: Tensor, local: Tensor | None) -> list[Tensor]:
-        """Logits of symbols (B, *G, P), given labels (B * positions, L) and the local (B * positions, Cm)."""
-        shape = symbols.shape[:-1]
-        components = symbols.flatten(0, -2).unbind(1)
-        emulated = self._emulated.on(shape[1:], labels)
-        trunk = emulated.trunk(all_at_once(shape, emulated.embed(components)), local)
-        return [emulated.logits(trunk, components[:p]).view(*shape, -1) for p in range(len(components))]

@@ -21,33 +21,22 @@ last row is for "unknown".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from latentpress.autoregressive.structure import NetworkStructure
-from latentpress.exact.tensors import Spec, affine_specs, checked_against, read_structure, table_spec
+from latentpress.exact.tensors import Spec, affine_specs, table_spec
 
-__all__ = ["blank", "checked", "trunk_specs"]
+__all__ = ["blank", "network_specs", "trunk_specs"]
 
 _MAX_EXPONENT = 32
-_WHAT = "integer network"
-
-
-def checked(tensors: Mapping[str, Tensor]) -> tuple[NetworkStructure, dict[str, Tensor]]:
-    """Returns the structure and the tensors, contiguous on the CPU, if they are an integer network.
-
-    Raises:
-        CheckpointError: see `latentpress.exact.tensors.checked_against`.
-    """
-    structure = read_structure(tensors, NetworkStructure.from_integers, _WHAT)
-    return structure, checked_against(_specs(structure), tensors, _WHAT)
 
 
 def blank(structure: NetworkStructure) -> dict[str, Tensor]:
     """The tensors of an integer network of that structure with nothing in them but zeros."""
-    tensors = {spec.name: torch.zeros(spec.shape, dtype=spec.dtype) for spec in _specs(structure)}
+    tensors = {spec.name: torch.zeros(spec.shape, dtype=spec.dtype) for spec in network_specs(structure)}
     return {**tensors, "structure": torch.tensor(structure.integers())}
 
 
@@ -66,7 +55,8 @@ def trunk_specs(s: NetworkStructure) -> Iterator[Spec]:
         yield from affine_specs(f"layers.{i}.residual", s.width, s.width)
 
 
-def _specs(s: NetworkStructure) -> Iterator[Spec]:
+def network_specs(s: NetworkStructure) -> Iterator[Spec]:
+    """The specs of every tensor."""
     yield from trunk_specs(s)
     for p, size in enumerate(s.alphabets):
         if p < len(s.alphabets) - 1:
