@@ -71,7 +71,7 @@ def engine_rates(integers: IntegerNetwork) -> tuple[float, float]:
     program, labels = integers.program((_POSITIONS,)), np.zeros((_LANES, 1, 0), np.int64)
     results: list[Result] = []
 
-    def work(action: str, **part: Any) -> float:
+    def work(action: Any, **part: Any) -> float:
         job = Job(0, _POSITIONS, labels, **part)
         return seconds(lambda: results.extend(run(program, [job], action, threads=1)))
 

@@ -22,13 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from latentpress.coding import inspect_archive
 from latentpress.coding.gaussians import LATENT_UNIT
 from latentpress.data import Source, open_sources
 from latentpress.latents import IntegerLSTM
 from latentpress.latents.sequences import as_sequences
 from latentpress.model import DeltaVAE
 from latentpress.model.latents import Latents
-from latentpress.press import compress, decode_archive, inspect_archive
+from latentpress.press import compress, decode_archive
 
 BATCH = 100
 

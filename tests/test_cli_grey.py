@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from latentpress.cli import main
+from latentpress.coding import inspect_archive
 from latentpress.model import load
-from latentpress.press import inspect_archive
 from workplace import QUICK, Workplace, read_png, write_png
 
 GREY = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24, 1)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from latentpress.cli import main
+from latentpress.coding import inspect_archive
 from latentpress.config import LabelConfig
 from latentpress.model import load
-from latentpress.press import inspect_archive
 from workplace import QUICK, Workplace, read_png
 
 CONDITIONAL = '--set=model.prior.labels=["class"]'

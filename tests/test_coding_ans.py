@@ -12,6 +12,8 @@ from latentpress.coding import TOTAL, TOTAL_BITS, frequencies
 from latentpress.coding.ans import Stacks, supply
 from latentpress.errors import ArchiveError
 
+ONE = np.array([0])
+
 
 @st.composite
 def intervals(draw):
@@ -28,13 +30,13 @@ def kept(stacks):
 def test_popping_undoes_pushing(message):
     stacks = Stacks.fresh(3)
     for symbols in message:
-        stacks.push(*np.array(symbols).T)
+        stacks.push(*np.array(symbols).T, np.arange(3))
     stacks = Stacks.from_payloads(stacks.payloads())
     for symbols in reversed(message):
         lows, counts = np.array(symbols).T
-        points = stacks.points()
+        points = stacks.points(np.arange(3))
         assert ((lows <= points) & (points < lows + counts)).all()
-        stacks.drop(lows, counts)
+        stacks.drop(lows, counts, np.arange(3))
     assert stacks.are_fresh().all()
 
 
@@ -72,7 +74,7 @@ def test_the_length_is_the_ideal_one():
     before = [len(payload) for payload in stacks.payloads()]
     for _ in range(4000):
         counts = np.exp2(rng.uniform(0, 24, 4)).astype(np.int64)
-        stacks.push(rng.integers(0, TOTAL - counts + 1), counts)
+        stacks.push(rng.integers(0, TOTAL - counts + 1), counts, np.arange(4))
         bits += TOTAL_BITS - np.log2(counts)
     grown = 8 * (np.array([len(payload) for payload in stacks.payloads()]) - before)
     states = np.log2(stacks.states.astype(np.float64)) - math.log2(2**32 + int(supply(0, 1)[0]))
@@ -84,12 +86,12 @@ def test_popping_costs_what_pushing_gives_back():
     ends = tables.cumsum()
     stacks, symbols = Stacks.fresh(1), []
     for _ in range(3000):
-        symbols.append(int((stacks.points()[0] >= ends).sum()))
-        stacks.drop(ends[symbols[-1:]] - tables[symbols[-1:]], tables[symbols[-1:]])
+        symbols.append(int((stacks.points(ONE)[0] >= ends).sum()))
+        stacks.drop(ends[symbols[-1:]] - tables[symbols[-1:]], tables[symbols[-1:]], ONE)
     drawn = np.bincount(symbols, minlength=4) / 3000
     assert np.abs(drawn - tables / TOTAL).max() < 0.03  # as if drawn from the distribution
     for symbol in reversed(symbols):
-        stacks.push(ends[symbol] - tables[[symbol]], tables[[symbol]])
+        stacks.push(ends[symbol] - tables[[symbol]], tables[[symbol]], ONE)
     assert stacks.are_fresh().all()
 
 
@@ -98,7 +100,7 @@ def test_the_stream_is_the_documented_one():
     for _ in range(40):
         size = int(2 ** rng.uniform(0, 24))
         low = int(rng.integers(0, TOTAL - size + 1))
-        stacks.push(np.array([low]), np.array([size]))
+        stacks.push(np.array([low]), np.array([size]), ONE)
         message.append((low, size))
     [payload] = stacks.payloads()
     reader = lpz_reader.Stack(payload)
@@ -113,10 +115,10 @@ def test_the_stream_is_the_documented_one():
 def test_golden_bytes():
     stacks = Stacks.fresh(1)
     for _ in range(50):  # 150 bits of what lies under it
-        low = int(stacks.points()[0]) // (1 << 21) * (1 << 21)
-        stacks.drop(np.array([low]), np.array([1 << 21]))
+        low = int(stacks.points(ONE)[0]) // (1 << 21) * (1 << 21)
+        stacks.drop(np.array([low]), np.array([1 << 21]), ONE)
     for point in range(9):
-        stacks.push(np.array([point]), np.array([12345]))
+        stacks.push(np.array([point]), np.array([12345]), ONE)
     assert stacks.payloads()[0].hex() == GOLDEN
 
 
@@ -140,9 +142,10 @@ def test_popping_past_the_end_is_noticed_and_harms_no_other(words, seed):
     rng = np.random.default_rng(seed)
     payloads = [rng.integers(1, 2**32, count, dtype=np.uint32).tobytes() for count in words]
     stacks, high = Stacks.from_payloads([*payloads, bytes([1] * 4000)]), np.array([TOTAL - 5])
+    rows = np.arange(len(words) + 1)
     for _ in range(24 * 11):
-        lows = np.minimum(stacks.points(), high)
-        stacks.drop(lows, np.full(len(lows), 5))
+        lows = np.minimum(stacks.points(rows), high)
+        stacks.drop(lows, np.full(len(lows), 5), rows)
         assert (stacks.states >= 2**32).all()
     assert stacks.damaged.tolist() == [True] * len(words) + [False]
     assert not stacks.are_fresh().any()
@@ -153,13 +156,13 @@ def test_a_changed_bit_does_not_end_fresh():
     table = frequencies(np.arange(0, 70, 10)[None])[0]
     ends, rng = table.cumsum(), np.random.default_rng(0)
     for symbol in rng.integers(0, 7, 300):
-        stacks.push(ends[[symbol]] - table[[symbol]], table[[symbol]])
+        stacks.push(ends[[symbol]] - table[[symbol]], table[[symbol]], ONE)
     [payload] = stacks.payloads()
     for byte in range(0, len(payload) - 1, 7):
         changed = bytearray(payload)
         changed[byte] ^= 1 << byte % 8
         stacks = Stacks.from_payloads([bytes(changed)])
         for _ in range(300):
-            symbol = (stacks.points()[0] >= ends).sum()
-            stacks.drop(ends[[symbol]] - table[[symbol]], table[[symbol]])
+            symbol = (stacks.points(ONE)[0] >= ends).sum()
+            stacks.drop(ends[[symbol]] - table[[symbol]], table[[symbol]], ONE)
         assert not stacks.are_fresh().any()

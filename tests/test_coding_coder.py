@@ -51,7 +51,7 @@ def test_many_calls_write_what_one_call_writes():
 def test_a_static_table_is_that_table_for_each_symbol():
     symbols, tables = random_message(3, 100, 30)
     one, each = RangeEncoder(), RangeEncoder()
-    one.encode_static(symbols, tables[0])
+    one.encode(symbols, tables[0])
     each.encode(symbols, np.repeat(tables[:1], 100, axis=0))
     assert one.to_bytes() == each.to_bytes()
 
@@ -61,7 +61,7 @@ def test_the_length_is_near_the_ideal():
     table = frequencies(rng.normal(0, 60, (1, 512)).astype(np.int32))[0]
     symbols = rng.choice(512, size=4096, p=table / table.sum())
     encoder = RangeEncoder()
-    encoder.encode_static(symbols, table)
+    encoder.encode(symbols, table)
     ideal = -np.log2(table[symbols] / TOTAL).sum()
     assert ideal <= 8 * len(encoder.to_bytes()) <= ideal + 64
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lpz_reader
-from latentpress.coding import Header, ItemRecord, Part, Plan, lay_out
-from latentpress.coding.layout import CODE_BLOCK, CODE_SEGMENT, FALLBACK_SEGMENT, segments
+from latentpress.coding import Header, ItemRecord, Part
+from latentpress.coding.layout import CODE_SEGMENT, Plan, lay_out, segments
+from latentpress.coding.records import CODE_BLOCK, FALLBACK_SEGMENT
 from latentpress.errors import ArchiveError
 
 EXTENTS = {

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentpress.coding import modes, normalize
+from latentpress.coding import modes
+from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 9))

@@ -1,3 +1,5 @@
+"""Tables and the random points of them: integers that are part of the format."""
+
 import hashlib
 
 import numpy as np
@@ -5,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.coding import TOTAL, frequencies, normalize
-from latentpress.coding.tables import weights
+from latentpress.coding.tables import TOTAL, frequencies, normalize, random_points, weights
 
 
 def test_the_weights_are_part_of_the_format():
@@ -55,3 +56,26 @@ def test_tables_cost_no_more_than_the_softmax(size):
 def test_rows_do_not_depend_on_those_beside_them():
     logits = np.random.default_rng(0).integers(-500, 500, (5000, 40), np.int32)
     assert np.array_equal(frequencies(logits)[4321:4323], frequencies(logits[4321:4323]))
+
+
+def test_random_points_are_part_of_the_format():
+    assert random_points(2**64 - 1, 2**64 - 1, (3,)).tolist() == POINTS
+
+
+POINTS = [7161548, 9588385, 16630623]
+
+
+def test_more_random_points_begin_alike():
+    assert np.array_equal(random_points(3, 5, (4, 25)).ravel()[:10], random_points(3, 5, (10,)))
+
+
+def test_items_and_seeds_have_streams_of_their_own():
+    streams = {tuple(random_points(seed, item, (4,))) for seed in range(9) for item in range(9)}
+    assert len(streams) == 81
+
+
+def test_random_points_are_spread_evenly():
+    points = random_points(0, 0, (100_000,))
+    assert points.max() < TOTAL
+    counts = np.bincount(points >> 20, minlength=16)
+    assert np.abs(counts / 100_000 - 1 / 16).max() < 0.005

@@ -24,7 +24,8 @@ def case(steps, seed, spare=2):
     rng = np.random.default_rng(seed)
     stacks = Stacks.fresh(len(steps) + spare)
     for _ in range(20):
-        stacks.push(rng.integers(0, 1 << 12, len(stacks.states)), np.full(len(stacks.states), 1 << 12))
+        count = len(stacks.states)
+        stacks.push(rng.integers(0, 1 << 12, count), np.full(count, 1 << 12), np.arange(count))
     rows = rng.permutation(len(stacks.states))[: len(steps)]
     return rng, stacks, LatentStacks(stacks, rows, steps)
 

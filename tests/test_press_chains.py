@@ -1,6 +1,7 @@
 """Chains by bits back: bands come back, cost what the model says, and damage is found out."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,15 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentpress.coding import Archive, Mode, Part, inspect_archive
+from latentpress.coding import Archive, BlockLayout, ItemRecord, Mode, Part, Segment, inspect_archive
 from latentpress.errors import ArchiveError
+from latentpress.exact.distribution import Stream
 from latentpress.items import Text
-from latentpress.press import bitsback, decode_archive
-from latentpress.press.bitsback import Band, ChainCoder
+from latentpress.press import decode_archive
+from latentpress.press.bitsback import ChainCoder
 from lpz_latents import gaussian
 from small.archives import codec, compressed, expected_samples
 from small.archives import noise_samples as noise
 
+RECORDS = [ItemRecord("", ())] * 60
 MODELS = {"text": ("delta", "text", "autoregressive"), "image": ("delta", "image"), "toy": ("delta", "toy")}
 
 
@@ -25,37 +28,54 @@ def model(request):
     return codec(*MODELS[request.param])
 
 
-def bands(model, rows, seed=0):
-    """A chain of bands of so many rows each."""
-    further = model.item.size[1:]
-    made = (expected_samples(model, (count, *further), seed + n) for n, count in enumerate(rows))
-    return [Band(samples.shape[:-1], None, samples) for samples in made]
+def chain(model, rows, seed=0):
+    """A chain of bands of so many rows each: its block, and the bands' samples."""
+    made = [expected_samples(model, (count, *model.item.size[1:]), seed + n) for n, count in enumerate(rows)]
+    return block_of(model, rows), made
 
 
-def symbols_of(model, band):
-    return model.item.to_symbols(band.samples, residual=model.residual)
+def block_of(model, rows):
+    lanes = tuple(Segment(n, 0, count) for n, count in enumerate(rows))
+    return BlockLayout((sum(rows), *model.item.size[1:]), lanes, Part.CHAIN)
+
+
+def symbols_of(model, made):
+    """The symbols (T, 1, P) of a chain's bands."""
+    symbols = np.concatenate([model.item.to_symbols(each, residual=model.residual) for each in made])
+    return symbols.reshape(-1, 1, symbols.shape[-1])
+
+
+def code(model, chains):
+    """The bytes of each chain, and what each of its bands costs in bits."""
+    symbols = [symbols_of(model, made) for _, made in chains]
+    coded = ChainCoder(model).encode(
+        [block for block, _ in chains], symbols, SimpleNamespace(records=RECORDS)
+    )
+    assert {mode for mode, _, _ in coded} == {Mode.BITS_BACK}
+    return [(payload, bits) for _, payload, bits in coded]
+
+
+def restore(model, payloads, blocks):
+    """The symbols (T, 1, P) of chains."""
+    archive = SimpleNamespace(layout=blocks, items=RECORDS, payload=payloads.__getitem__)
+    return list(ChainCoder(model).decode(archive, range(len(blocks))))
 
 
 @settings(max_examples=10)
 @given(lengths=st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=4), min_size=1, max_size=5))
 def test_chains_come_back_whatever_is_beside_them(model, lengths):
-    coder = ChainCoder(model)
-    chains = [bands(model, rows, 7 * n) for n, rows in enumerate(lengths)]
-    coded = coder.code(chains)
-    for chain, (payload, bits) in zip(chains, coded, strict=True):
-        [alone] = coder.code([chain])
+    chains = [chain(model, rows, 7 * n) for n, rows in enumerate(lengths)]
+    coded = code(model, chains)
+    for each, (payload, bits) in zip(chains, coded, strict=True):
+        [alone] = code(model, [each])
         assert alone[0] == payload and np.allclose(alone[1], bits)
-    restored = coder.restore(
-        [payload for payload, _ in coded], [[Band(band.shape) for band in chain] for chain in chains]
-    )
-    for found, chain in zip(restored, chains, strict=True):
-        assert all(
-            np.array_equal(one, symbols_of(model, band)) for one, band in zip(found, chain, strict=True)
-        )
+    restored = restore(model, [payload for payload, _ in coded], [block for block, _ in chains])
+    for symbols, (_, made) in zip(restored, chains, strict=True):
+        assert np.array_equal(symbols, symbols_of(model, made))
 
 
 def test_chains_take_what_their_bands_cost(model):
-    [(payload, bits)] = ChainCoder(model).code([bands(model, [20] * 40)])
+    [(payload, bits)] = code(model, [chain(model, [20] * 40)])
     start = 33 + 32 + 32  # what is under the chain, the state's slack, and what may not be popped
     assert bits.sum() - 1 <= 8 * len(payload) <= bits.sum() + start
 
@@ -63,26 +83,26 @@ def test_chains_take_what_their_bands_cost(model):
 @pytest.mark.parametrize("name", ["image", "toy"])
 def test_a_bands_cost_is_its_negative_elbo(name):
     model = codec(*MODELS[name])
-    chain = bands(model, [10] * 60)
-    [(_, bits)] = ChainCoder(model).code([chain])
+    block, made = chain(model, [10] * 60)
+    [(_, bits)] = code(model, [(block, made)])
     spent = bits[:-1].mean()  # the last was coded first
-    expected = np.mean([elbo_bits(model, band, np.random.default_rng(n)) for n, band in enumerate(chain)])
+    expected = np.mean([elbo_bits(model, band, np.random.default_rng(n)) for n, band in enumerate(made)])
     assert spent == pytest.approx(expected, rel=0.02)
 
 
-def elbo_bits(model, band, rng):
+def elbo_bits(model, samples, rng):
     """-ELBO of one draw of the latents, by the tables of the networks in integers."""
-    forms, plain = model.integer, model.item.to_symbols(band.samples, residual=False)
+    forms, plain = model.integer, model.item.to_symbols(samples, residual=False)
     posterior = forms.encoder(torch.from_numpy(plain[None].astype(np.int64)))
     latents, total = np.zeros(posterior.mean.shape, np.int64), 0.0
     for place in np.ndindex(latents.shape):
         table = np.array(gaussian(int(posterior.mean[place]), int(posterior.scale[place]), 1, 255)) / 2**24
         latents[place] = rng.choice(255, p=table)
         total += np.log2(table[latents[place]])
-    stream = bitsback.Stream(model.grid(band.shape), 1, symbols=latents.reshape(-1, 1, latents.shape[-1]))
+    stream = Stream(model.grid(samples.shape[:-1]), 1, symbols=latents.reshape(-1, 1, latents.shape[-1]))
     [(_, bits)] = forms.prior.with_step(1).encode([stream])
-    symbols = torch.from_numpy(symbols_of(model, band)[None].astype(np.int64))
-    conditioning = forms.decoder.conditioning(torch.from_numpy(latents), band.shape)
+    symbols = torch.from_numpy(model.item.to_symbols(samples, residual=model.residual)[None].astype(np.int64))
+    conditioning = forms.decoder.conditioning(torch.from_numpy(latents), samples.shape[:-1])
     for p, logits in enumerate(forms.decoder.network.logits(symbols, conditioning)):
         chosen = torch.log_softmax(logits.double() * np.log(2) / 32, -1).gather(-1, symbols[..., p, None])
         total -= float(chosen.sum()) / np.log(2)
@@ -90,28 +110,27 @@ def elbo_bits(model, band, rng):
 
 
 def test_any_damage_to_a_chain_is_one_error():
-    model = codec(*MODELS["text"])
-    coder, chain = ChainCoder(model), bands(model, [30] * 4)
-    [(payload, _)] = coder.code([chain])
-    shapes = [Band(band.shape) for band in chain]
+    model, rows = codec(*MODELS["text"]), [30] * 4
+    [(payload, _)] = code(model, [chain(model, rows)])
     for place in range(0, len(payload), 3):
         damaged = bytearray(payload)
         damaged[place] ^= 1 << place % 8
         with pytest.raises(ArchiveError):
-            coder.restore([bytes(damaged)], [shapes])
+            restore(model, [bytes(damaged)], [block_of(model, rows)])
     for wrong in (payload[4:], payload[:-4], payload[:-1], payload + payload, b"", b"\1" * 8):
         with pytest.raises(ArchiveError):
-            coder.restore([wrong], [shapes])
-    for others in ([*shapes[1:], Band((31,))], shapes[1:]):
+            restore(model, [wrong], [block_of(model, rows)])
+    for others in ([*rows[1:], 31], rows[1:]):
         with pytest.raises(ArchiveError):
-            coder.restore([payload], [others])
+            restore(model, [payload], [block_of(model, others)])
 
 
 @settings(max_examples=15)
 @given(st.binary(min_size=8, max_size=80).map(lambda data: data[: len(data) // 4 * 4]))
 def test_bytes_that_are_no_chain_are_one_error(data):
+    model = codec(*MODELS["text"])
     with pytest.raises(ArchiveError):
-        ChainCoder(codec(*MODELS["text"])).restore([data], [[Band((5,)), Band((9,))]])
+        restore(model, [data], [block_of(model, [5, 9])])
 
 
 def test_items_are_cut_into_bands_of_several_chains(monkeypatch):

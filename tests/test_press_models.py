@@ -4,11 +4,11 @@ import io
 
 import pytest
 
-from latentpress.coding import Archive
+from latentpress.coding import Archive, inspect_archive
 from latentpress.config import CausalConfig, RecurrentEncoderConfig
 from latentpress.errors import LatentpressError, MissingPartError
 from latentpress.model import DeltaVAE, load, split_model
-from latentpress.press import decode_archive, decompress, encode_archive, inspect_archive, verify_archive
+from latentpress.press import decode_archive, decompress, encode_archive, verify_archive
 from latentpress.press.matching import header_for
 from small.archives import changed, codec, compressed, expected_samples, items_for, noise_samples
 from small.items import samples_of

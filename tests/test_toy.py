@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from latentpress import train
+from latentpress.coding import inspect_archive
 from latentpress.config import AnyModelConfig, DeltaVAEConfig, RunConfig, StageConfig, VQVAEConfig
 from latentpress.data.dataset import load_dataset
 from latentpress.data.sources import open_sources
@@ -23,7 +24,7 @@ from latentpress.evaluate import diagnose, evaluate
 from latentpress.generate import generate
 from latentpress.items.base import Content
 from latentpress.model import VQVAE, DeltaVAE, Model
-from latentpress.press import compress, decode_archive, decompress, inspect_archive, verify_archive
+from latentpress.press import compress, decode_archive, decompress, verify_archive
 from small.configs import delta_vae, vq_vae
 from small.items import samples_of
 from small.models import MODELS

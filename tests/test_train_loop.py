@@ -117,6 +117,22 @@ def test_resuming_from_any_checkpoint_ends_with_the_same_bits(optimizer: str, ac
         assert equal(weights(resumed), weights(whole))
 
 
+def test_every_step_and_every_seed_has_its_random_numbers():
+    def numbers(seed: int) -> list[float]:
+        seen: list[float] = []
+
+        def loss(model: nn.Module, batch: Tensor, progress: float) -> StageLoss:
+            seen.append(torch.rand(()).item())
+            return StageLoss(model(batch).square().mean(), {})
+
+        training = training_of(loss=loss)
+        training.seed = seed
+        run(training, Limit(steps=5))
+        return seen
+
+    assert numbers(0) == numbers(0) and len({*numbers(0), *numbers(1)}) == 10
+
+
 def test_micro_batches_make_the_step_of_their_union():
     def exact(model: nn.Module, batch: Tensor, progress: float) -> StageLoss:
         return StageLoss((model(batch) - 2 * batch - 1).square().mean(), {})

@@ -27,8 +27,11 @@ from latentpress.latents import IntegerLSTM
 from latentpress.model import VQVAE, DeltaVAE, IntegerForms, load, split_model
 from latentpress.press import decode_archive, encode_archive
 from latentpress.train import Progress, TrainResult, run
+from latentpress.train.loop import Limit
+from latentpress.train.replicas import Replicas
 from latentpress.train.runs import RunFolder
-from latentpress.train.stages import sample_sheet
+from latentpress.train.stages import make_stage, sample_sheet
+from latentpress.train.terms import RunContext
 from small.configs import NETWORK
 from small.sources import dataset_of
 from small.training import STAGE, Case, dataset_for, dying_at, parts_of, same, stage_of, train, weights
@@ -232,6 +235,23 @@ def test_a_decoder_alone_needs_no_codec(kind: str, tmp_path: Path):
     before = weights(tmp_path / "blind")
     train(CASE, tmp_path / "blind", CASE.config(autoregressive=blind), stages=("decoder",))
     assert weights(tmp_path / "blind") == before
+
+
+@pytest.mark.parametrize("case", [DELTA, CASE, Case("text", "delta", "both")], ids=str)
+def test_held_out_items_are_judged_alike_every_time(case: Case):
+    dataset, config = dataset_for(case.kind), case.config()
+    model, stage = stage_of(case, "codec")
+    assert stage.validate() == ({}, None), "nothing is held out"
+    context = RunContext(config, *dataset.split(), True, 0, Replicas())
+    stage = make_stage("codec", model, context, Limit(steps=1))
+    figures = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        figures.append(stage.validate().figures)
+        assert {name for name, part in model.named_children() if part.training} <= {
+            *("encoder", "latents", "parallel", "autoregressive", "auxiliary")
+        }
+    assert figures[0] == figures[1] and figures[0]
 
 
 @pytest.mark.parametrize("invention", ["vq", "delta"])

@@ -11,13 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentpress.coding import inspect_archive
     from latentpress.config import DeltaVAEConfig, RunConfig, VQVAEConfig
     from latentpress.data import load_dataset, open_sources
     from latentpress.errors import LatentpressError
     from latentpress.exact.distribution import Sampling
     from latentpress.items import Image, Text
     from latentpress.model import VQVAE, DeltaVAE, load
-    from latentpress.press import compress, decode_archive, decompress, inspect_archive, verify_archive
+    from latentpress.press import compress, decode_archive, decompress, verify_archive
 
 __version__ = "0.1.0"
 
@@ -42,13 +43,14 @@ __all__ = [
 ]
 
 _HOME = {
+    "coding": ("inspect_archive",),
     "config": ("DeltaVAEConfig", "RunConfig", "VQVAEConfig"),
     "data": ("load_dataset", "open_sources"),
     "errors": ("LatentpressError",),
     "exact.distribution": ("Sampling",),
     "items": ("Image", "Text"),
     "model": ("DeltaVAE", "VQVAE", "load"),
-    "press": ("compress", "decode_archive", "decompress", "inspect_archive", "verify_archive"),
+    "press": ("compress", "decode_archive", "decompress", "verify_archive"),
 }
 
 _SUBMODULES = (

@@ -62,7 +62,8 @@ class Stepper:
         """Takes the next symbol of every lane, (lanes,) int64."""
         self.components.append(symbols)
         if len(self.components) == len(self.emulated.heads):
-            self.rings[0][:, self.place % self.rings[0].shape[1]] = embed(self.emulated.embeddings, self.components)
+            embedded, ring = embed(self.emulated.embeddings, self.components), self.rings[0]
+            ring[:, self.place % ring.shape[1]] = embedded
             self.position, self.components = self.position + 1, []
             if not self.done:
                 self._advance(self.raster.place(self.position))

@@ -42,11 +42,6 @@ class AnticausalEncoder(nn.Module):
         hop: samples that a cell spans along each axis; `config.hop` with the axes that it leaves open.
         outputs: numbers for each cell, the first ones being means.
         means: how many of the outputs are means.
-
-    >>> config = AnticausalConfig(hidden=16)
-    >>> encoder = AnticausalEncoder(config, alphabets=(16,), hop=(2, 5), outputs=4, means=2)
-    >>> encoder(torch.zeros(3, 7, 5, 1, dtype=torch.int64)).shape
-    torch.Size([3, 4, 4, 1])
     """
 
     def __init__(
@@ -78,10 +73,7 @@ class AnticausalEncoder(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """An LSTM that reads the steps from the last to the first, in each cell of the further axes by itself.
-
-    The arguments are those of `AnticausalEncoder`.
-    """
+    """An LSTM over the steps from the last to the first, in each further cell by itself; see above."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -29,14 +29,12 @@ from latentpress.autoregressive.integer.tensors import blank
 from latentpress.autoregressive.structure import NetworkStructure
 from latentpress.coding.ans import Stacks
 from latentpress.coding.coder import RangeEncoder
-from latentpress.coding.random_points import random_points
-from latentpress.coding.tables import TOTAL_BITS, frequencies
+from latentpress.coding.tables import TOTAL_BITS, frequencies, random_points
 from latentpress.config import CausalConfig
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
 
 if TYPE_CHECKING:
-    from latentpress.autoregressive.engine import Action, Job, Result
-    from latentpress.autoregressive.integer.network import IntegerNetwork
+    from latentpress.autoregressive.engine import Action, Job, Program, Result
 
 __all__ = ["Intervals", "decode", "encode", "measure", "pop", "prepare", "push", "sample"]
 
@@ -45,6 +43,18 @@ _CHUNK = 1 << 22  # entries of tables that are held at once
 _TOGETHER = 1 << 24  # symbols sampled at once: so much memory their random numbers may take
 
 Integers = NDArray[Any]
+
+
+class _Network(Protocol):
+    """What is needed of an `IntegerNetwork`."""
+
+    device: torch.device
+    conditions: Callable[..., tuple[Tensor, Tensor | None]]
+    logits: Callable[..., tuple[Tensor, ...]]
+    program: Callable[[tuple[int, ...]], Program]
+
+    @property
+    def alphabets(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +108,7 @@ def _warm_up(lanes: int) -> None:
         pass
 
 
-def encode(network: IntegerNetwork, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
+def encode(network: _Network, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
     """Codes streams with their symbols; returns each one's bytes and each lane's ideal bits, (lanes,).
 
     On a GPU it takes the parallel pass, which gives the same bytes.
@@ -109,7 +119,7 @@ def encode(network: IntegerNetwork, streams: Sequence[Stream]) -> list[tuple[byt
     return [(result.payload, result.bits) for result in _results(network, streams, parts, "encode")]
 
 
-def _encode_parallel(network: IntegerNetwork, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
+def _encode_parallel(network: _Network, stream: Stream) -> tuple[bytes, NDArray[np.float64]]:
     by_lane = torch.from_numpy(_by_lane(network, stream)).long()
     logits = network.logits(by_lane.view(stream.lanes, *stream.grid, -1), stream.conditioning)
     logits = [component.flatten(1, -2).transpose(0, 1).cpu().numpy() for component in logits]
@@ -118,7 +128,8 @@ def _encode_parallel(network: IntegerNetwork, stream: Stream) -> tuple[bytes, ND
     rows = by_lane.permute(1, 2, 0).numpy()  # (positions, P, lanes)
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
-        tables = [_tables(component[start : start + chunk]) for component in logits]
+        logits_here = (component[start : start + chunk] for component in logits)
+        tables = [frequencies(k.reshape(-1, k.shape[-1])).reshape(k.shape) for k in logits_here]
         for p, table in enumerate(tables):
             chosen = np.take_along_axis(table, part[:, p, :, None], axis=-1)[..., 0]
             bits += (TOTAL_BITS - np.log2(chosen)).sum(axis=0)
@@ -131,12 +142,7 @@ def _encode_parallel(network: IntegerNetwork, stream: Stream) -> tuple[bytes, ND
     return encoder.to_bytes(), bits
 
 
-def _tables(logits: Integers) -> NDArray[np.int32]:
-    """Frequency tables of integer logits, both (positions, lanes, K)."""
-    return frequencies(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
-
-
-def decode(network: IntegerNetwork, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
+def decode(network: _Network, streams: Sequence[Stream]) -> list[NDArray[np.int32] | None]:
     """The symbols (positions, lanes, P) of streams with their payloads; None where one is damaged.
 
     Most damage cannot be told from other symbols: the archive's checksums are for that.
@@ -148,7 +154,7 @@ def decode(network: IntegerNetwork, streams: Sequence[Stream]) -> list[NDArray[n
 
 
 def sample(
-    network: IntegerNetwork,
+    network: _Network,
     count: int,
     grid: tuple[int, ...],
     how: Sampling,
@@ -160,7 +166,7 @@ def sample(
 ) -> Tensor:
     """Samples items symbol by symbol; see `IntegerDistribution.sample`.
 
-    Every item has its own stream of random bits (`coding.random_points`), so an item does not depend on how
+    Every item has its own stream of random bits (`random_points`), so an item does not depend on how
     many are sampled with it. Each symbol takes one number of 24 bits and is looked up in its cumulative
     frequency table. The temperature is used as 2^16 / temperature, rounded, and `top_p` in steps of 2^-24; of
     equally likely symbols the first is kept.
@@ -184,7 +190,7 @@ def sample(
     return items.view(count, *grid, shape[1])
 
 
-def measure(network: IntegerNetwork, streams: Sequence[Stream]) -> list[Intervals]:
+def measure(network: _Network, streams: Sequence[Stream]) -> list[Intervals]:
     """The numbers of each stream's symbols.
 
     >>> from latentpress.autoregressive.integer.network import IntegerNetwork
@@ -218,7 +224,7 @@ def push(stacks: Stacks, rows: Sequence[int], intervals: Sequence[Intervals]) ->
 
 
 def pop(
-    network: IntegerNetwork, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
+    network: _Network, streams: Sequence[Stream], stacks: Stacks, rows: Sequence[int]
 ) -> list[NDArray[np.int32] | None]:
     """Takes the symbols (positions, lanes, P) of each stream off the stack of its row, a row for each.
 
@@ -242,7 +248,7 @@ def _most_words(symbols: int) -> int:
 
 
 def _results(
-    network: IntegerNetwork,
+    network: _Network,
     streams: Sequence[Stream],
     parts: Sequence[dict[str, Any]],
     action: Action,
@@ -268,13 +274,13 @@ def _results(
     return sorted(results, key=lambda result: result.number)
 
 
-def _by_lane(network: IntegerNetwork, stream: Stream) -> Integers:
+def _by_lane(network: _Network, stream: Stream) -> Integers:
     """A stream's symbols as the engine has them, int32 (lanes, positions, P)."""
     assert stream.symbols is not None
     return _checked(network, np.ascontiguousarray(stream.symbols.swapaxes(0, 1), np.int32))
 
 
-def _checked(network: IntegerNetwork, symbols: Integers) -> Integers:
+def _checked(network: _Network, symbols: Integers) -> Integers:
     if not ((symbols >= 0) & (symbols < network.alphabets)).all():
         raise ValueError(f"symbols: each component has an alphabet, {network.alphabets}; one is outside")
     return symbols

@@ -5,8 +5,7 @@ A decoder that makes samples one after the other sees the latents as a map with 
     x = relu(A taps(e) + a)     taps: e of the latent positions around, zeros outside the grid
     y = B x + b                 `channels` numbers for each of the hop_1 x ... x hop_n samples of a position
 
-and y is laid out on the samples and cut to their number. `CodeConditioner` sees codes and their vectors,
-`LatentConditioner` the real latents that are released by then.
+and y is laid out on the samples and cut to their number.
 """
 
 from __future__ import annotations
@@ -74,14 +73,9 @@ class ConditionerStructure:
         return tuple(itertools.product(first, *[further] * (len(self.hop) - 1)))
 
     @property
-    def before(self) -> int:
-        """How many latent positions back along the first axis a position sees."""
-        return self.past - 1 if self.past else 1
-
-    @property
-    def after(self) -> int:
-        """How many latent positions ahead along the first axis a position sees."""
-        return 0 if self.past else 1
+    def reach(self) -> tuple[int, int]:
+        """How many latent positions back and ahead along the first axis a position sees."""
+        return (self.past - 1, 0) if self.past else (1, 1)
 
     @property
     def inputs(self) -> int:
@@ -144,11 +138,6 @@ class CodeConditioner(_Conditioner):
     Args:
         structure: what it is made of; `past` is 0.
         code_dim: channels of one code's vector.
-
-    >>> structure = ConditionerStructure(alphabets=(8, 8), hop=(4, 4), embedding=3, width=16, channels=5)
-    >>> latents = LatentInput(torch.zeros(2, 2 * 6, 3, 2), codes=torch.zeros(2, 3, 2, 2, dtype=torch.int64))
-    >>> CodeConditioner(structure, code_dim=6)(latents, (10, 7)).shape
-    torch.Size([2, 5, 10, 7])
     """
 
     def __init__(self, structure: ConditionerStructure, code_dim: int) -> None:

@@ -72,10 +72,9 @@ class Conditioned(nn.Module):
             x = x + self.local(conditioning.local.movedim(1, -1))
         for number, table in enumerate(self.tables):
             unknown = len(table) - 1
-            rows = torch.full((1,), unknown, device=x.device)
-            if conditioning.labels is not None:
-                labels = conditioning.labels[..., number]
-                rows = torch.where(labels < 0, unknown, labels)
+            labels = conditioning.labels
+            labels = torch.full((1,), -1, device=x.device) if labels is None else labels[..., number]
+            rows = torch.where(labels < 0, unknown, labels)
             vectors = F.embedding(rows, table)  # (B, width), (B, T, width); (1, width) where all are unknown
             x = x + vectors.view(*rows.shape, *[1] * (x.ndim - 1 - rows.ndim), -1)
         return x
@@ -186,7 +185,7 @@ class CausalTrunk(nn.Module):
 
 
 class CausalNetwork(CausalTrunk):
-    """The distribution of a grid of symbol tuples, computed for all positions at once; see `NetworkStructure`.
+    """The distribution of a grid of symbol tuples, for all positions at once; see `NetworkStructure`.
 
     >>> network = CausalNetwork(CausalConfig(width=8, depth=2), alphabets=(16, 16), rank=2)
     >>> symbols = torch.zeros(3, 4, 5, 2, dtype=torch.int64)

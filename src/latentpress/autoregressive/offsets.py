@@ -64,11 +64,7 @@ def layer_offsets(rank: int, dilation: int) -> tuple[Offset, ...]:
 
 
 def inside(offsets: Sequence[Offset], grid: Sequence[int]) -> list[int]:
-    """Numbers of the offsets whose source lies inside `grid` for at least one position.
-
-    >>> inside([(-3,), (-2,), (-1,)], grid=(3,))
-    [1, 2]
-    """
+    """Numbers of the offsets whose source lies inside `grid` for at least one position."""
     fits = [all(abs(o) < size for o, size in zip(offset, grid, strict=True)) for offset in offsets]
     return [tap for tap, fit in enumerate(fits) if fit]
 

@@ -90,11 +90,6 @@ class NetworkStructure:
         return window_offsets(self.rank, self.radius)
 
     @property
-    def window_size(self) -> int:
-        """How many offsets the input layer has."""
-        return ((2 * self.radius + 1) ** self.rank - 1) // 2
-
-    @property
     def layers(self) -> tuple[tuple[Offset, ...], ...]:
         """Offsets of each gated layer."""
         return tuple(layer_offsets(self.rank, dilation) for dilation in self.dilations)

@@ -3,46 +3,35 @@
 `tables` makes frequency tables from integers, and `gaussians` from means and scales with the curves of
 `fixed_point`. `coder` codes symbols under them in a queue and `ans` on a stack, `modes` are the ways to code
 a block, `layout` says what makes a block, `records` are an archive's parts, `metadata` and `index` pack them,
-`container` is the file and `inspection` a look at it without a model. `identity` names a set of integers,
-`random_points` are what symbols are sampled with.
+`container` is the file and `inspection` a look at it without a model.
 """
 
 from latentpress.coding.ans import Stacks
 from latentpress.coding.coder import RangeDecoder, RangeEncoder
-from latentpress.coding.container import Archive, pack_counts, write_archive
-from latentpress.coding.inspection import ArchiveInfo, ArchiveLike, ModeUse, inspect_archive, open_archive
-from latentpress.coding.layout import BlockLayout, Grid, Part, Plan, Segment, lay_out
+from latentpress.coding.container import Archive
+from latentpress.coding.inspection import ArchiveLike, inspect_archive, open_archive
+from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord, shape_fits, symbols_crc
-from latentpress.coding.tables import TOTAL, TOTAL_BITS, frequencies, normalize
+from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
+from latentpress.coding.tables import TOTAL, TOTAL_BITS, frequencies
 
 __all__ = [
     "MAX_ITEMS",
     "TOTAL",
     "TOTAL_BITS",
     "Archive",
-    "ArchiveInfo",
     "ArchiveLike",
     "Block",
     "BlockLayout",
-    "Grid",
     "Header",
     "ItemRecord",
     "Mode",
-    "ModeUse",
     "Part",
-    "Plan",
     "RangeDecoder",
     "RangeEncoder",
     "Segment",
     "Stacks",
     "frequencies",
     "inspect_archive",
-    "lay_out",
-    "normalize",
     "open_archive",
-    "pack_counts",
-    "shape_fits",
-    "symbols_crc",
-    "write_archive",
 ]

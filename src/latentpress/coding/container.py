@@ -2,9 +2,8 @@
 
     magic and version | HEAD | TABL | DATA: the blocks | INDX: items and blocks | digest, end mark
 
-`write_archive` writes it; `Archive` reads it, taking every byte as hostile: lengths are checked
-against the file before anything is allocated, and whatever is wrong raises `ArchiveError`. Nothing
-here knows of kinds and models: blocks in other modes are decoded by those who have what that needs.
+`Archive` takes every byte as hostile: lengths are checked against the file before anything is allocated, and
+whatever is wrong raises `ArchiveError`. Blocks in modes that need a model are decoded by those who have it.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding import metadata, modes
-from latentpress.coding.index import BlockColumns, pack_head, pack_index, read_fallback, read_head, read_items
-from latentpress.coding.layout import Part
+from latentpress.coding.index import pack_head, pack_index, read_blocks, read_fallback, read_head, read_items
+from latentpress.coding.layout import Part, Segment
 from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, Header, ItemRecord, symbols_crc
 from latentpress.coding.tables import normalize
@@ -69,16 +68,17 @@ def write_archive(
     Raises:
         ArchiveError: the header is one that no archive can have.
     """
-    start, columns = file.tell(), BlockColumns(bytearray(), [], [], [])
+    start = file.tell()
     head = MAGIC + bytes([VERSION]) + _section(b"HEAD", pack_head(header))
     if counts is not None:
         head += _section(b"TABL", pack_counts(counts))
     file.write(head + b"DATA" + bytes(8))
+    rows = []
     for block in blocks:
         file.write(block.payload)
-        columns.add(block)
-    length = sum(columns.lengths).to_bytes(8, "little")
-    tail = _section(b"INDX", zlib.compress(pack_index(items, columns, fallback), 9))
+        rows.append((len(block.payload), zlib.crc32(block.payload), block.symbols_crc, block.mode))
+    length = sum(row[0] for row in rows).to_bytes(8, "little")
+    tail = _section(b"INDX", zlib.compress(pack_index(items, rows, fallback), 9))
     digest = hashlib.blake2b(head + b"DATA" + length + tail, digest_size=_DIGEST_BYTES).digest()
     file.write(tail + digest + END)
     end = file.tell()
@@ -101,12 +101,10 @@ class Archive:
     """An archive opened for reading; a block's bytes are read when asked for.
 
     Attributes:
-        header: the `Header`.
-        items: the `ItemRecord`s, in order.
+        header, items: of the archive as a whole, and of each item.
         fallback: numbers of the items that the fallback codec stores.
-        layout: what of the items each block holds.
-        modes: the mode of each block.
-        lengths: bytes of each block.
+        tables: of the static mode, one a component of the codes.
+        layout, modes, lengths: what each block holds, its mode, and its bytes.
         size: bytes of the whole file.
 
     Raises:
@@ -116,27 +114,23 @@ class Archive:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self.size = self._file.seek(0, os.SEEK_END)
-        sections, self._data = self._read_sections()
+        sections, start, length = self._read_sections()
         self.header = read_head(sections[b"HEAD"])
         self.tables = _read_tables(sections.get(b"TABL"), self.header.code_alphabets)
         index = metadata.load(metadata.inflate(sections[b"INDX"], _MAX_INDEX))
         self.items = read_items(index, self.header)
         self.fallback = read_fallback(index, self.items)
-        self._columns = BlockColumns.read(index)
-        self.lengths = self._columns.lengths
-        if 0 in self.lengths or sum(self.lengths) != self._data_length:
+        self.lengths, self._payload_crcs, self._symbols_crcs, modes = read_blocks(index)
+        if 0 in self.lengths or sum(self.lengths) != length:
             raise ArchiveError("damaged archive: the blocks' lengths do not sum to what is there")
-        self._offsets = np.cumsum([0, *self.lengths])
+        self._starts = np.cumsum([start, *self.lengths]).tolist()
         # No more work from here on than there are blocks, each of which has a byte at least.
         self.layout = self.header.layout(self.items, self.fallback, max_blocks=len(self.lengths))
-        self.modes = self._read_modes()
+        self.modes = self._checked_modes(modes)
 
     @cached_property
     def blocks_of(self) -> list[list[int]]:
-        """The blocks that hold each item, in order: those of its codes, then of its samples.
-
-        Those of a duplicate are its original's.
-        """
+        """The blocks that hold each item, or its original, in order: of its codes, then of its samples."""
         return [list(dict.fromkeys(number for number, _ in places)) for places in self._places]
 
     def blocks_of_rows(self, item: int, part: Part, start: int, stop: int) -> list[int]:
@@ -144,9 +138,8 @@ class Archive:
 
         Rows are along the first axis: of the grid of codes in `Part.CODES`, of the item itself in others.
         """
-        places = ((number, self.layout[number], lane) for number, lane in self._places[item])
-        rows = ((n, block.lanes[lane]) for n, block, lane in places if block.part is part)
-        return list(dict.fromkeys(n for n, lane in rows if lane.start < stop and start < lane.stop))
+        lanes = ((n, lane) for n, lane in self._places[item] if self.layout[n].part is part)
+        return list(dict.fromkeys(n for n, lane in lanes if lane.start < stop and start < lane.stop))
 
     def original(self, item: int) -> int:
         """The number of the item that this one is a duplicate of; `item` itself where it is none."""
@@ -155,8 +148,8 @@ class Archive:
 
     def payload(self, number: int) -> bytes:
         """Returns the bytes of block `number`, or raises `ArchiveError` if they are damaged."""
-        payload = self._read_at(self._data + int(self._offsets[number]), self.lengths[number])
-        if zlib.crc32(payload) != self._columns.payload_crcs[number]:
+        payload = self._read_at(self._starts[number], self.lengths[number])
+        if zlib.crc32(payload) != self._payload_crcs[number]:
             raise ArchiveError(f"damaged archive: {self._where(number)} has other bytes than were written")
         return payload
 
@@ -164,28 +157,26 @@ class Archive:
         """Returns the symbols (T, L, P) of block `number`, whose mode is raw, static or adaptive."""
         block, payload, mode = self.layout[number], self.payload(number), self.modes[number]
         shape, alphabets = (block.positions, len(block.lanes)), self.header.alphabets(block.part)
-        if mode is Mode.RAW:
-            symbols = modes.decode_raw(payload, shape, alphabets)
-        elif mode is Mode.STATIC:
+        if mode is Mode.STATIC:
             symbols = modes.decode_static(payload, shape, self.tables)
         else:
-            assert mode is Mode.ADAPTIVE
-            symbols = modes.decode_adaptive(payload, shape, alphabets)
+            decode = {Mode.RAW: modes.decode_raw, Mode.ADAPTIVE: modes.decode_adaptive}[mode]
+            symbols = decode(payload, shape, alphabets)
         self.check(number, symbols)
         return symbols
 
     def check(self, number: int, symbols: Integers) -> None:
         """Raises `ArchiveError` unless symbols (T, L, P) are those that were coded in block `number`."""
-        if symbols_crc(symbols) != self._columns.symbols_crcs[number]:
+        if symbols_crc(symbols) != self._symbols_crcs[number]:
             raise ArchiveError(f"damaged archive: {self._where(number)} has other symbols than were coded")
 
     @cached_property
-    def _places(self) -> list[list[tuple[int, int]]]:
-        """Block and lane of each of an item's segments."""
-        places: list[list[tuple[int, int]]] = [[] for _ in self.items]
+    def _places(self) -> list[list[tuple[int, Segment]]]:
+        """Each item's segments, and the block that each is in."""
+        places: list[list[tuple[int, Segment]]] = [[] for _ in self.items]
         for number, block in enumerate(self.layout):
-            for lane, segment in enumerate(block.lanes):
-                places[segment.item].append((number, lane))
+            for segment in block.lanes:
+                places[segment.item].append((number, segment))
         return [places[self.original(item)] for item in range(len(self.items))]
 
     def _where(self, number: int) -> str:
@@ -193,11 +184,13 @@ class Archive:
         first, last = self.items[lanes[0].item].name, self.items[lanes[-1].item].name
         return f"block {number} ({first}{f' ... {last}' if last != first else ''})"
 
-    def _read_sections(self) -> tuple[dict[bytes, bytes], int]:
-        """Returns the payloads of all sections but DATA, and where that one's starts."""
+    def _read_sections(self) -> tuple[dict[bytes, bytes], int, int]:
+        """Returns the payloads of all sections but DATA, and where that one's starts and how long it is."""
         start = self._read_at(0, len(MAGIC) + 1)
+        if start[1:4] == MAGIC[1:4] and start[: len(MAGIC)] != MAGIC:
+            raise ArchiveError("damaged archive: changed on the way like a text; transfer it in binary mode")
         if start[: len(MAGIC)] != MAGIC:
-            raise ArchiveError(_other_format(start))
+            raise ArchiveError("not a Latentpress archive")
         if start[-1] != VERSION:
             raise ArchiveError(f"archive of format version {start[-1]}; this release reads version {VERSION}")
         end = self.size - _DIGEST_BYTES - len(END)
@@ -206,7 +199,7 @@ class Archive:
             raise ArchiveError("truncated archive: its end is missing, or something was appended")
         digest = hashlib.blake2b(start, digest_size=_DIGEST_BYTES)
         sections: dict[bytes, bytes] = {}
-        data, position = 0, len(start)
+        data, data_length, position = 0, 0, len(start)
         while position < end:
             head = self._read_at(position, 12)
             tag, length = head[:4], int.from_bytes(head[4:], "little")
@@ -216,7 +209,7 @@ class Archive:
             digest.update(head)
             sections[tag] = b""
             if tag == b"DATA":
-                data, self._data_length = position, length
+                data, data_length = position, length
             elif tag in _LONGEST:
                 if length > _LONGEST[tag]:
                     raise ArchiveError("damaged archive: a section is too long")
@@ -232,7 +225,7 @@ class Archive:
             raise ArchiveError("damaged archive: its header or index does not match its digest")
         if not {b"HEAD", b"DATA", b"INDX"} <= set(sections):
             raise ArchiveError("damaged archive: a section is missing")
-        return sections, data
+        return sections, data, data_length
 
     def _read_at(self, position: int, length: int) -> bytes:
         self._file.seek(position)
@@ -241,9 +234,8 @@ class Archive:
             raise ArchiveError("truncated archive: it ends too early")
         return data
 
-    def _read_modes(self) -> list[Mode]:
+    def _checked_modes(self, numbers: Sequence[int]) -> list[Mode]:
         """Each block's mode, which must be one for what it holds."""
-        numbers = self._columns.modes
         if len(self.layout) != len(numbers):
             raise ArchiveError("damaged archive: the items need fewer blocks than there are")
         if any(mode not in _MODES[block.part] for mode, block in zip(numbers, self.layout, strict=True)):
@@ -253,12 +245,6 @@ class Archive:
         if Mode.PRIOR in numbers and "prior" not in self.header.ids:
             raise ArchiveError("damaged archive: its header does not name the prior that a block needs")
         return [Mode(number) for number in numbers]
-
-
-def _other_format(start: bytes) -> str:
-    if start[1:4] == MAGIC[1:4]:
-        return "damaged archive: it was changed on the way as if it were text; transfer it in binary mode"
-    return "not a Latentpress archive"
 
 
 def _read_tables(data: bytes | None, alphabets: Sequence[int]) -> list[Integers]:

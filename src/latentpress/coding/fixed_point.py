@@ -1,18 +1,19 @@
 """Smooth functions in integers: tables made once by correctly rounded arithmetic, and straight lines between.
 
-A curve here rises from 0 to 1 and is symmetric, f(-x) = 1 - f(x): the logistic function and the normal
-distribution's. Its table holds f(i h) for i = 0, 1, ... in steps of 1 / `one`, rounded half up. Its
-argument is an integer of unit h / 2^b, and with i = floor(|x| / 2^b), capped, and r = |x| mod 2^b
+A curve here rises from 0 to 1 and is symmetric, f(-x) = 1 - f(x). Its table T holds f(i h), i = 0, 1, ...,
+in steps of 1 / `one`, rounded half up. Its argument is an integer of unit h / 2^b: with |x| capped where the
+table ends, i = floor(|x| / 2^b) and r = |x| mod 2^b
 
     y = T_i + floor((T_(i+1) - T_i) r / 2^b)      and      f(x) = y where x >= 0, else one - y
 
-which never falls and is symmetric to the last bit. The tables come from the decimal module, whose
-operations are correctly rounded by specification: the same integers everywhere.
+which never falls. The tables come from the decimal module, which is correctly rounded by specification.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "logistic", "normal_distribution"]
+__all__ = ["Curve", "logistic", "normal_distribution", "rounded"]
 
 Integers = NDArray[Any]
 
@@ -31,51 +32,32 @@ _PI = Decimal("3.14159265358979323846264338327950288")
 
 @dataclass(frozen=True)
 class Curve:
-    """A rising symmetric function from 0 to `one`.
-
-    `table`: int64 (N + 1,), its values at 0, h, ..., N h, the last of them `one`. `bits`: an argument's
-    step is h / 2^bits.
-    """
+    """A rising symmetric function: its `table` at 0, h, ..., N h, int64 (N + 1,), which ends in `one`."""
 
     table: NDArray[np.int64]
     bits: int
 
-    @property
-    def one(self) -> int:
-        """The integer that represents 1."""
-        return int(self.table[-1])
-
     def __call__(self, x: Integers) -> NDArray[np.int64]:
         """Its values at integers `x`, of any shape."""
-        x = np.asarray(x, np.int64)
+        x, most = np.asarray(x, np.int64), (len(self.table) - 1 << self.bits) - 1
         out = np.empty(x.size, np.int64)
         for start in range(0, x.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            self._fill(out[part], x.reshape(-1)[part])
+            part = x.reshape(-1)[start : start + _CHUNK]
+            distance = np.minimum(np.abs(part), most)
+            entry = distance >> self.bits
+            distance &= (1 << self.bits) - 1
+            y = self.table.take(entry)
+            distance *= self.table.take(entry + 1) - y
+            y += distance >> self.bits
+            out[start : start + _CHUNK] = np.where(part < 0, self.table[-1] - y, y)
         return out.reshape(x.shape)
 
-    def _fill(self, out: NDArray[np.int64], x: NDArray[np.int64]) -> None:
-        distance = np.abs(x)
-        np.minimum(distance, (len(self.table) - 1 << self.bits) - 1, out=distance)
-        entry = distance >> self.bits
-        distance &= (1 << self.bits) - 1
-        self.table.take(entry, out=out, mode="clip")
-        entry += 1
-        rise = self.table.take(entry, mode="clip")
-        rise -= out
-        rise *= distance
-        rise >>= self.bits
-        out += rise
-        negative = x >> 63  # all bits: there, one - y = (y ^ -1) + one + 1
-        out ^= negative
-        negative &= self.one + 1
-        out += negative
 
-
-def _curve(values: list[Decimal], one: int, bits: int) -> Curve:
-    table = np.array([int((one * x + Decimal("0.5")).__floor__()) for x in values] + [one], np.int64)
+def rounded(values: Iterable[Decimal]) -> NDArray[np.int64]:
+    """A table, not to be written to, of positive numbers rounded half up."""
+    table = np.array([math.floor(x + Decimal("0.5")) for x in values], np.int64)
     table.flags.writeable = False
-    return Curve(table, bits)
+    return table
 
 
 @functools.cache
@@ -86,7 +68,8 @@ def logistic() -> Curve:
     [8813, 16384, 23955, 32768]
     """
     with localcontext(prec=_DIGITS):
-        return _curve([1 / (1 + (Decimal(-i) / 64).exp()) for i in range(1024)], 1 << 15, 6)
+        values = [(1 << 15) * (1 / (1 + (Decimal(-i) / 64).exp())) for i in range(1024)]
+        return Curve(rounded([*values, Decimal(1 << 15)]), 6)
 
 
 @functools.cache
@@ -97,7 +80,8 @@ def normal_distribution() -> Curve:
     [170354782, 536870912, 903387042]
     """
     with localcontext(prec=_DIGITS):
-        return _curve([_normal(Decimal(i) / 256) for i in range(1792)], 1 << 30, 8)
+        values = [(1 << 30) * _normal(Decimal(i) / 256) for i in range(1792)]
+        return Curve(rounded([*values, Decimal(1 << 30)]), 8)
 
 
 def _normal(x: Decimal) -> Decimal:

@@ -5,8 +5,7 @@ a step: symbol s is q = (s - C) * step and takes the probability of the interval
 middles, the outermost symbols that of the tails. A Gaussian is given by two integers:
 
     mean    in units of 2^-6 of a unit of q, |mean| < 2^31
-    scale   0 to `SCALES` - 1: the standard deviation is 2^((scale - 64) / 16) units of q, 0.0026 to 10.2
-            in real numbers
+    scale   0 to `SCALES` - 1: the standard deviation is 2^((scale - 64) / 16) units of q
 
 The K = count symbols' cumulative bounds, from 0 to 2^24, are
 
@@ -14,9 +13,8 @@ The K = count symbols' cumulative bounds, from 0 to 2^24, are
     x_k = sign(e_k - mean) floor(|e_k - mean| v / 2^16)     v = round(2^(26 - (scale - 64) / 16))
     b_k = k + floor((2^24 - K) Phi(x_k) / 2^30)             for 0 < k < K;   b_0 = 0,  b_K = 2^24
 
-with Phi from `fixed_point.normal_distribution`. So each symbol has at least one count, and the bounds of one
-need no other's. With count * step <= 2^25, |e_k - mean| stays under 2^32 and v, up to 2^30, is multiplied
-within 63 bits.
+so that each symbol has at least one count, and the bounds of one need no other's. With count * step <= 2^25,
+|e_k - mean| stays under 2^32 and v, up to 2^30, is multiplied within 63 bits.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.coding.fixed_point import normal_distribution
+from latentpress.coding.fixed_point import normal_distribution, rounded
 from latentpress.coding.tables import TOTAL
 
 __all__ = [
@@ -44,18 +42,12 @@ __all__ = [
     "symbols_of",
 ]
 
-LATENT_UNIT = 1 / 24
-"""The real value of one step of an integer latent."""
-
-LATENT_LIMIT = 127
-"""The largest integer latent."""
-
+LATENT_UNIT = 1 / 24  # the real value of one step of an integer latent
+LATENT_LIMIT = 127  # the largest integer latent
 MEAN_BITS = 6
 SCALES = 192
 SCALES_PER_OCTAVE = 16
-UNIT_SCALE = 64
-"""The scale whose standard deviation is one unit of q."""
-
+UNIT_SCALE = 64  # whose standard deviation is one unit of q
 _INVERSE_BITS = 26
 _LARGEST = 1 << 25
 
@@ -73,24 +65,13 @@ def symbols_of(step: int) -> int:
 
 
 def bounds(mean: Integers, scale: Integers, step: int, count: int) -> Int64:
-    """Cumulative bounds of every symbol, int64 (..., count + 1), rising from 0 to 2^24.
-
-    Their differences are frequency tables.
-
-    Args:
-        mean: integers (...), in units of 2^-6 of a unit.
-        scale: integers (...), 0 to `SCALES` - 1.
-        step: units between two symbols.
-        count: how many symbols; odd.
+    """Bounds of every symbol of Gaussians (...), int64 (..., count + 1), whose differences are tables.
 
     >>> np.diff(bounds(np.array([64]), np.array([64]), 1, 5)).tolist()  # mean 1, standard deviation 1
     [[104181, 1016659, 4055562, 6424413, 5176401]]
     """
-    _check(step, count)
-    mean, scale = np.asarray(mean, np.int64)[..., None], np.asarray(scale)[..., None]
-    out = np.empty((*np.broadcast_shapes(mean.shape, scale.shape)[:-1], count + 1), np.int64)
+    out = _inner(np.asarray(mean)[..., None], np.asarray(scale)[..., None], step, count, np.arange(count + 1))
     out[..., 0], out[..., -1] = 0, TOTAL
-    out[..., 1:-1] = _inner(mean, scale, step, count, np.arange(1, count))
     return out
 
 
@@ -100,9 +81,8 @@ def interval(mean: Integers, scale: Integers, step: int, count: int, symbol: Int
     >>> [part.tolist() for part in interval(np.array([64]), np.array([64]), 1, 5, np.array([3]))]
     [[5176402], [6424413]]
     """
-    _check(step, count)
-    low = _bound(mean, scale, step, count, np.asarray(symbol))
-    return low, _bound(mean, scale, step, count, np.asarray(symbol) + 1) - low
+    low = _bound(mean, scale, step, count, symbol)
+    return low, _bound(mean, scale, step, count, symbol + 1) - low
 
 
 def symbol_at(mean: Integers, scale: Integers, step: int, count: int, point: Integers) -> Int64:
@@ -111,7 +91,6 @@ def symbol_at(mean: Integers, scale: Integers, step: int, count: int, point: Int
     >>> symbol_at(np.array([64, 64]), np.array([64, 64]), 1, 5, np.array([5176401, 5176402])).tolist()
     [2, 3]
     """
-    _check(step, count)
     mean, scale, point = np.broadcast_arrays(mean, scale, point)
     low, high = np.zeros(mean.shape, np.int64), np.full(mean.shape, count, np.int64)
     for _ in range((count - 1).bit_length()):  # the bound of low is at most the point, that of high above
@@ -121,18 +100,15 @@ def symbol_at(mean: Integers, scale: Integers, step: int, count: int, point: Int
     return low
 
 
-def _check(step: int, count: int) -> None:
-    if step < 1 or count < 3 or count % 2 == 0 or step * count > _LARGEST:
-        raise ValueError(f"a positive step and an odd count from 3 are needed, got {step} and {count}")
-
-
 def _bound(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> Int64:
-    inner = _inner(np.asarray(mean, np.int64), np.asarray(scale), step, count, symbol)
+    inner = _inner(mean, scale, step, count, symbol)
     return np.where(symbol <= 0, 0, np.where(symbol >= count, TOTAL, inner))
 
 
 def _inner(mean: Integers, scale: Integers, step: int, count: int, symbol: Integers) -> Int64:
     """Bounds of symbols that are not at an end."""
+    if step < 1 or count < 3 or count % 2 == 0 or step * count > _LARGEST:
+        raise ValueError(f"a positive step and an odd count from 3 are needed, got {step} and {count}")
     edge = (2 * symbol.astype(np.int64) - count) * (step << MEAN_BITS - 1)
     away = edge - mean
     x = np.abs(away) * _inverses()[scale] >> _INVERSE_BITS - 10
@@ -145,7 +121,4 @@ def _inverses() -> Int64:
     """2^26 over the standard deviation of each scale, int64 (SCALES,); part of the format."""
     with localcontext(prec=60):
         root = Decimal(2).sqrt().sqrt().sqrt().sqrt()
-        exact = [Decimal(2) ** _INVERSE_BITS / root ** (scale - UNIT_SCALE) for scale in range(SCALES)]
-        table = np.array([int((x + Decimal("0.5")).__floor__()) for x in exact], np.int64)
-    table.flags.writeable = False
-    return table
+        return rounded(Decimal(2) ** _INVERSE_BITS / root ** (scale - UNIT_SCALE) for scale in range(SCALES))

@@ -1,66 +1,60 @@
 """The two maps of an archive's metadata: `HEAD`, of the archive as a whole, and `INDX`, of items and blocks.
 
-What is read here may be hostile: whatever is out of range raises `ArchiveError`.
+What is read may be hostile: whatever is out of range raises `ArchiveError`.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding import metadata
+from latentpress.coding.layout import Grid
 from latentpress.coding.metadata import get
-from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord, shape_fits
+from latentpress.coding.records import MAX_ITEMS, Header, ItemRecord, shape_fits
 from latentpress.errors import ArchiveError
 from latentpress.names import NameColumns, pack_names, unpack_names
 
-__all__ = ["BlockColumns", "pack_head", "pack_index", "read_fallback", "read_head", "read_items"]
+__all__ = ["pack_head", "pack_index", "read_blocks", "read_fallback", "read_head", "read_items"]
 
+_FIELDS: dict[str, type[Any]] = {
+    **dict.fromkeys(("kind", "content", "model"), str),
+    **dict.fromkeys(("channels", "segment", "labels", "residual"), int),
+    **dict.fromkeys(("hop", "code_alphabets", "sample_alphabets"), list),
+}
+_BLOCKS = {"lengths": 8, "payload_crcs": 4, "symbols_crcs": 4}  # columns, and bytes of their integers
 _IDS = ("codes", "decoder", "encoder", "prior")
 _NEEDED = {"codes": {"codes"}, "samples": {"decoder"}, "chains": {"decoder", "encoder", "prior"}}
-_CODE_COMPONENTS = {"codes": (1, 64), "samples": (0, 64), "chains": (0, 0)}
+_CODE_COMPONENTS = {"codes": range(1, 65), "samples": range(65), "chains": range(1)}
 _KIND = re.compile(r"[a-z0-9_-]{1,32}")
 _ATTRIBUTE = re.compile(r"[a-z_]{1,64}")
 
 Integers = NDArray[Any]
 Tree = dict[str, Any]
-Shapes = Sequence[tuple[int, ...]]
 
 
 def pack_head(header: Header) -> bytes:
     """Returns a header as CBOR; `ArchiveError` for one that `read_head` would refuse."""
     _check(header)
-    fields = ("kind", "channels", "hop", "code_alphabets", "sample_alphabets", "segment", "content", "labels")
-    tree = {name: getattr(header, name) for name in (*fields, "model")}
-    tree |= {"residual": int(header.residual), **{f"{name}_id": id for name, id in header.ids.items()}}
+    tree = {name: getattr(header, name) for name in _FIELDS}
+    tree |= {f"{name}_id": id for name, id in header.ids.items()}
     return metadata.dump(tree if header.seed is None else tree | {"seed": header.seed})
 
 
 def read_head(data: bytes) -> Header:
     """Inverse of `pack_head`."""
     tree = metadata.load(data)
-    content: Any = get(tree, "content", str)
-    if content not in _NEEDED or get(tree, "residual", int) > 1:
+    fields: Tree = {name: get(tree, name, kind) for name, kind in _FIELDS.items()}
+    fields |= {name: tuple(fields[name]) for name, kind in _FIELDS.items() if kind is list}
+    if fields["content"] not in _NEEDED or fields["residual"] > 1:
         raise ArchiveError("archive with a content that this release does not know")
-    header = Header(
-        kind=get(tree, "kind", str),
-        channels=get(tree, "channels", int),
-        hop=tuple(get(tree, "hop", list)),
-        code_alphabets=tuple(get(tree, "code_alphabets", list)),
-        sample_alphabets=tuple(get(tree, "sample_alphabets", list)),
-        segment=get(tree, "segment", int),
-        content=content,
-        residual=bool(tree["residual"]),
-        labels=get(tree, "labels", int),
-        model=get(tree, "model", str),
-        ids={name: get(tree, f"{name}_id", bytes) for name in _IDS if f"{name}_id" in tree},
-        seed=get(tree, "seed", int) if "seed" in tree else None,
-    )
+    fields |= {"residual": bool(fields["residual"])}
+    ids = {name: get(tree, f"{name}_id", bytes) for name in _IDS if f"{name}_id" in tree}
+    header = Header(**fields, ids=ids, seed=get(tree, "seed", int) if "seed" in tree else None)
     _check(header)
     return header
 
@@ -69,9 +63,9 @@ def _check(header: Header) -> None:
     fits = {
         "kind": _KIND.fullmatch(header.kind),
         "number of channels": 1 <= header.channels <= 64,
-        "hop": _in_range(header.hop, (1, 3), least=1),
+        "hop": _in_range(header.hop, range(1, 4), least=1),
         "alphabet of codes": _in_range(header.code_alphabets, _CODE_COMPONENTS[header.content], least=2),
-        "alphabet of samples": _in_range(header.sample_alphabets, (1, 64), least=2),
+        "alphabet of samples": _in_range(header.sample_alphabets, range(1, 65), least=2),
         "segment": 1 << 6 <= header.segment <= 1 << 20,
         "residual": not header.residual or header.lossless,
         "number of labels": 0 <= header.labels <= 64,
@@ -85,53 +79,21 @@ def _check(header: Header) -> None:
             raise ArchiveError(f"damaged archive: its header has a {what} that it cannot have")
 
 
-def _in_range(values: Sequence[Any], number: tuple[int, int], least: int) -> bool:
-    few, many = number
-    return few <= len(values) <= many and all(type(v) is int and least <= v <= 1 << 16 for v in values)
+def _in_range(values: Sequence[Any], number: range, least: int) -> bool:
+    return len(values) in number and all(type(v) is int and least <= v <= 1 << 16 for v in values)
 
 
-class BlockColumns(NamedTuple):
-    """The index of the blocks: each one's mode, length, and CRC-32 of its bytes and of its symbols."""
-
-    modes: bytearray
-    lengths: list[int]
-    payload_crcs: list[int]
-    symbols_crcs: list[int]
-
-    def add(self, block: Block) -> None:
-        """Appends a block."""
-        self.modes.append(block.mode)
-        self.lengths.append(len(block.payload))
-        self.payload_crcs.append(zlib.crc32(block.payload))
-        self.symbols_crcs.append(block.symbols_crc)
-
-    def pack(self) -> Tree:
-        """Their entries of the index."""
-        return {
-            "modes": bytes(self.modes),
-            "lengths": metadata.pack(self.lengths, 8),
-            "payload_crcs": metadata.pack(self.payload_crcs),
-            "symbols_crcs": metadata.pack(self.symbols_crcs),
-        }
-
-    @classmethod
-    def read(cls, tree: Tree) -> BlockColumns:
-        """Inverse of `pack`."""
-        modes = bytearray(get(tree, "modes", bytes))
-        widths = {"lengths": 8, "payload_crcs": 4, "symbols_crcs": 4}
-        columns = (metadata.unpack(tree.get(key, 0), len(modes), width) for key, width in widths.items())
-        return cls(modes, *(column.tolist() for column in columns))
-
-
-def pack_index(items: Sequence[ItemRecord], blocks: BlockColumns, fallback: Collection[int]) -> bytes:
-    """Returns the index as CBOR."""
+def pack_index(
+    items: Sequence[ItemRecord], blocks: Sequence[tuple[int, ...]], fallback: Collection[int]
+) -> bytes:
+    """Returns the index as CBOR, given each block's length, CRC-32 of its bytes and its symbols, and mode."""
     steps, shared, endings = pack_names(item.name for item in items)
-    extents = zip(*(item.shape for item in items), strict=True)
-    tree: Tree = {
-        **blocks.pack(),
-        **{"steps": metadata.pack(steps), "shared": metadata.pack(shared), "endings": endings},
-        "extents": [metadata.pack(axis, 8) for axis in extents],
-    }
+    tree: Tree = {"steps": metadata.pack(steps), "shared": metadata.pack(shared), "endings": endings}
+    tree["extents"] = [metadata.pack(axis, 8) for axis in zip(*(item.shape for item in items), strict=True)]
+    *columns, modes = np.array(blocks, np.uint64).reshape(-1, 4).T
+    tree["modes"] = modes.astype(np.uint8).tobytes()
+    for (key, width), column in zip(_BLOCKS.items(), columns, strict=True):
+        tree[key] = metadata.pack(column, width)
     if any(item.labels for item in items):
         columns = zip(*(item.labels for item in items), strict=True)
         tree["labels"] = [metadata.pack([label + 1 for label in column]) for column in columns]
@@ -150,6 +112,13 @@ def pack_index(items: Sequence[ItemRecord], blocks: BlockColumns, fallback: Coll
         stored = frozenset(fallback)
         tree["fallback"] = bytes(number in stored for number in range(len(items)))
     return metadata.dump(tree)
+
+
+def read_blocks(tree: Tree) -> list[list[int]]:
+    """The lengths, both CRC-32s and the modes of all blocks."""
+    modes = get(tree, "modes", bytes)
+    columns = [metadata.unpack(tree.get(key), len(modes), width).tolist() for key, width in _BLOCKS.items()]
+    return [*columns, list(modes)]
 
 
 def read_items(tree: Tree, header: Header) -> tuple[ItemRecord, ...]:
@@ -176,7 +145,7 @@ def read_items(tree: Tree, header: Header) -> tuple[ItemRecord, ...]:
     )
 
 
-def _read_tracks(tree: Tree, header: Header, shapes: Shapes) -> dict[int, Integers]:
+def _read_tracks(tree: Tree, header: Header, shapes: Sequence[Grid]) -> dict[int, Integers]:
     if "tracked" not in tree:
         return {}
     if not header.labels:
@@ -203,7 +172,7 @@ def _read_attributes(tree: Tree, count: int) -> dict[int, dict[str, int]]:
     return attributes
 
 
-def _read_originals(tree: Tree, shapes: Shapes) -> dict[int, int]:
+def _read_originals(tree: Tree, shapes: Sequence[Grid]) -> dict[int, int]:
     if "originals" not in tree:
         return {}
     column = metadata.unpack(tree["originals"], len(shapes)) - 1
@@ -236,5 +205,5 @@ def _columns(tree: Tree, key: str, number: int, count: int, width: int = 4) -> l
     return [metadata.unpack(column, count, width) for column in columns]
 
 
-def _rows(columns: Sequence[Integers]) -> list[tuple[int, ...]]:
+def _rows(columns: Sequence[Integers]) -> list[Grid]:
     return list(zip(*(column.tolist() for column in columns), strict=True))

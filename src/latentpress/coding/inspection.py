@@ -36,10 +36,8 @@ class ArchiveInfo:
     Attributes:
         bytes: of the whole file.
         framing_bytes: what of them is not coded symbols: header, tables, index, checks.
-        header: kind of items, alphabets, hop, ids of the model.
-        items: name, shape, labels, attributes of each item.
-        fallback: how many items are stored by the fallback codec.
-        duplicates: how many items have the same samples as an earlier one.
+        header, items: what the archive records of itself, and of each item.
+        fallback, duplicates: how many items the fallback codec stores, and how many equal an earlier one.
         modes: the modes in use, part by part.
     """
 
@@ -65,21 +63,19 @@ class ArchiveInfo:
 @contextmanager
 def open_archive(source: ArchiveLike) -> Iterator[Archive]:
     """Opens an archive given as a path, its bytes or a binary stream; `ArchiveError` if it is none."""
-    if isinstance(source, bytes):
-        yield Archive(io.BytesIO(source))
-    elif isinstance(source, str | Path):
+    if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
             yield Archive(file)
     else:
-        yield Archive(source)
+        yield Archive(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def inspect_archive(source: ArchiveLike) -> ArchiveInfo:
     """Reads an archive's header and index, and no block; `ArchiveError` if they are damaged."""
     with open_archive(source) as archive:
-        uses: dict[tuple[Part, Mode], list[int]] = {(part, mode): [] for part in Part for mode in Mode}
+        uses = {(part.value, mode.name.lower()): list[int]() for part in Part for mode in Mode}
         for length, mode, block in zip(archive.lengths, archive.modes, archive.layout, strict=True):
-            uses[block.part, mode].append(length)
+            uses[block.part.value, mode.name.lower()].append(length)
         return ArchiveInfo(
             bytes=archive.size,
             framing_bytes=archive.size - sum(archive.lengths),
@@ -88,8 +84,6 @@ def inspect_archive(source: ArchiveLike) -> ArchiveInfo:
             fallback=len(archive.fallback),
             duplicates=sum(item.duplicate_of is not None for item in archive.items),
             modes=tuple(
-                ModeUse(part.value, mode.name.lower(), len(lengths), sum(lengths))
-                for (part, mode), lengths in uses.items()
-                if lengths
+                ModeUse(*use, len(lengths), sum(lengths)) for use, lengths in uses.items() if lengths
             ),
         )

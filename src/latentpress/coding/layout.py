@@ -1,47 +1,30 @@
 """What each block holds: items are cut into segments, segments are gathered into blocks.
 
-The layout follows from the items' extents alone, so that an archive need not store it: docs/archive.md, "What
-is in which block", has the rules. Why they are so:
+This follows from the items' extents alone, by the rules of docs/archive.md. Why they are so:
 
 - Blocks have segments of one shape, which are decoded side by side as lanes, and few symbols, so that an item
   is decoded, or lost, with few others.
 - The segments of a chain, which is coded by bits back, come one after the other, those with few rows first:
   chains that are decoded side by side then wait little for each other, and the last segment, whose latents
   cost most, is the largest.
-- Items that are stored by the fallback codec take their places all the same, if they are one segment, and are
-  then taken out: so the others' blocks stay as they were when an item turned out to be dear.
+- Items that the fallback codec stores take their places if they are one segment, and are then taken out, so
+  that the others' blocks stay as they were when an item turned out to be dear.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 from latentpress.errors import ArchiveError
 
-__all__ = [
-    "CHAIN",
-    "CODE_BLOCK",
-    "CODE_SEGMENT",
-    "FALLBACK_SEGMENT",
-    "SAMPLE_BLOCK",
-    "BlockLayout",
-    "Grid",
-    "Part",
-    "Plan",
-    "Segment",
-    "lay_out",
-    "segments",
-]
+__all__ = ["CODE_SEGMENT", "BlockLayout", "Grid", "Part", "Plan", "Segment", "lay_out", "segments"]
 
 CODE_SEGMENT = 1 << 12
-CODE_BLOCK = 1 << 12
-SAMPLE_BLOCK = 1 << 16
-CHAIN = 1 << 18
-FALLBACK_SEGMENT = 1 << 26
 
 Grid = tuple[int, ...]
 
@@ -90,16 +73,6 @@ class BlockLayout:
         return math.prod(self.shape)
 
 
-@dataclass(slots=True)
-class _Open:
-    """A block that segments may still join; `kept` is whether one of them will stay."""
-
-    shape: Grid
-    lanes: list[Segment] = field(default_factory=list)
-    symbols: int = 0
-    kept: bool = False
-
-
 def segments(item: int, grid: Grid, segment: int = CODE_SEGMENT) -> Iterator[tuple[Segment, Grid]]:
     """Cuts one item's grid into bands of at most `segment` positions and yields each with its shape.
 
@@ -121,7 +94,7 @@ def lay_out(
     plan: Plan,
     *,
     absent: Collection[int] = (),
-    max_blocks: int | None = None,
+    max_blocks: float = math.inf,
 ) -> list[BlockLayout]:
     """Returns the blocks of items, given by number and grid.
 
@@ -130,41 +103,39 @@ def lay_out(
     Raises:
         ArchiveError: there would be more than `max_blocks` of them (checked as they are made).
 
-    >>> codes = Plan(Part.CODES, 1, CODE_SEGMENT, CODE_BLOCK)
+    >>> codes = Plan(Part.CODES, 1, segment=1 << 12, block=1 << 12)
     >>> [len(block.lanes) for block in lay_out(enumerate([(8, 8)] * 100), codes)]
     [64, 36]
     >>> [len(block.lanes) for block in lay_out(enumerate([(8, 8)] * 100), codes, absent={0, 1, 99})]
     [62, 35]
-    >>> chains = lay_out(enumerate([(28, 28)] * 1000), Plan(Part.CHAIN, 1, 1 << 17, CHAIN))
+    >>> chains = lay_out(enumerate([(28, 28)] * 1000), Plan(Part.CHAIN, 1, 1 << 17, 1 << 18))
     >>> [(len(chain.lanes), chain.shape) for chain in chains]
     [(335, (9380, 28)), (335, (9380, 28)), (330, (9240, 28))]
     """
     absent, count = frozenset(absent), 0
-    closed: list[_Open] = []
-    open_: dict[Grid, _Open] = {}
+    closed: list[tuple[Grid, list[Segment]]] = []
+    lanes: dict[Grid, list[Segment]] = {}  # of blocks that segments may still join
+    symbols = Counter[Grid]()  # of these, with those of absent items
     for item, grid in grids:
-        gone = item in absent
-        if gone and math.prod(grid) > plan.segment:
+        if item in absent and math.prod(grid) > plan.segment:
             continue
         for lane, shape in segments(item, grid, plan.segment):
             key = shape[1:] if plan.part is Part.CHAIN else shape
-            block = open_.setdefault(key, _Open(shape))
-            block.lanes.append(lane)
-            block.symbols += math.prod(shape) * plan.components
-            if not gone and not block.kept:
-                block.kept = True
-                count += 1
-                if max_blocks is not None and count > max_blocks:
+            block = lanes.setdefault(key, [])
+            if item not in absent:
+                count += not block
+                if count > max_blocks:
                     raise ArchiveError("damaged archive: the items need more blocks than there are")
-            if block.symbols >= plan.block:
-                closed.append(open_.pop(key))
-    return [_finished(block, plan.part, absent) for block in [*closed, *open_.values()] if block.kept]
-
-
-def _finished(block: _Open, part: Part, absent: Collection[int]) -> BlockLayout:
-    lanes = [lane for lane in block.lanes if lane.item not in absent]
-    if part is not Part.CHAIN:
-        return BlockLayout(block.shape, tuple(lanes), part)
-    lanes.sort(key=lambda lane: lane.stop - lane.start)
-    rows = sum(lane.stop - lane.start for lane in lanes)
-    return BlockLayout((rows, *block.shape[1:]), tuple(lanes), part)
+                block.append(lane)
+            symbols[key] += math.prod(shape) * plan.components
+            if symbols[key] >= plan.block:
+                closed.append((key, lanes.pop(key)))
+                del symbols[key]
+    blocks = []
+    for shape, block in [*closed, *lanes.items()]:
+        if plan.part is Part.CHAIN:
+            block.sort(key=lambda lane: lane.stop - lane.start)
+            shape = sum(lane.stop - lane.start for lane in block), *shape
+        if block:
+            blocks.append(BlockLayout(shape, tuple(block), plan.part))
+    return blocks

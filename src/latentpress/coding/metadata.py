@@ -6,9 +6,10 @@ strings, and arrays of these, with at most 64 entries in the map and in each arr
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ _UINT, _BYTES, _TEXT, _ARRAY, _MAP = 0, 2, 3, 4, 5  # CBOR's major types
 
 
 def pack(values: Sequence[int] | NDArray[Any], width: int = 4) -> bytes:
-    """Returns integers of `width` bytes, 4 or 8, by planes: all lowest bytes, all second bytes, ...
+    """Returns integers of `width` bytes by planes: all lowest bytes, all second bytes, ...
 
     >>> pack([1, 2, 300]).hex()
     '01022c000001000000000000'
@@ -34,8 +35,8 @@ def pack(values: Sequence[int] | NDArray[Any], width: int = 4) -> bytes:
     return array.astype(f"<u{width}").view(np.uint8).reshape(-1, width).T.tobytes()
 
 
-def unpack(data: bytes, count: int | None = None, width: int = 4) -> NDArray[Any]:
-    """Inverse of `pack`, int64 of width 4 and uint64 of 8; `ArchiveError` if there are not `count` integers.
+def unpack(data: Any, count: int | None = None, width: int = 4) -> NDArray[Any]:
+    """Inverse of `pack`, int64, or uint64 of width 8; `ArchiveError` if there are not `count` integers.
 
     >>> unpack(pack([1, 2, 300])).tolist()
     [1, 2, 300]
@@ -88,53 +89,47 @@ def _head(kind: int, argument: int) -> bytes:
 
 def load(data: bytes) -> dict[str, Any]:
     """Reads what `dump` wrote; `ArchiveError` for anything else."""
-    kind, count, position = _read_head(data, 0)
-    if kind != _MAP or count > _MAX_ENTRIES:
-        _refuse()
-    tree: dict[str, Any] = {}
-    for _ in range(count):
-        key, position = _read(data, position)
-        if type(key) is not str or key in tree:
-            _refuse()
-        tree[key], position = _read(data, position, arrays=True)
-    if position != len(data):
-        _refuse()
-    return tree
-
-
-def _read(data: bytes, position: int, *, arrays: bool = False) -> tuple[Any, int]:
-    """Returns the integer, byte string, text or array at a position, and the position after it."""
-    kind, argument, start = _read_head(data, position)
-    if kind == _UINT:
-        return argument, start
-    if kind == _ARRAY and arrays and argument <= _MAX_ENTRIES:
-        values = []
-        for _ in range(argument):
-            value, start = _read(data, start)
-            values.append(value)
-        return values, start
-    end = start + argument
-    if kind not in (_BYTES, _TEXT) or end > len(data):
-        _refuse()
+    stream, tree = io.BytesIO(data), dict[str, Any]()
     try:
-        return (data[start:end] if kind == _BYTES else data[start:end].decode()), end
-    except UnicodeDecodeError:
-        _refuse()
+        kind, count = _read_head(stream)
+        sound = kind == _MAP and count <= _MAX_ENTRIES
+        while sound and len(tree) < count:
+            key = _read(stream)
+            sound = isinstance(key, str) and key not in tree
+            tree[key] = _read(stream, arrays=True)
+        if sound and not stream.read(1):
+            return tree
+    except ValueError:
+        pass
+    raise ArchiveError("damaged archive: its metadata is not a CBOR map of the known form")
 
 
-def _read_head(data: bytes, position: int) -> tuple[int, int, int]:
-    """Returns the major type at a position, its argument, and the position after both."""
-    if position >= len(data):
-        _refuse()
-    kind, short = divmod(data[position], 32)
-    end = position + 1 + (1 << short - 24 if 24 <= short <= 27 else 0)
-    if short > 27 or end > len(data):
-        _refuse()
-    return kind, int.from_bytes(data[position + 1 : end], "big") if short >= 24 else short, end
+def _read(stream: BinaryIO, *, arrays: bool = False) -> Any:
+    """The integer, byte string, text or array that comes next; `ValueError` if it is none of these."""
+    kind, argument = _read_head(stream)
+    if kind == _UINT:
+        return argument
+    if kind == _ARRAY and arrays and argument <= _MAX_ENTRIES:
+        return [_read(stream) for _ in range(argument)]
+    if kind not in (_BYTES, _TEXT):
+        raise ValueError
+    content = _take(stream, argument)
+    return content if kind == _BYTES else content.decode()
 
 
-def _refuse() -> NoReturn:
-    raise ArchiveError("damaged archive: its metadata is not a CBOR map of the known form") from None
+def _read_head(stream: BinaryIO) -> tuple[int, int]:
+    """The next major type and its argument."""
+    kind, short = divmod(_take(stream, 1)[0], 32)
+    if short > 27:
+        raise ValueError
+    return kind, int.from_bytes(_take(stream, 1 << short - 24), "big") if short >= 24 else short
+
+
+def _take(stream: BinaryIO, count: int) -> bytes:
+    content = stream.read(min(count, 1 << 32))
+    if len(content) != count:
+        raise ValueError
+    return content
 
 
 def get(tree: dict[str, Any], key: str, kind: type[T]) -> T:

@@ -6,34 +6,25 @@ import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from latentpress.coding.layout import (
-    CHAIN,
-    CODE_BLOCK,
-    CODE_SEGMENT,
-    FALLBACK_SEGMENT,
-    SAMPLE_BLOCK,
-    BlockLayout,
-    Grid,
-    Part,
-    Plan,
-    lay_out,
-)
+from latentpress.coding.layout import CODE_SEGMENT, BlockLayout, Grid, Part, Plan, lay_out
 from latentpress.coding.modes import Mode
 
 __all__ = ["MAX_ITEMS", "Block", "Content", "Header", "ItemRecord", "shape_fits", "symbols_crc"]
 
+CODE_BLOCK = 1 << 12  # symbols that close a block
+SAMPLE_BLOCK = 1 << 16
+CHAIN = 1 << 18  # positions
+FALLBACK_SEGMENT = 1 << 26
 MAX_ITEMS = 1 << 20
 _MAX_ROWS = 1 << 40  # extent along the first axis
 _MAX_SIDE = 1 << 24  # and along each of the others
 _MAX_ROW = 1 << 26  # positions of a row
 _MAX_POSITIONS = 1 << 44
 _CHUNK = 1 << 20
-_NO_ATTRIBUTES: Mapping[str, int] = MappingProxyType({})
 
 Content = Literal["codes", "samples", "chains"]
 Integers = NDArray[Any]
@@ -41,26 +32,23 @@ Integers = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What an archive records of itself as a whole.
+    """What an archive records of itself as a whole; docs/archive.md has the ranges.
 
     Args:
-        kind: that of the items, up to 32 of a-z, 0-9, - and _. The archive knows nothing more of it.
-        channels: samples of a position of an item, 1 to 64.
+        kind: that of the items. The archive knows nothing more of it.
+        channels: samples of a position of an item.
         hop: positions of an item that one position of its codes spans, one number an axis.
-        code_alphabets: how many codes each component of a position's tuple has; () without codes, as in
-            chains and where a decoder sees none.
+        code_alphabets: how many codes each component of a position has; () without codes, as in chains.
         sample_alphabets: how many symbols each component of a position of an item has.
-        segment: positions of an item that are coded as one grid, at most: 2^6 to 2^20.
+        segment: positions of an item that are coded as one grid, at most.
         content: what the model codes of the items: "codes" alone, which is lossy; "samples", given the codes
             if there are any; or "chains" of samples by bits back.
         residual: whether the symbols of samples are prediction residuals; False for "codes".
-        labels: how many labels an item has, 0 to 64.
+        labels: how many labels an item has.
         model: a name for messages.
-        ids: 16 bytes each, hashes that name parts of the model: "codes" (what codes mean), "prior",
-            "decoder" and "encoder". "codes" needs "codes", "samples" needs "decoder", "chains" need all but
-            "codes"; codes under a prior need "prior".
-        seed: of the random numbers with which samples are drawn given the codes, 0 to 2^64 - 1; None where
-            nothing is drawn, as in "samples" and "chains".
+        ids: 16 bytes each, hashes that name parts of the model, those that are needed at least: "codes"
+            (what codes mean), "prior", "decoder" and "encoder".
+        seed: of the random numbers with which samples are drawn given the codes; None where none are.
     """
 
     kind: str
@@ -73,7 +61,7 @@ class Header:
     residual: bool = False
     labels: int = 0
     model: str = ""
-    ids: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    ids: Mapping[str, bytes] = field(default_factory=dict)
     seed: int | None = None
 
     @property
@@ -87,13 +75,7 @@ class Header:
         return self.content != "codes"
 
     def grid(self, shape: Grid) -> Grid:
-        """The grid of codes of an item with these extents.
-
-        >>> header = Header(kind="image", channels=3, hop=(8, 8), code_alphabets=(512,),
-        ...                 sample_alphabets=(256,) * 3, segment=1 << 17, content="codes")
-        >>> header.grid((100, 64))
-        (13, 8)
-        """
+        """The grid of codes of an item with these extents, ceil(extent / hop) along each axis."""
         return tuple(-(-extent // hop) for extent, hop in zip(shape, self.hop, strict=True))
 
     def alphabets(self, part: Part) -> tuple[int, ...]:
@@ -101,7 +83,7 @@ class Header:
         return self.code_alphabets if part is Part.CODES else self.sample_alphabets
 
     def layout(
-        self, items: Sequence[ItemRecord], fallback: Collection[int] = (), *, max_blocks: int | None = None
+        self, items: Sequence[ItemRecord], fallback: Collection[int] = (), *, max_blocks: float = math.inf
     ) -> list[BlockLayout]:
         """Returns all blocks in their order: of codes, of samples or chains of these, of fallback bands.
 
@@ -110,25 +92,22 @@ class Header:
             fallback: the numbers of the items that the fallback codec stores.
             max_blocks: as for `lay_out`.
         """
-        blocks: list[BlockLayout] = []
         grids = [(n, item.shape) for n, item in enumerate(items) if item.duplicate_of is None]
-
-        def add(plan: Plan, grids: Sequence[tuple[int, Grid]], absent: Collection[int]) -> None:
-            left = None if max_blocks is None else max_blocks - len(blocks)
-            blocks.extend(lay_out(grids, plan, absent=absent, max_blocks=left))
-
-        components = len(self.sample_alphabets)
+        stored, components, segment = frozenset(fallback), len(self.sample_alphabets), self.segment
+        work: list[tuple[Plan, list[tuple[int, Grid]], Collection[int]]] = []
         if self.code_alphabets:
             plan = Plan(Part.CODES, len(self.code_alphabets), CODE_SEGMENT, CODE_BLOCK)
-            add(plan, [(n, self.grid(shape)) for n, shape in grids], fallback)
+            work.append((plan, [(n, self.grid(shape)) for n, shape in grids], stored))
         if self.content == "samples":
-            block = min(SAMPLE_BLOCK, 4 * self.segment)
-            add(Plan(Part.SAMPLES, components, self.segment, block), grids, fallback)
+            plan = Plan(Part.SAMPLES, components, segment, min(SAMPLE_BLOCK, 4 * segment))
+            work.append((plan, grids, stored))
         if self.content == "chains":
-            add(Plan(Part.CHAIN, 1, self.segment, min(CHAIN, 16 * self.segment)), grids, fallback)
-        stored = frozenset(fallback)
-        bands = [(n, shape) for n, shape in grids if n in stored]
-        add(Plan(Part.FALLBACK, components, FALLBACK_SEGMENT, 1), bands, ())
+            work.append((Plan(Part.CHAIN, 1, segment, min(CHAIN, 16 * segment)), grids, stored))
+        plan = Plan(Part.FALLBACK, components, FALLBACK_SEGMENT, 1)
+        work.append((plan, [(n, shape) for n, shape in grids if n in stored], ()))
+        blocks: list[BlockLayout] = []
+        for plan, cut, absent in work:
+            blocks += lay_out(cut, plan, absent=absent, max_blocks=max_blocks - len(blocks))
         return blocks
 
 
@@ -140,10 +119,8 @@ class ItemRecord:
         name: a relative path with forward slashes.
         shape: its extents, without the channels.
         labels: as many as the header says, each 0 to 2^32 - 2, or -1 where it is unknown.
-        tracks: int (T, labels), labels that change along the first axis of T rows; they then count in
-            place of `labels`.
-        attributes: what belongs to the item besides its samples (names of a-z and _, at most 64 in an
-            archive; integers 0 to 2^64 - 1).
+        tracks: int (T, labels), labels of each row along the first axis, which count in place of `labels`.
+        attributes: what belongs to the item besides its samples (at most 64 names in an archive).
         duplicate_of: the number of an earlier item, no duplicate itself, that has the same samples.
     """
 
@@ -151,7 +128,7 @@ class ItemRecord:
     shape: Grid
     labels: tuple[int, ...] = ()
     tracks: Integers | None = None
-    attributes: Mapping[str, int] = field(default_factory=lambda: _NO_ATTRIBUTES)
+    attributes: Mapping[str, int] = field(default_factory=dict)
     duplicate_of: int | None = None
 
     @property
@@ -180,16 +157,12 @@ class Block:
 def shape_fits(shape: Grid) -> bool:
     """Whether an archive can hold an item of these extents.
 
-    The first is at most 2^40 and may be 0, the others are 1 to 2^24; a row has at most 2^26 positions, and
-    all have 2^44.
-
     >>> shape_fits((0,)), shape_fits((1 << 30, 512, 512)), shape_fits((2, 1 << 25))
     (True, False, False)
     """
     rows, sides = shape[0], shape[1:]
-    row = math.prod(sides)
-    sides_fit = all(1 <= side <= _MAX_SIDE for side in sides) and row <= _MAX_ROW
-    return 0 <= rows <= _MAX_ROWS and sides_fit and rows * row <= _MAX_POSITIONS
+    row, sides_fit = math.prod(sides), all(1 <= side <= _MAX_SIDE for side in sides)
+    return sides_fit and row <= _MAX_ROW and 0 <= rows <= _MAX_ROWS and rows * row <= _MAX_POSITIONS
 
 
 def symbols_crc(symbols: Integers) -> int:

@@ -1,15 +1,14 @@
 """Frequency tables: what the entropy coder knows of the next symbol, in integers only.
 
-A table of K symbols is K positive integers that sum to exactly `TOTAL` = 2^24. It is made from
-integer logits (binary logarithms in units of 2^-5) or from counts, by the same few integer
-operations on every machine, so that encoder and decoder agree to the last bit.
-
-The operations are chosen for the loop that decodes: no lookup, products of 32-bit numbers only, and
-bounds of symbols that follow from sums of weights, so that one symbol's bounds need no other's.
+A table of K symbols is K positive integers that sum to exactly `TOTAL` = 2^24. It is made from integer logits
+(binary logarithms in units of 2^-5) or from counts, by integer operations that are chosen for the loop that
+decodes: no lookup, products of 32-bit numbers only, and bounds of symbols that follow from sums of weights,
+so that one symbol's bounds need no other's.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ __all__ = [
     "WEIGHT_BITS",
     "frequencies",
     "normalize",
+    "random_points",
     "weights",
 ]
 
@@ -56,16 +56,9 @@ def weights(below: Integers) -> NDArray[np.int64]:
 
 
 def frequencies(logits: Integers) -> NDArray[np.int32]:
-    """Turns integer logits into frequency tables, one a row.
+    """Tables int32 (N, K) of integer logits (N, K), K up to 65536: close to 2^24 softmax(ln 2 logits / 32).
 
-    The table is `normalize(weights(max(logits) - logits))`: close to 2^24 softmax(ln 2 logits / 32),
-    never zero.
-
-    Args:
-        logits: integers (N, K), binary logarithms in units of 2^-5, K from 1 to 65536.
-
-    Returns:
-        int32 (N, K), every entry at least 1, every row summing to 2^24.
+    They are `normalize(weights(max(logits) - logits))`.
 
     >>> frequencies(np.array([[0, 0], [32, 0]])).tolist()  # odds 1:1 and 2:1
     [[8388608, 8388608], [11184810, 5592406]]
@@ -79,16 +72,10 @@ def frequencies(logits: Integers) -> NDArray[np.int32]:
 
 
 def normalize(weights: Integers) -> NDArray[np.int32]:
-    """Scales rows of weights to frequency tables with integer operations.
+    """Tables int32 (N, K) of weights: integers (N, K) from 0 on, each row's sum from 1 to 2^62.
 
     With M = 2^24 - K, W_k the sum of the weights before k, S the row's and r = floor(2^38 M / S), symbol
     k takes the numbers from k + floor(W_k r / 2^38) up to where k + 1 begins, and the last up to 2^24.
-
-    Args:
-        weights: non-negative integers (N, K), each row's sum from 1 to 2^62.
-
-    Returns:
-        int32 (N, K), every entry at least 1, every row summing to 2^24.
 
     >>> normalize(np.array([[3, 1, 0, 0]])).tolist()
     [[12582910, 4194304, 1, 1]]
@@ -100,3 +87,16 @@ def normalize(weights: Integers) -> NDArray[np.int32]:
     ends >>= SHARE_BITS
     ends[:, -1] = spread
     return (np.diff(ends, axis=1, prepend=0) + 1).astype(np.int32)
+
+
+def random_points(seed: int, item: int, shape: tuple[int, ...]) -> NDArray[np.uint32]:
+    """Random points of tables, 0 to 2^24 - 1, to sample symbols with: the same on every machine.
+
+    An item has its own stream, so it does not depend on how many are sampled with it: the counter-based
+    generator Philox4x64 (Salmon et al., SC 2011) with the key (seed, item), each 0 to 2^64 - 1.
+
+    >>> random_points(7, 0, (2, 2)).tolist()
+    [[14630964, 4955408], [7048069, 6801353]]
+    """
+    raw = np.random.Philox(key=seed | item << 64).random_raw(math.prod(shape))
+    return (raw >> np.uint64(64 - TOTAL_BITS)).astype(np.uint32).reshape(shape)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latentpress.coding import gaussians
 from latentpress.coding.fixed_point import logistic
-from latentpress.coding.random_points import random_points
+from latentpress.coding.tables import random_points
 from latentpress.errors import ConfigError
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
 from latentpress.exact.tensors import digest

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from latentpress.autoregressive.decoder import AutoregressiveDecoder
-from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.config import AnyModelConfig, HalfName, from_json, label_sizes, to_json
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError, MissingPartError
@@ -87,10 +86,7 @@ class Model(nn.Module, ABC):
                 model = cls(from_json(cls.config_class, stored.config))
         except (ConfigError, RuntimeError) as error:
             raise CheckpointError(f"{stored.path}: {error}") from None
-        model._check_shapes(stored.shapes, stored.path)
-        weights, forms = split_tensors(stored.tensors())
-        if wrong := [n for n, value in model.state_dict().items() if weights[n].dtype != value.dtype]:
-            raise CheckpointError(f"{stored.path} does not fit its configuration: see {wrong[0]}")
+        weights, forms = split_tensors(stored.tensors(model.state_dict()))
         model.load_state_dict(weights, assign=True)
         place = resolve_device(device)
         try:
@@ -104,14 +100,6 @@ class Model(nn.Module, ABC):
         plain = f"# A Latentpress model for {self.item.words.items}\n\nSee `config.json`.\n"
         tensors = {**self.state_dict(), **self.integer.tensors()}
         write_model(Path(folder), to_json(self.config), tensors, card or plain)
-
-    def _check_shapes(self, shapes: Mapping[str, Shape], path: Path) -> None:
-        expected = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-        given = {name: shape for name, shape in shapes.items() if not name.startswith("integer.")}
-        if given != expected:
-            names = sorted(expected.keys() | given.keys())
-            wrong = [name for name in names if expected.get(name) != given.get(name)]
-            raise CheckpointError(f"{path} does not fit its configuration: see {wrong[0]}")
 
     # ---- what it is
 
@@ -268,27 +256,15 @@ class Model(nn.Module, ABC):
             vectors = lambda part: self.vectors_of(part.to(self.device), sampled=sampled)  # noqa: E731
             own = self.labels_for("parallel", labels)
             return decode_parallel(self.parallel, vectors, codes, size, self.item, own)
-        decoder = self._drawing_decoder(sampled)
-        conditioning = decoder.conditioning(codes, size, labels=self.labels_for("autoregressive", labels))
-        how = Sampling(seed=seed, temperature=temperature)
-        return decode_autoregressive(
-            decoder.network,
-            self.item,
-            self.residual,
-            len(codes),
-            size,
-            conditioning,
-            how,
-            numbers,
-            given,
-            progress,
-        )
-
-    def _drawing_decoder(self, sampled: bool) -> IntegerDecoder:
         decoder = self.integer.decoder if sampled else self.integer.archive_decoder
         if decoder is None:
             raise LatentpressError("the decoder has no integer form yet: it is made at the end of training")
-        return decoder
+        conditioning = decoder.conditioning(codes, size, labels=self.labels_for("autoregressive", labels))
+        how = Sampling(seed=seed, temperature=temperature)
+        network, count = decoder.network, len(codes)
+        return decode_autoregressive(
+            network, self.item, self.residual, count, size, conditioning, how, numbers, given, progress
+        )
 
     @torch.inference_mode()
     def sample_codes(

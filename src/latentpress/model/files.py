@@ -28,9 +28,12 @@ from torch import Tensor
 from latentpress.errors import CheckpointError
 from latentpress.files import write_atomically
 
-__all__ = ["StoredModel", "read_model", "write_model"]
+__all__ = ["INTEGER_PREFIX", "StoredModel", "read_model", "write_model"]
 
 FORMAT = "latentpress-model 2"
+INTEGER_PREFIX = "integer."
+"""Of the names of the tensors of integer forms."""
+
 _MAX_HEADER = 16 << 20
 _ABOUT = "latentpress"  # one entry: safetensors writes several in a random order
 
@@ -51,8 +54,13 @@ class StoredModel:
     _digest: str
     _data: bytes
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors, on the CPU; raises `CheckpointError` where a bit of the file has changed."""
+    def tensors(self, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All tensors, on the CPU: the weights of those names, shapes and types, and integer forms.
+
+        Raises `CheckpointError` where other weights are there, or a bit of the file has changed.
+        """
+        shapes = {name: shape for name, shape in self.shapes.items() if not name.startswith(INTEGER_PREFIX)}
+        self._check_same(shapes, {name: tuple(value.shape) for name, value in expected.items()})
         try:
             tensors = load_tensors(self._data)
         except (SafetensorError, ValueError, KeyError) as error:
@@ -61,7 +69,13 @@ class StoredModel:
             raise CheckpointError(
                 f"{self.path} is damaged: its digest does not match; fetch or train the model again"
             )
+        types = {name: tensors[name].dtype for name in shapes}
+        self._check_same(types, {name: value.dtype for name, value in expected.items()})
         return tensors
+
+    def _check_same(self, given: Mapping[str, object], expected: Mapping[str, object]) -> None:
+        if wrong := [n for n in sorted(expected.keys() | given.keys()) if expected.get(n) != given.get(n)]:
+            raise CheckpointError(f"{self.path} does not fit its configuration: see {wrong[0]}")
 
 
 def write_model(folder: Path, config: str, tensors: Mapping[str, Tensor], card: str) -> None:

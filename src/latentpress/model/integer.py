@@ -12,11 +12,11 @@ from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.latents import IntegerLSTM
+from latentpress.model.files import INTEGER_PREFIX
 
 __all__ = ["IntegerForms", "IntegerPrior", "split_tensors"]
 
 IntegerPrior = IntegerNetwork | IntegerLSTM
-_PREFIX = "integer."
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class IntegerForms:
         """All integers, by names that begin with `integer.` and the form's name; see `split_tensors`."""
         forms = {"prior": self.prior, "decoder": self.decoder, "encoder": self.encoder}
         return {
-            f"{_PREFIX}{name}.{key}": value
+            f"{INTEGER_PREFIX}{name}.{key}": value
             for name, form in forms.items()
             if form is not None
             for key, value in form.tensors().items()
@@ -93,8 +93,8 @@ def split_tensors(
     weights: dict[str, Tensor] = {}
     forms: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        if name.startswith(_PREFIX):
-            form, _, key = name.removeprefix(_PREFIX).partition(".")
+        if name.startswith(INTEGER_PREFIX):
+            form, _, key = name.removeprefix(INTEGER_PREFIX).partition(".")
             forms.setdefault(form, {})[key] = value
         else:
             weights[name] = value

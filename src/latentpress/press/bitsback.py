@@ -16,7 +16,7 @@ and are worked on side by side, band by band.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,14 +29,14 @@ from latentpress.autoregressive import coding
 from latentpress.coding import Archive, BlockLayout, ItemRecord, Mode, Stacks
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.exact.distribution import Conditioning, Stream
-from latentpress.items.base import Samples, Shape, Symbols
+from latentpress.items.base import Shape, Symbols
 from latentpress.latents import IntegerLSTM
 from latentpress.latents.stacked import LatentStacks, finest, rounded_means
 from latentpress.model import Model
-from latentpress.press.blocks import Bits, Coded, labels_in
+from latentpress.press.blocks import Bits, Blocks, Coded, bands_of, labels_in
 from latentpress.press.reading import Items, grouped
 
-__all__ = ["Band", "ChainCoder"]
+__all__ = ["ChainCoder"]
 
 _BATCH_POSITIONS = 1 << 18
 """Positions of bands of one shape that go through the encoder together."""
@@ -45,12 +45,12 @@ Integers = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
-    """A band of a chain: its extents, the labels that condition the decoder, its samples once known."""
+class _Band:
+    """A band: its extents, the labels that condition the decoder, its symbols (*shape, P) once known."""
 
     shape: Shape
-    labels: Tensor | None = None
-    samples: Samples | None = None
+    labels: Tensor | None
+    symbols: Symbols | None = None
 
 
 class ChainCoder:
@@ -70,64 +70,49 @@ class ChainCoder:
 
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
-        return self._joined(self._bands(block, items.records, items))
+        to_symbols, residual = self._model.item.to_symbols, self._model.residual
+        symbols = np.concatenate([to_symbols(items.rows(lane), residual=residual) for lane in block.lanes])
+        return symbols.reshape(-1, 1, symbols.shape[-1])
 
-    def encode(self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items) -> list[Coded]:
+    def encode(self, blocks: Blocks, symbols: Sequence[Symbols], items: Items) -> list[Coded]:
         """See `BlockCoder`."""
-        coded = self.code([self._bands(block, items.records, items) for block in blocks])
-        return [(Mode.BITS_BACK, payload, bits) for payload, bits in coded]
-
-    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[Symbols]:
-        """See `BlockCoder`."""
-        chains = [self._bands(archive.layout[number], archive.items) for number in numbers]
-        for bands in self.restore([archive.payload(number) for number in numbers], chains):
-            yield np.concatenate([band.reshape(-1, 1, band.shape[-1]) for band in bands])
-
-    def code(self, chains: Sequence[Sequence[Band]]) -> list[tuple[bytes, Bits]]:
-        """Codes chains of bands, each of at least one, in the order in which they are decoded.
-
-        Returns:
-            Each chain's bytes, and what each of its bands costs in bits.
-        """
+        chains = [self._bands(*each, items.records) for each in zip(blocks, symbols, strict=True)]
         stacks, bits = Stacks.fresh(len(chains)), [np.zeros(len(chain)) for chain in chains]
         for depth in range(max(map(len, chains))):
             rows = [row for row, chain in enumerate(chains) if len(chain) > depth]
             spent = self._push(stacks, rows, [chains[row][-1 - depth] for row in rows], drawn=depth > 0)
             for row, cost in zip(rows, spent, strict=True):
                 bits[row][-1 - depth] = cost
-        return list(zip(stacks.payloads(), bits, strict=True))
+        return [(Mode.BITS_BACK, *each) for each in zip(stacks.payloads(), bits, strict=True)]
 
-    def restore(self, payloads: Sequence[bytes], chains: Sequence[Sequence[Band]]) -> list[list[Symbols]]:
-        """The inverse of `code`: the symbols (*shape, P) of the bands of each chain.
-
-        Raises:
-            ArchiveError: a chain is damaged, or was coded with other networks.
-        """
-        stacks, restored = Stacks.from_payloads(payloads), [list[Symbols]() for _ in chains]
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> list[Symbols]:
+        """See `BlockCoder`."""
+        chains = [self._bands(archive.layout[number], None, archive.items) for number in numbers]
+        stacks = Stacks.from_payloads([archive.payload(number) for number in numbers])
+        restored = [list[Symbols]() for _ in chains]
         for depth in reversed(range(max(map(len, chains)))):
             rows = [row for row, chain in enumerate(chains) if len(chain) > depth]
             popped = self._pop(stacks, rows, [chains[row][-1 - depth] for row in rows], drawn=depth > 0)
             for row, symbols in zip(rows, popped, strict=True):
-                restored[row].append(symbols)
+                restored[row].append(symbols.reshape(-1, 1, symbols.shape[-1]))
         if not stacks.are_fresh().all():
             raise ArchiveError("damaged archive: what is left of a chain is no fresh stack")
-        return restored
+        return [np.concatenate(bands) for bands in restored]
 
-    def _push(self, stacks: Stacks, rows: Sequence[int], bands: Sequence[Band], *, drawn: bool) -> Bits:
+    def _push(self, stacks: Stacks, rows: Sequence[int], bands: Sequence[_Band], *, drawn: bool) -> Bits:
         """Codes a band onto each stack, its latents drawn from there, or rounded; returns the bits."""
         step, of_latents = 1 if drawn else self._step, self._of_latents(stacks, rows, bands)
         mean, scale = self._posterior(bands)
         latents, given_back = rounded_means(mean, step), np.zeros(len(rows))
         if drawn:
             latents, given_back = of_latents.pop_posterior(mean, scale)
-        symbols = [self._joined([band]) for band in bands]
-        intervals = coding.measure(self._decoder.network, self._streams(latents, step, bands, symbols))
+        intervals = coding.measure(self._decoder.network, self._streams(latents, step, bands))
         coding.push(stacks, rows, intervals)
         spent = of_latents.push_prior(self._prior, latents, step)
         return np.array([each.bits for each in intervals]) + spent - given_back
 
     def _pop(
-        self, stacks: Stacks, rows: Sequence[int], bands: Sequence[Band], *, drawn: bool
+        self, stacks: Stacks, rows: Sequence[int], bands: Sequence[_Band], *, drawn: bool
     ) -> list[Symbols]:
         """The inverse of `_push`: the bands' symbols (*shape, P)."""
         step, of_latents = 1 if drawn else self._step, self._of_latents(stacks, rows, bands)
@@ -139,66 +124,55 @@ class ChainCoder:
                 raise ArchiveError("damaged archive: a chain ends too early")
             restored.append(symbols.astype(self._dtype).reshape(*band.shape, -1))
         if drawn:
-            item, residual = self._model.item, self._model.residual
-            samples = (item.from_symbols(symbols, residual=residual) for symbols in restored)
-            bands = [replace(band, samples=known) for band, known in zip(bands, samples, strict=True)]
+            bands = [replace(band, symbols=each) for band, each in zip(bands, restored, strict=True)]
             of_latents.push_posterior(*self._posterior(bands), latents)
         return restored
 
     def _bands(
-        self, block: BlockLayout, records: Sequence[ItemRecord], items: Items | None = None
-    ) -> list[Band]:
+        self, block: BlockLayout, symbols: Symbols | None, records: Sequence[ItemRecord]
+    ) -> list[_Band]:
         if not self._model.takes((*block.shape, self._model.item.channels)):
             raise ArchiveError("damaged archive: an item does not fit the model that the archive names")
-        bands = []
-        for lane in block.lanes:
-            labels = self._model.labels_for("autoregressive", labels_in(records, [lane]))
-            shape = lane.stop - lane.start, *block.shape[1:]
-            bands.append(Band(shape, labels, None if items is None else items.rows(lane)))
-        return bands
+        shapes = [(lane.stop - lane.start, *block.shape[1:]) for lane in block.lanes]
+        labels = [
+            self._model.labels_for("autoregressive", labels_in(records, [lane])) for lane in block.lanes
+        ]
+        known = [None] * len(shapes) if symbols is None else bands_of(block, symbols).values()
+        return [_Band(*each) for each in zip(shapes, labels, known, strict=True)]
 
-    def _symbols(self, band: Band, *, residual: bool) -> Symbols:
-        assert band.samples is not None
-        return self._model.item.to_symbols(band.samples, residual=residual)
-
-    def _joined(self, bands: Sequence[Band]) -> Symbols:
-        """What the decoder predicts of bands, one after the other, (T, 1, P)."""
-        symbols = np.concatenate([self._symbols(band, residual=self._model.residual) for band in bands])
-        return symbols.reshape(-1, 1, symbols.shape[-1])
-
-    def _of_latents(self, stacks: Stacks, rows: Sequence[int], bands: Sequence[Band]) -> LatentStacks:
+    def _of_latents(self, stacks: Stacks, rows: Sequence[int], bands: Sequence[_Band]) -> LatentStacks:
         return LatentStacks(stacks, rows, [self._model.grid(band.shape)[0] for band in bands])
 
-    def _posterior(self, bands: Sequence[Band]) -> tuple[Integers, Integers]:
+    def _posterior(self, bands: Sequence[_Band]) -> tuple[Integers, Integers]:
         """Means and scales of all bands, (L, N, *cells, d): zeros fill up the shorter ones."""
         grids = [self._model.grid(band.shape) for band in bands]
         shape = len(bands), max(grid[0] for grid in grids), *grids[0][1:], self._prior.channels
         mean, scale = np.zeros((2, *shape), np.int64)
-        for extents, places in grouped([band.shape for band in bands]).items():
+        for extents, places in grouped(range(len(bands)), lambda place: bands[place].shape).items():
             together = max(1, _BATCH_POSITIONS // math.prod(extents))
             for start in range(0, len(places), together):
                 part = places[start : start + together]
-                symbols = np.stack([self._symbols(bands[place], residual=False) for place in part])
-                posterior = self._encoder(torch.from_numpy(symbols.astype(np.int64)))
+                symbols = np.stack([self._plain(bands[place]) for place in part]).astype(np.int64)
+                posterior = self._encoder(torch.from_numpy(symbols))
                 steps = posterior.mean.shape[1]
                 mean[part, :steps], scale[part, :steps] = posterior.mean, posterior.scale
         return mean, scale
 
-    def _streams(
-        self,
-        latents: Integers,
-        step: int,
-        bands: Sequence[Band],
-        symbols: Sequence[Symbols | None] | None = None,
-    ) -> list[Stream]:
-        """The streams of bands, given their latents (L, N, *cells, d), and their symbols where known."""
+    def _plain(self, band: _Band) -> Symbols:
+        """What the encoder sees of a band: symbols that are no residuals."""
+        assert band.symbols is not None
+        item, residual = self._model.item, self._model.residual
+        return item.to_symbols(item.from_symbols(band.symbols, residual=residual), residual=False)
+
+    def _streams(self, latents: Integers, step: int, bands: Sequence[_Band]) -> list[Stream]:
+        """The streams of bands, given their latents (L, N, *cells, d)."""
         made: dict[int, Stream] = {}
-        for shape, places in grouped([band.shape for band in bands]).items():
+        for shape, places in grouped(range(len(bands)), lambda place: bands[place].shape).items():
             codes = torch.from_numpy(finest(latents[places, : self._model.grid(shape)[0]], step))
             local = self._decoder.conditioning(codes, shape).local
             assert local is not None
-            for row, place in enumerate(places):
-                conditioning = Conditioning(local[row : row + 1], bands[place].labels)
-                known = None if symbols is None else symbols[place]
-                made[place] = Stream(shape, 1, conditioning, symbols=known)
+            for place, own in zip(places, local.split(1), strict=True):
+                band = bands[place]
+                known = None if band.symbols is None else band.symbols.reshape(math.prod(shape), 1, -1)
+                made[place] = Stream(shape, 1, Conditioning(own, band.labels), symbols=known)
         return [made[place] for place in range(len(bands))]

@@ -6,8 +6,10 @@ the memory; what comes out does not depend on that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import InitVar, dataclass
+from operator import itemgetter
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,12 @@ from torch import Tensor
 
 from latentpress.coding import Archive, BlockLayout, ItemRecord, Mode, Part, Segment
 from latentpress.errors import ArchiveError
-from latentpress.exact.distribution import Conditioning, Stream
-from latentpress.items.base import Symbols
+from latentpress.items.base import Shape, Symbols
 from latentpress.model.labels import LabelNumbers, labels_of
 from latentpress.press.reading import Items, grouped
 
-__all__ = ["BandReader", "Bits", "BlockCoder", "Coded", "batches", "decoded", "labels_in", "streams"]
+__all__ = ["BandReader", "Bits", "BlockCoder", "Blocks", "Coded", "bands_of", "batches", "decoded"]
+__all__ += ["labels_in", "window"]
 
 _SIDE_BY_SIDE = (1024, 1 << 22)
 """Lanes that are coded together, enough to hide what a step costs apart from its arithmetic, and their
@@ -29,6 +31,7 @@ positions, whose conditioning is in memory."""
 _CHAINS = (128, 1 << 25)
 """Chains, and the positions of their bands."""
 
+Blocks = Sequence[BlockLayout]
 Bits = NDArray[np.float64]
 Coded = tuple[Mode, bytes, Bits]
 """How a block is coded, its bytes, and the ideal length of each of its lanes in bits."""
@@ -41,9 +44,7 @@ class BlockCoder(Protocol):
         """The symbols (T, L, P) that a block of items holds."""
         ...
 
-    def encode(
-        self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items
-    ) -> Iterable[Coded]:
+    def encode(self, blocks: Blocks, symbols: Sequence[Symbols], items: Items) -> Iterable[Coded]:
         """Codes blocks with their symbols."""
         ...
 
@@ -66,6 +67,7 @@ def decoded(archive: Archive, coder: BlockCoder, numbers: Iterable[int]) -> Iter
             yield number, symbols
 
 
+@dataclass(eq=False)
 class BandReader:
     """Rows of items out of their blocks, each of which is decoded once; rows are read from the first on.
 
@@ -77,76 +79,67 @@ class BandReader:
         convert: makes of a band's symbols (rows, ..., P) what is read in their place.
     """
 
-    def __init__(
-        self,
-        archive: Archive,
-        coder: BlockCoder,
-        part: Part,
-        items: Iterable[int],
-        convert: Callable[[Symbols], Symbols] | None = None,
-    ) -> None:
-        self._archive, self._coder, self._part, self._convert = archive, coder, part, convert
+    archive: Archive
+    coder: BlockCoder
+    part: Part
+    items: InitVar[Iterable[int]]
+    convert: Callable[[Symbols], Symbols] | None = None
+
+    def __post_init__(self, items: Iterable[int]) -> None:
         self._bands: dict[int, dict[int, Symbols]] = {item: {} for item in items}
         self._done: set[int] = set()
-        self._dtype = np.min_scalar_type(max(archive.header.alphabets(part)) - 1)
+        self._dtype = np.min_scalar_type(max(self.archive.header.alphabets(self.part)) - 1)
 
     def read(self, rows: Sequence[Segment]) -> dict[Segment, Symbols]:
         """Some rows of items, (stop - start, ..., P); what is before them is not held any longer.
 
-        Raises:
-            ArchiveError: a block that is needed is damaged.
+        Raises `ArchiveError` where a block that is needed is damaged.
         """
         spans = {
-            item: (min(rows[place].start for place in places), max(rows[place].stop for place in places))
-            for item, places in grouped([part.item for part in rows]).items()
+            item: (min(part.start for part in parts), max(part.stop for part in parts))
+            for item, parts in grouped(rows, lambda part: part.item).items()
         }
-        numbers = {
-            n for item, span in spans.items() for n in self._archive.blocks_of_rows(item, self._part, *span)
-        }
-        for number, symbols in decoded(self._archive, self._coder, sorted(numbers - self._done)):
-            self._done.add(number)
-            for lane, band in _bands_of(self._archive.layout[number], symbols):
+        places = (self.archive.blocks_of_rows(item, self.part, *span) for item, span in spans.items())
+        numbers = set[int]().union(*places) - self._done
+        for number, symbols in decoded(self.archive, self.coder, sorted(numbers)):
+            for lane, band in bands_of(self.archive.layout[number], symbols).items():
                 if lane.item in self._bands:
                     band = band.astype(self._dtype)
-                    self._bands[lane.item][lane.start] = self._convert(band) if self._convert else band
+                    self._bands[lane.item][lane.start] = self.convert(band) if self.convert else band
+        self._done |= numbers
         for item, (first, _) in spans.items():
             bands = self._bands[item].items()
             self._bands[item] = {start: band for start, band in bands if first < start + len(band)}
-        return {part: _joined(self._bands[part.item], part) for part in rows}
+        return {part: self._rows(part) for part in rows}
+
+    def _rows(self, rows: Segment) -> Symbols:
+        parts = [
+            band[max(0, rows.start - first) : rows.stop - first]
+            for first, band in sorted(self._bands[rows.item].items(), key=itemgetter(0))
+            if first < rows.stop and rows.start < first + len(band)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def forget(self, item: int) -> None:
         """Holds nothing of an item any longer."""
         self._bands.pop(item, None)
 
 
-def _bands_of(block: BlockLayout, symbols: Symbols) -> Iterator[tuple[Segment, Symbols]]:
-    """Each lane of a block and its part of the block's symbols (T, L, P), (rows, ..., P)."""
-    if block.part is Part.CHAIN:
-        ends = np.cumsum([lane.stop - lane.start for lane in block.lanes])
-        return zip(block.lanes, np.split(symbols.reshape(*block.shape, -1), ends[:-1]), strict=True)
-    return ((lane, symbols[:, n].reshape(*block.shape, -1)) for n, lane in enumerate(block.lanes))
+def bands_of(block: BlockLayout, symbols: Symbols) -> dict[Segment, Symbols]:
+    """The part of a block's symbols (T, L, P) that each of its lanes is, (rows, ..., P)."""
+    if block.part is not Part.CHAIN:
+        return {lane: symbols[:, n].reshape(*block.shape, -1) for n, lane in enumerate(block.lanes)}
+    ends = np.cumsum([lane.stop - lane.start for lane in block.lanes])
+    return dict(zip(block.lanes, np.split(symbols.reshape(*block.shape, -1), ends[:-1]), strict=True))
 
 
-def _joined(bands: Mapping[int, Symbols], rows: Segment) -> Symbols:
-    parts = [
-        bands[first][max(0, rows.start - first) : rows.stop - first]
-        for first in sorted(bands)
-        if first < rows.stop and rows.start < first + len(bands[first])
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def batches(layout: Sequence[BlockLayout], numbers: Iterable[int]) -> Iterator[list[int]]:
+def batches(layout: Blocks, numbers: Iterable[int]) -> Iterator[list[int]]:
     """Gathers blocks that are coded side by side: of one part, and alike in all extents but the first."""
-    numbers = list(numbers)
-    alike = grouped([(layout[number].part, layout[number].shape[1:]) for number in numbers])
-    for (part, _), places in alike.items():
-        limits, batch, used = (
-            _CHAINS if part is Part.CHAIN else _SIDE_BY_SIDE,
-            list[int](),
-            np.zeros(2, np.int64),
-        )
-        for number in (numbers[place] for place in places):
+    alike = grouped(numbers, lambda number: (layout[number].part, layout[number].shape[1:]))
+    for (part, _), members in alike.items():
+        limits = _CHAINS if part is Part.CHAIN else _SIDE_BY_SIDE
+        batch, used = list[int](), np.zeros(2, np.int64)
+        for number in members:
             lanes = 1 if part is Part.CHAIN else len(layout[number].lanes)
             more = np.array([lanes, lanes * layout[number].positions])
             if batch and (used + more > limits).any():
@@ -155,6 +148,16 @@ def batches(layout: Sequence[BlockLayout], numbers: Iterable[int]) -> Iterator[l
             batch.append(number)
             used += more
         yield batch
+
+
+def window(rows: Segment, shape: Shape, hop: int, reach: tuple[int, int]) -> tuple[Segment, Segment]:
+    """The rows of codes that rows of an item depend on, and the rows of the item that these span.
+
+    They are those of the rows' own hops, and `reach` of them before and after.
+    """
+    first, last = max(0, rows.start // hop - reach[0]), -(-rows.stop // hop) + reach[1]
+    codes = Segment(rows.item, first, min(last, -(-shape[0] // hop)))
+    return codes, Segment(rows.item, first * hop, min(codes.stop * hop, shape[0]))
 
 
 def labels_in(records: Sequence[ItemRecord], lanes: Iterable[Segment], hop: int = 1) -> Tensor | None:
@@ -168,12 +171,3 @@ def labels_in(records: Sequence[ItemRecord], lanes: Iterable[Segment], hop: int 
             tracks = np.pad(tracks, ((0, missing), (0, 0)), "edge")
         numbers.append(LabelNumbers(records[lane.item].labels, tracks))
     return labels_of(numbers)
-
-
-def streams(
-    blocks: Sequence[BlockLayout], conditionings: Sequence[Conditioning], **given: Sequence[Any]
-) -> list[Stream]:
-    """The streams of blocks; each has its own of the values in `given`."""
-    parts = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
-    zipped = zip(blocks, conditionings, parts, strict=True)
-    return [Stream(block.shape, len(block.lanes), each, **part) for block, each, part in zipped]

@@ -10,24 +10,23 @@ Chains are in `latentpress.press.bitsback`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.autoregressive.conditioner import ConditionerStructure
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.coding import Archive, Block, BlockLayout, ItemRecord, Mode, Part, Segment, modes
 from latentpress.coding.container import pack_counts
 from latentpress.coding.records import symbols_crc
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError, ItemError
-from latentpress.exact.distribution import Conditioning
-from latentpress.items.base import Item, Samples, Shape, Symbols
+from latentpress.exact.distribution import Conditioning, Stream
+from latentpress.items.base import Item, Shape, Symbols
 from latentpress.model import Model
-from latentpress.press.blocks import BandReader, Coded, labels_in, streams
+from latentpress.press.blocks import BandReader, Blocks, Coded, labels_in, window
 from latentpress.press.reading import Items, grouped
 
 __all__ = ["CodesCoder", "FallbackCoder", "SamplesCoder"]
@@ -47,15 +46,13 @@ class CodesCoder:
         codes = items.code_rows(block.lanes)
         return np.stack([codes[lane].reshape(block.positions, -1) for lane in block.lanes], axis=1)
 
-    def encode(
-        self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items
-    ) -> Iterator[Coded]:
+    def encode(self, blocks: Blocks, symbols: Sequence[Symbols], items: Items) -> Iterator[Coded]:
         """See `BlockCoder`; without a prior the ideal length is that of plain bits."""
         plain = float(np.log2(self.alphabets).sum())
         under_prior = [(None, np.full(len(block.lanes), plain * block.positions)) for block in blocks]
         if (prior := self.model.integer.prior) is not None:
-            conditionings = self._conditionings(blocks, items.records)
-            under_prior = prior.encode(streams(blocks, conditionings, symbols=symbols))
+            streams = zip(self._streams(blocks, items.records), symbols, strict=True)
+            under_prior = prior.encode([replace(stream, symbols=each) for stream, each in streams])
         for each, (payload, bits) in zip(symbols, under_prior, strict=True):
             payloads = {Mode.RAW: modes.encode_raw(each, self.alphabets)}
             payloads[Mode.ADAPTIVE] = modes.encode_adaptive(each, self.alphabets)
@@ -65,19 +62,17 @@ class CodesCoder:
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> list[Symbols | None]:
         """See `BlockCoder`."""
-        coded, prior = [n for n in numbers if archive.modes[n] is Mode.PRIOR], self.model.integer.prior
-        found: dict[int, Symbols | None] = {}
+        coded, found = [n for n in numbers if archive.modes[n] is Mode.PRIOR], dict[int, Symbols | None]()
         if coded:
-            assert prior is not None, "the archive's prior is the model's"
-            blocks, payloads = [archive.layout[n] for n in coded], [archive.payload(n) for n in coded]
-            conditionings = self._conditionings(blocks, archive.items)
-            found = dict(
-                zip(coded, prior.decode(streams(blocks, conditionings, payload=payloads)), strict=True)
-            )
+            assert self.model.integer.prior is not None, "the archive's prior is the model's"
+            blocks, payloads = [archive.layout[n] for n in coded], map(archive.payload, coded)
+            streams = zip(self._streams(blocks, archive.items), payloads, strict=True)
+            given = [replace(stream, payload=each) for stream, each in streams]
+            found = dict(zip(coded, self.model.integer.prior.decode(given), strict=True))
         return [found[n] if n in found else archive.stored_symbols(n) for n in numbers]
 
     def static(
-        self, layout: Sequence[BlockLayout], lengths: Sequence[int], items: Items
+        self, layout: Blocks, lengths: Sequence[int], items: Items
     ) -> tuple[dict[int, Block], list[NDArray[np.int64]] | None]:
         """Blocks that tables for the whole archive make smaller, and the counts that these are made of.
 
@@ -93,10 +88,9 @@ class CodesCoder:
             return {}, None
         counts, smaller = [np.zeros(size, np.int64) for size in self.alphabets], dict[int, Block]()
         for number in numbers:
-            for count, component in zip(
-                counts, np.moveaxis(self.expected(layout[number], items), -1, 0), strict=True
-            ):
-                count += np.bincount(component.ravel(), minlength=len(count))
+            symbols = self.expected(layout[number], items)
+            for p, count in enumerate(counts):
+                count += np.bincount(symbols[..., p].ravel(), minlength=len(count))
         tables = [normalize(count[None])[0] for count in counts]
         for number in numbers:
             symbols = self.expected(layout[number], items)
@@ -106,11 +100,10 @@ class CodesCoder:
         gain = sum(lengths[number] - len(block.payload) for number, block in smaller.items())
         return (smaller, counts) if gain > len(pack_counts(counts)) else ({}, None)
 
-    def _conditionings(
-        self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord]
-    ) -> list[Conditioning]:
-        labels = (labels_in(records, block.lanes, self.model.hop[0]) for block in blocks)
-        return [Conditioning(labels=self.model.labels_for("prior", each)) for each in labels]
+    def _streams(self, blocks: Blocks, records: Sequence[ItemRecord]) -> Iterator[Stream]:
+        for block in blocks:
+            labels = self.model.labels_for("prior", labels_in(records, block.lanes, self.model.hop[0]))
+            yield Stream(block.shape, len(block.lanes), Conditioning(labels=labels))
 
 
 @dataclass(frozen=True)
@@ -138,11 +131,11 @@ class SamplesCoder:
             lanes.append(symbols.reshape(block.positions, -1))
         return np.stack(lanes, axis=1)
 
-    def encode(self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items) -> list[Coded]:
+    def encode(self, blocks: Blocks, symbols: Sequence[Symbols], items: Items) -> list[Coded]:
         """See `BlockCoder`."""
-        conditionings = self._conditionings(blocks, items.records, items.code_rows)
-        coded = self.decoder.network.encode(streams(blocks, conditionings, symbols=symbols))
-        return [(Mode.SAMPLES, payload, bits) for payload, bits in coded]
+        streams = zip(self._streams(blocks, items.records, items.code_rows), symbols, strict=True)
+        coded = self.decoder.network.encode([replace(stream, symbols=each) for stream, each in streams])
+        return [(Mode.SAMPLES, *each) for each in coded]
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Sequence[Symbols | None]:
         """See `BlockCoder`."""
@@ -150,40 +143,32 @@ class SamplesCoder:
         if self.codes is not None:
             items = {lane.item for block in blocks for lane in block.lanes}
             read = BandReader(archive, self.codes, Part.CODES, items).read
-        conditionings = self._conditionings(blocks, archive.items, read)
         payloads = [archive.payload(number) for number in numbers]
-        return self.decoder.network.decode(streams(blocks, conditionings, payload=payloads))
+        streams = zip(self._streams(blocks, archive.items, read), payloads, strict=True)
+        return self.decoder.network.decode([replace(stream, payload=each) for stream, each in streams])
 
-    def _conditionings(
-        self, blocks: Sequence[BlockLayout], records: Sequence[ItemRecord], read: ReadCodes | None
-    ) -> list[Conditioning]:
-        """The conditioning of the lanes of each block; that of bands that are alike is made together."""
-        labels = [self.model.labels_for("autoregressive", labels_in(records, b.lanes)) for b in blocks]
-        conditioner = self.decoder.conditioner
-        if conditioner is None or read is None:
-            return [Conditioning(labels=each) for each in labels]
-        lanes = [lane for block in blocks for lane in block.lanes]
-        windows = [_window(conditioner.structure, lane, records[lane.item].shape) for lane in lanes]
-        wanted, spans = [window for window, _ in windows], [span for _, span in windows]
-        codes, local = read(wanted), dict[int, Tensor]()
-        for (size, rows), places in grouped(spans).items():
-            stacked = np.stack([codes[wanted[place]] for place in places]).astype(np.int64)
-            local |= zip(places, conditioner(torch.from_numpy(stacked), size, rows), strict=True)
-        ends = np.cumsum([0, *(len(block.lanes) for block in blocks)]).tolist()
-        maps = (torch.stack([local[place] for place in range(*ends[n : n + 2])]) for n in range(len(blocks)))
-        return [Conditioning(*parts) for parts in zip(maps, labels, strict=True)]
+    def _streams(self, blocks: Blocks, records: Sequence[ItemRecord], read: ReadCodes | None) -> list[Stream]:
+        """The streams of blocks; the conditioning of bands that are alike is made together."""
+        streams, local, conditioner = list[Stream](), dict[Segment, Tensor](), self.decoder.conditioner
+        if conditioner is not None and read is not None:
+            hop, reach = conditioner.structure.hop[0], conditioner.structure.reach
+            lanes = [lane for block in blocks for lane in block.lanes]
+            windows = {lane: window(lane, records[lane.item].shape, hop, reach) for lane in lanes}
+            codes = read([wanted for wanted, _ in windows.values()])
 
+            def extents(lane: Segment) -> tuple[Shape, tuple[int, int]]:
+                """The size of what the codes of a lane span, and its rows therein."""
+                span, shape = windows[lane][1], records[lane.item].shape
+                return (span.stop - span.start, *shape[1:]), (lane.start - span.start, lane.stop - span.start)
 
-def _window(
-    structure: ConditionerStructure, band: Segment, shape: Shape
-) -> tuple[Segment, tuple[Shape, tuple[int, int]]]:
-    """The codes that a band's conditioning depends on; the size of what they span, and its rows therein."""
-    hop = structure.hop[0]
-    first = max(0, band.start // hop - structure.before)
-    last = min(-(-shape[0] // hop), -(-band.stop // hop) + structure.after)
-    above, below = first * hop, min(shape[0], last * hop)
-    size = below - above, *shape[1:]
-    return Segment(band.item, first, last), (size, (band.start - above, band.stop - above))
+            for (size, rows), alike in grouped(lanes, extents).items():
+                stacked = np.stack([codes[windows[lane][0]] for lane in alike]).astype(np.int64)
+                local |= zip(alike, conditioner(torch.from_numpy(stacked), size, rows), strict=True)
+        for block in blocks:
+            labels = self.model.labels_for("autoregressive", labels_in(records, block.lanes))
+            maps = torch.stack([local[lane] for lane in block.lanes]) if local else None
+            streams.append(Stream(block.shape, len(block.lanes), Conditioning(maps, labels)))
+        return streams
 
 
 @dataclass(frozen=True)
@@ -194,15 +179,13 @@ class FallbackCoder:
 
     def expected(self, block: BlockLayout, items: Items) -> Symbols:
         """See `BlockCoder`."""
-        [samples] = map(items.rows, block.lanes)
-        return self._symbols(samples)
+        symbols = self.item.to_symbols(items.rows(*block.lanes), residual=False)
+        return symbols.reshape(-1, 1, len(self.item.alphabets))
 
-    def encode(
-        self, blocks: Sequence[BlockLayout], symbols: Sequence[Symbols], items: Items
-    ) -> Iterator[Coded]:
+    def encode(self, blocks: Blocks, symbols: Sequence[Symbols], items: Items) -> Iterator[Coded]:
         """See `BlockCoder`; the ideal length is that of the bytes."""
         for block, each in zip(blocks, symbols, strict=True):
-            [samples] = map(items.rows, block.lanes)
+            samples = items.rows(*block.lanes)
             mode, payload = Mode.RAW, modes.encode_raw(each, self.item.alphabets)
             packed = self.item.pack(samples)
             if packed is not None and len(packed) < len(payload):
@@ -218,10 +201,7 @@ class FallbackCoder:
                 continue
             shape = (*archive.layout[number].shape, self.item.channels)
             try:
-                yield self._symbols(self.item.unpack(archive.payload(number), shape))
+                samples = self.item.unpack(archive.payload(number), shape)
             except ItemError as error:
                 raise ArchiveError(f"damaged archive: block {number}: {error}") from None
-
-    def _symbols(self, samples: Samples) -> Symbols:
-        symbols = self.item.to_symbols(samples, residual=False)
-        return symbols.reshape(-1, 1, symbols.shape[-1])
+            yield self.item.to_symbols(samples, residual=False).reshape(-1, 1, len(self.item.alphabets))

@@ -27,8 +27,12 @@ _RESTORING: dict[Content, tuple[str, ...]] = {"codes": (), "samples": ("autoregr
 
 def header_for(model: Model, content: Content, name: str = "", seed: int = 0) -> Header:
     """The header of the archives of a model, which messages call `name`; see `compress` for the seed."""
-    decoder, item = model.integer.archive_decoder, model.item
+    decoder, item, ids = model.integer.archive_decoder, model.item, dict(model.integer.ids)
     conditioned = content == "samples" and decoder is not None and decoder.conditioner is not None
+    if content == "codes":
+        ids["codes"] = model.codes_id
+    elif content == "chains" and model.integer.decoder is not None:
+        ids["decoder"] = model.integer.decoder.id  # for latents in their finest steps
     return Header(
         kind=item.kind,
         channels=item.channels,
@@ -40,7 +44,7 @@ def header_for(model: Model, content: Content, name: str = "", seed: int = 0) ->
         residual=model.residual and content != "codes",
         labels=len(model.config.labels),
         model="".join(character for character in name if character.isprintable()),
-        ids=_ids(model, content),
+        ids={name: id for name, id in ids.items() if name in _IDS[content] | {"prior"}},
         seed=seed if content == "codes" and model.stochastic else None,
     )
 
@@ -94,13 +98,12 @@ def check_model(archive: Archive, model: Model, items: Sequence[int]) -> None:
     if not needed:
         return  # the fallback stores all of them
     check_half(model, header.content, restoring=True)
-    given = _ids(model, header.content)
-    for name, id in needed.items():
-        if given.get(name) != id:
-            needs = f"the model {header.model!r}" if header.model else "a model"
-            has = f"the one given has {given[name].hex() if name in given else 'none'}"
-            raise WrongModelError(f"this archive needs {needs} with {name} {id.hex()}; {has}")
     own, sizes = header_for(model, header.content), [len(label.values) for label in model.config.labels]
+    for name, id in needed.items():
+        if own.ids.get(name) != id:
+            needs = f"the model {header.model!r}" if header.model else "a model"
+            has = f"the one given has {own.ids[name].hex() if name in own.ids else 'none'}"
+            raise WrongModelError(f"this archive needs {needs} with {name} {id.hex()}; {has}")
     fields = ("hop", "code_alphabets", "residual", "labels")
     fits = all(getattr(header, field) == getattr(own, field) for field in fields)
     records = (archive.items[number] for number in items)
@@ -116,13 +119,3 @@ def check_half(model: Model, content: Content, *, restoring: bool) -> None:
         if model.half_name is not None and not model.has(part):
             use = "the whole model" if parts == _BOTH else ""
             raise MissingPartError(model.half_name, model.sides[part], use)
-
-
-def _ids(model: Model, content: Content) -> dict[str, bytes]:
-    """Hashes of the parts of a model that matter in archives of that content."""
-    ids, decoder = dict(model.integer.ids), model.integer.decoder
-    if content == "codes":
-        ids["codes"] = model.codes_id
-    elif content == "chains" and decoder is not None:
-        ids["decoder"] = decoder.id  # for latents in their finest steps
-    return {name: id for name, id in ids.items() if name in _IDS[content] | {"prior"}}

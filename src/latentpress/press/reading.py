@@ -11,8 +11,8 @@ import hashlib
 import math
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,21 @@ from latentpress.items import Content, Samples, Shape
 from latentpress.model import Model
 from latentpress.press.summary import Progress
 
-__all__ = ["HELD_SAMPLES", "Items", "read_items", "row_ranges"]
+__all__ = ["HELD_SAMPLES", "Items", "grouped", "row_ranges"]
 
 HELD_SAMPLES = 1 << 24
 """Samples, channels counted one by one, that are in memory at once."""
 
 Integers = NDArray[Any]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Items:
     """Items on their way into an archive; samples of those used last are held, others are read again.
+
+    Each is read once at first, for its record and, where the archive needs them, its codes. Exact duplicates,
+    labels included where what is restored depends on them, refer to the first of them.
 
     Attributes:
         records: of each item.
@@ -41,12 +46,34 @@ class Items:
         untaken: numbers of the items that the model cannot encode.
     """
 
-    def __init__(self, model: Model, refs: Sequence[ItemRef]) -> None:
+    def __init__(self, model: Model, refs: Sequence[ItemRef], header: Header, report: Progress) -> None:
         self.records: list[ItemRecord] = []
         self.codes: dict[int, Integers] = {}
         self.untaken: set[int] = set()
         self._model, self._refs, self._held = model, refs, 0
         self._contents: OrderedDict[int, Content] = OrderedDict()
+        originals, group, held = dict[bytes, int](), list[int](), 0
+        needed = bool(header.code_alphabets) or header.content == "chains"
+        for number, ref in enumerate(refs):
+            content, original = self.content(number), number
+            size, labels = math.prod(content.shape), model.label_numbers(ref.labels, content.shape[0])
+            if size:
+                tracks = None if labels.tracks is None else labels.tracks.tolist()
+                digest = _digest(content, "" if header.lossless else f"{labels.values} {tracks}")
+                original = originals.setdefault(digest, number)
+            duplicate = None if original == number else original
+            record = ref.name, content.size, labels.values, labels.tracks, dict(content.attributes), duplicate
+            self.records.append(ItemRecord(*record))
+            if needed and size and duplicate is None and not model.takes(content.shape):
+                self.untaken.add(number)
+            elif header.code_alphabets and size and duplicate is None:
+                if held + size > HELD_SAMPLES:
+                    self._encode(group)
+                    group, held = [], 0
+                group.append(number)
+                held += size
+            report("encode", number + 1, len(refs))
+        self._encode(group)
 
     def content(self, number: int) -> Content:
         """An item's content; raises `ItemError` where it is not one of the kind, or has changed."""
@@ -73,15 +100,14 @@ class Items:
         """Some rows of codes of items, each (stop - start, ..., P)."""
         return {part: self.codes[part.item][part.start : part.stop] for part in rows}
 
-    def encode(self, numbers: Sequence[int]) -> None:
+    def _encode(self, numbers: Sequence[int]) -> None:
         """Makes the codes of some items: those of one shape together, of a large one range by range."""
-        for shape, alike in grouped([self.content(number).shape for number in numbers]).items():
-            chosen = [numbers[place] for place in alike]
+        for shape, alike in grouped(numbers, lambda number: self.content(number).shape).items():
             if math.prod(shape) > HELD_SAMPLES and self._model.encode_reach is not None:
-                self.codes |= {number: self._encoded_by_ranges(self.content(number)) for number in chosen}
+                self.codes |= {number: self._encoded_by_ranges(self.content(number)) for number in alike}
                 continue
-            codes = self._model.encode(np.stack([self.content(number).samples for number in chosen]))
-            self.codes |= zip(chosen, codes.numpy().astype(np.uint16), strict=True)
+            codes = self._model.encode(np.stack([self.content(number).samples for number in alike]))
+            self.codes |= zip(alike, codes.numpy().astype(np.uint16), strict=True)
 
     def _encoded_by_ranges(self, content: Content) -> Integers:
         """The codes of a large item, from ranges of rows that overlap by as many as a code depends on."""
@@ -107,36 +133,6 @@ class Items:
             raise ItemError(f"{name}: {error}") from None
 
 
-def read_items(model: Model, refs: Sequence[ItemRef], header: Header, report: Progress) -> Items:
-    """Reads every item once, for its record and, where the archive needs them, its codes.
-
-    Exact duplicates, labels included where what is restored depends on them, refer to the first of them.
-    """
-    items, originals, group, held = Items(model, refs), dict[bytes, int](), list[int](), 0
-    needed = bool(header.code_alphabets) or header.content == "chains"
-    for number, ref in enumerate(refs):
-        content, original = items.content(number), number
-        size, labels = math.prod(content.shape), model.label_numbers(ref.labels, content.shape[0])
-        if size:
-            tracks = None if labels.tracks is None else labels.tracks.tolist()
-            digest = _digest(content, "" if header.lossless else f"{labels.values} {tracks}")
-            original = originals.setdefault(digest, number)
-        duplicate = None if original == number else original
-        record = ref.name, content.size, labels.values, labels.tracks, dict(content.attributes), duplicate
-        items.records.append(ItemRecord(*record))
-        if needed and size and duplicate is None and not model.takes(content.shape):
-            items.untaken.add(number)
-        elif header.code_alphabets and size and duplicate is None:
-            if held + size > HELD_SAMPLES:
-                items.encode(group)
-                group, held = [], 0
-            group.append(number)
-            held += size
-        report("encode", number + 1, len(refs))
-    items.encode(group)
-    return items
-
-
 def row_ranges(shape: Shape, hop: int = 1) -> Iterator[tuple[int, int]]:
     """Cuts an item (*size, C) at multiples of `hop` rows into ranges of about `HELD_SAMPLES`.
 
@@ -148,16 +144,16 @@ def row_ranges(shape: Shape, hop: int = 1) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, shape[0])
 
 
-def grouped(keys: Sequence[Any]) -> dict[Any, list[int]]:
-    """The places of equal values.
+def grouped(values: Iterable[Value], key: Callable[[Value], Key]) -> dict[Key, list[Value]]:
+    """Puts values together by their keys.
 
-    >>> grouped("abca")
-    {'a': [0, 3], 'b': [1], 'c': [2]}
+    >>> grouped("abCA", str.lower)
+    {'a': ['a', 'A'], 'b': ['b'], 'c': ['C']}
     """
-    places: dict[Any, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    return places
+    groups: dict[Key, list[Value]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return groups
 
 
 def _digest(content: Content, more: str) -> bytes:

@@ -7,6 +7,7 @@ another needs it at once (`Model.decode_reach` is None).
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from latentpress.files import open_atomic, refuse_existing, safe_path
 from latentpress.items import Content, Samples, Shape
 from latentpress.model import Model
 from latentpress.names import check_name, output_names
-from latentpress.press.blocks import BandReader, decoded, labels_in
+from latentpress.press.blocks import BandReader, decoded, labels_in, window
 from latentpress.press.matching import CODED, check_model, coder_for, leaves
 from latentpress.press.reading import HELD_SAMPLES, grouped, row_ranges
 from latentpress.press.summary import Progress, Summary
@@ -106,13 +107,14 @@ class _Restorer:
 
     def __init__(self, archive: Archive, model: Model, chosen: Sequence[int]) -> None:
         check_model(archive, model, chosen)
-        self._archive, self._model, self._item, self._chosen = archive, model, model.item, chosen
-        self._originals = grouped([archive.original(number) for number in chosen])
+        self._archive, self._header, self._model, self._item = archive, archive.header, model, model.item
         self._coded = CODED[archive.header.content]
+        self._originals = grouped(chosen, archive.original)
+        self._shapes = {n: (*archive.items[n].shape, archive.header.channels) for n in self._originals}
         self._coders = {part: coder_for(part, model, archive.header) for part in leaves(archive, chosen)}
         if Part.CODES in self._coders:
             model.require("parallel")
-        for shape in {self._shape(number) for number in self._originals}:
+        for shape in set(self._shapes.values()):
             try:  # without memory for samples that nobody has
                 self._item.fit(np.broadcast_to(np.zeros((), self._item.dtype), shape))
             except ItemError as error:
@@ -120,89 +122,80 @@ class _Restorer:
 
     def contents(self) -> Iterator[tuple[int, Content]]:
         """The number and the content of each item, in order, but that duplicates follow their original."""
-        originals, readers = list(self._originals), self._readers(self._originals)
-        sizes = [math.prod(self._shape(number)) for number in originals]
-        starts = (np.cumsum([0, *sizes[:-1]]) // HELD_SAMPLES).tolist()
-        for places in grouped(starts).values():  # of which the last item alone may be large
-            large = [originals[place] for place in places if sizes[place] > HELD_SAMPLES]
-            small = [
-                Segment(n, 0, self._shape(n)[0]) for n in (originals[p] for p in places) if n not in large
-            ]
-            samples = self._samples(small, readers)
-            reads = {rows.item: Content.of(samples.pop(rows)).read for rows in small}
-            reads |= {number: _Rows(partial(self._pieces, number)).read for number in large}
-            for original, read in reads.items():
+        sizes = {number: math.prod(shape) for number, shape in self._shapes.items()}
+        ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
+        readers = self._readers(sizes)
+        for group in grouped(sizes, lambda number: (ends[number] - sizes[number]) // HELD_SAMPLES).values():
+            small = [n for n in group if sizes[n] <= HELD_SAMPLES]  # all but the last, at least
+            samples = self._samples([Segment(n, 0, self._shapes[n][0]) for n in small], readers)
+            for original in group:
                 for reader in readers.values():
                     reader.forget(original)
-                for number in (self._chosen[place] for place in self._originals[original]):
-                    yield number, Content(self._shape(number), read, self._archive.items[number].attributes)
+                if original in samples:
+                    read = Content.of(samples[original]).read
+                else:
+                    read = _Rows(partial(self._pieces, original)).read
+                for number in self._originals[original]:
+                    attributes = self._archive.items[number].attributes
+                    yield number, Content(self._shapes[original], read, attributes)
 
     def _pieces(self, number: int) -> Iterator[Samples]:
         """The samples of a large item, some rows after the others."""
-        shape, readers, samples = self._shape(number), self._readers([number]), None
+        shape, readers, before = self._shapes[number], self._readers([number]), None
         by_codes = self._coded is Part.CODES and number not in self._archive.fallback
         whole = by_codes and self._model.decode_reach is None
-        for start, stop in [(0, shape[0])] if whole else row_ranges(shape, self._archive.header.hop[0]):
-            before = None if samples is None else samples[-1:]
-            [samples] = self._samples([Segment(number, start, stop)], readers, before).values()
+        for start, stop in [(0, shape[0])] if whole else row_ranges(shape, self._header.hop[0]):
+            samples = self._samples([Segment(number, start, stop)], readers, before)[number]
             yield samples
+            before = samples[-1:]
 
     def _readers(self, items: Iterable[int]) -> dict[Part, BandReader]:
         """Readers of the blocks that items are restored from; of chains and the fallback as samples."""
-        alone, plain = (
-            partial(self._item.from_symbols, residual=residual)
-            for residual in (self._archive.header.residual, False)
-        )
-        convert = {Part.CHAIN: alone, Part.FALLBACK: plain}
-        return {
-            part: BandReader(self._archive, coder, part, items, convert.get(part))
-            for part, coder in self._coders.items()
-        }
+        restore, residual = self._item.from_symbols, self._header.residual
+        convert = {Part.CHAIN: partial(restore, residual=residual)}
+        convert[Part.FALLBACK] = partial(restore, residual=False)
+        read = partial(BandReader, self._archive, items=items)
+        return {part: read(coder, part, convert=convert.get(part)) for part, coder in self._coders.items()}
 
     def _samples(
         self, rows: Sequence[Segment], readers: Mapping[Part, BandReader], before: Samples | None = None
-    ) -> dict[Segment, Samples]:
-        """The samples of some rows of items, given the row before them if they are not the first."""
-        samples = {
-            each: np.zeros(self._shape(each.item), self._item.dtype) for each in rows
-        }  # of empty items
-        stored = [each for each in rows if each.item in self._archive.fallback]
-        coded = [each for each in rows if each.stop and each not in stored]
-        if stored:
-            samples |= readers[Part.FALLBACK].read(stored)
-        if coded and self._coded is Part.CODES:
-            samples |= self._decoded(coded, readers[Part.CODES])
-        elif coded:
-            samples |= readers[self._coded].read(coded)
-        if self._coded is Part.SAMPLES:
-            restore = partial(self._item.from_symbols, before=before, residual=self._archive.header.residual)
-            samples |= {each: restore(samples[each]) for each in coded}
+    ) -> dict[int, Samples]:
+        """The samples of rows of items, by number, given the row before them if they are not the first."""
+        empty = [each.item for each in rows if not each.stop]
+        samples = {number: np.zeros(self._shapes[number], self._item.dtype) for number in empty}
+        stored, there = self._archive.fallback, [each for each in rows if each.stop]
+        by_part = grouped(there, lambda each: Part.FALLBACK if each.item in stored else self._coded)
+        for part, some in by_part.items():
+            if part is Part.CODES:
+                samples |= self._decoded(some, readers[part])
+                continue
+            for each, read in readers[part].read(some).items():
+                if part is Part.SAMPLES:
+                    read = self._item.from_symbols(read, before, residual=self._header.residual)
+                samples[each.item] = read
         return samples
 
-    def _decoded(self, rows: Sequence[Segment], reader: BandReader) -> Iterator[tuple[Segment, Samples]]:
+    def _decoded(self, rows: Sequence[Segment], reader: BandReader) -> Iterator[tuple[int, Samples]]:
         """The samples of rows of items that the model decodes from codes, those of one shape together."""
-        hop, reach = self._archive.header.hop[0], self._model.decode_reach or 0
-        windows, spans = list[Segment](), list[Segment]()
-        for each in rows:
-            most, first = self._shape(each.item)[0], max(0, each.start // hop - reach)
-            windows.append(Segment(each.item, first, min(-(-most // hop), -(-each.stop // hop) + reach)))
-            spans.append(Segment(each.item, first * hop, min(windows[-1].stop * hop, most)))
-        codes = reader.read(windows)
-        sizes = [(span.stop - span.start, *self._shape(span.item)[1:-1]) for span in spans]
-        for size, places in grouped(sizes).items():
-            samples = self._model.decode(
-                np.stack([codes[windows[place]] for place in places]).astype(np.int64),
-                size,
-                seed=self._archive.header.seed or 0,
-                numbers=[rows[place].item for place in places],
-                labels=labels_in(self._archive.items, [spans[place] for place in places]),
-            )
-            for place, restored in zip(places, samples, strict=True):
-                above = spans[place].start
-                yield rows[place], restored[rows[place].start - above : rows[place].stop - above]
+        hop, reach = self._header.hop[0], self._model.decode_reach or 0
+        windows = {each: window(each, self._shapes[each.item], hop, (reach, reach)) for each in rows}
+        codes = reader.read([wanted for wanted, _ in windows.values()])
 
-    def _shape(self, number: int) -> Shape:
-        return (*self._archive.items[number].shape, self._archive.header.channels)
+        def size(rows: Segment) -> Shape:
+            span = windows[rows][1]
+            return span.stop - span.start, *self._shapes[rows.item][1:-1]
+
+        for extents, alike in grouped(rows, size).items():
+            samples = self._model.decode(
+                np.stack([codes[windows[each][0]] for each in alike]).astype(np.int64),
+                extents,
+                seed=self._header.seed or 0,
+                numbers=[each.item for each in alike],
+                labels=labels_in(self._archive.items, [windows[each][1] for each in alike]),
+            )
+            for each, restored in zip(alike, samples, strict=True):
+                above = windows[each][1].start
+                yield each.item, restored[each.start - above : each.stop - above]
 
 
 class _Rows:
@@ -238,15 +231,11 @@ def _choose(archive: Archive, only: str | Sequence[str] | None) -> list[int]:
     if only is None:
         return list(range(len(archive.items)))
     wanted = {only} if isinstance(only, str) else set(only)
-    matches = [wanted & _item_and_folders(item.name) for item in archive.items]
+    paths = [[*itertools.accumulate(item.name.split("/"), "{}/{}".format)] for item in archive.items]
+    matches = [wanted.intersection([*path, *(f"{folder}/" for folder in path[:-1])]) for path in paths]
     if missing := sorted(wanted.difference(*matches)):
         raise ArchiveError(f"no item {missing[0]!r} in the archive; `latentpress inspect` lists its items")
     return [number for number, match in enumerate(matches) if match]
-
-
-def _item_and_folders(name: str) -> set[str]:
-    places = [place for place, character in enumerate(name) if character == "/"]
-    return {name, *(name[:place] for place in places), *(name[: place + 1] for place in places)}
 
 
 def _targets(
@@ -257,11 +246,10 @@ def _targets(
         if len(chosen) != 1:
             raise ArchiveError(f"a stream takes one item, and {len(chosen)} were asked for; name one")
         return {chosen[0]: out}
-    names = [item.name for item in archive.items]
-    for item in chosen:
-        check_name(names[item])
+    names, targets = [item.name for item in archive.items], dict[int, Path | BinaryIO]()
     outputs = output_names(names, suffix)
-    targets: dict[int, Path | BinaryIO] = {item: safe_path(Path(out), outputs[item]) for item in chosen}
-    for path in targets.values():
-        refuse_existing(path, overwrite)  # type: ignore[arg-type]
+    for number in chosen:
+        check_name(names[number])
+        targets[number] = path = safe_path(Path(out), outputs[number])
+        refuse_existing(path, overwrite)
     return targets

@@ -13,17 +13,16 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latentpress.autoregressive.coding import prepare
-from latentpress.coding import MAX_ITEMS, Archive, Block, BlockLayout, Header, Mode, Part, Segment
+from latentpress.coding import MAX_ITEMS, Archive, Block, Header, Mode, Part, Segment
 from latentpress.coding.container import write_archive
 from latentpress.coding.records import Content, symbols_crc
 from latentpress.data import ItemRef, Source, open_sources
@@ -32,10 +31,10 @@ from latentpress.files import open_atomic
 from latentpress.items import Samples
 from latentpress.model import Model
 from latentpress.names import check_name, output_names
-from latentpress.press.blocks import Bits, BlockCoder, batches, decoded
+from latentpress.press.blocks import Bits, BlockCoder, Blocks, batches, decoded
 from latentpress.press.coders import CodesCoder
 from latentpress.press.matching import CODED, check_half, coder_for, header_for, leaves
-from latentpress.press.reading import Items, read_items
+from latentpress.press.reading import Items, grouped
 from latentpress.press.summary import Progress, Summary
 
 __all__ = ["compress", "encode_archive"]
@@ -104,7 +103,7 @@ def compress(
         prepare(len(source.items), report)
     start = time.perf_counter()
     with open_atomic(out, overwrite=overwrite) as file, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
-        items = read_items(model, source.items, header, report)
+        items = Items(model, source.items, header, report)
         writer = _Writer(header, items, coders, spool)
         fallback = frozenset(items.untaken)
         coded = writer.code(fallback, {}, report)
@@ -120,26 +119,18 @@ def compress(
             if again:
                 raise ArchiveError("the archive does not decode to what was coded; please report this")
             fallback |= failing
-        sizes, bits = (
-            [ref.file_bytes for ref in source.items],
-            sum(each.bits.sum() for each in coded.values()),
-        )
-        more = {"file_bytes": None if None in sizes else sum(map(int, sizes)), "model_bits": float(bits)}  # type: ignore[arg-type]
-        return Summary.of(archive, model.item.words, range(len(sizes)), start, **more)
+        sizes = [ref.file_bytes for ref in source.items if ref.file_bytes is not None]
+        bits = float(sum(each.bits.sum() for each in coded.values()))
+        file_bytes = sum(sizes) if len(sizes) == len(source.items) else None
+        chosen = range(len(source.items))
+        return Summary.of(archive, model.item.words, chosen, start, file_bytes=file_bytes, model_bits=bits)
 
 
-def encode_archive(
-    model: Model,
-    samples: Mapping[str, Samples],
-    *,
-    lossless: bool = False,
-    bits_back: bool = False,
-    verify: bool = True,
-) -> bytes:
-    """Compresses items in memory, arrays by name, and returns the archive; see `compress`."""
+def encode_archive(model: Model, samples: Mapping[str, Samples], **options: Any) -> bytes:
+    """Compresses items in memory, arrays by name, and returns the archive; `options` are of `compress`."""
     buffer = io.BytesIO()
     source = Source(model.item, tuple(ItemRef.of(name, array) for name, array in samples.items()))
-    compress(model, source, buffer, lossless=lossless, bits_back=bits_back, verify=verify)
+    compress(model, source, buffer, **options)
     return buffer.getvalue()
 
 
@@ -171,28 +162,28 @@ class _Writer:
         coded = {key: known[key] for block in layout if (key := (block.part, block.lanes)) in known}
         missing = [n for n, block in enumerate(layout) if (block.part, block.lanes) not in coded]
         for numbers in batches(layout, missing):
-            blocks = [layout[number] for number in numbers]
-            for block, each in zip(blocks, self._encoded(blocks), strict=True):
-                coded[block.part, block.lanes] = self._kept(*each)
+            coded |= self._encoded([layout[number] for number in numbers])
             report("code", len(coded), len(layout))
         return coded
 
     def smaller_by_fallback(self, fallback: Collection[int], coded: _Blocks, report: Progress) -> _Blocks:
         """The fallback blocks of those further items that are smaller that way."""
-        records, costs = self.items.records, _costs(coded, len(self.items.records))
-        originals = (n for n, each in enumerate(records) if each.positions and each.duplicate_of is None)
-        further = [number for number in originals if number not in fallback]
-        blocks: dict[int, list[BlockLayout]] = {number: [] for number in further}
-        for block in self.header.layout(records, further):
-            if block.part is Part.FALLBACK:
-                blocks[block.lanes[0].item].append(block)
-        smaller: _Blocks = {}
-        for done, (item, bands) in enumerate(blocks.items(), start=1):
-            trial = list(self._encoded(bands))
-            if sum(len(block.payload) for block, _ in trial) < costs[item]:
-                for band, each in zip(bands, trial, strict=True):
-                    smaller[Part.FALLBACK, band.lanes] = self._kept(*each)
-            report("compare", done, len(blocks))
+        costs = np.zeros(len(self.items.records))  # bytes of every item: its lanes' shares of their blocks
+        for (_, lanes), block in coded.items():
+            shares = np.maximum(block.bits, _LEAST_BITS)
+            np.add.at(costs, [lane.item for lane in lanes], block.length * shares / shares.sum())
+        further = {lane.item for _, lanes in coded for lane in lanes} - set(fallback)
+        layout = self.header.layout(self.items.records, further)
+        stored = (block for block in layout if block.part is Part.FALLBACK)
+        bands, smaller = grouped(stored, lambda block: block.lanes[0].item), _Blocks()
+        for done, (item, blocks) in enumerate(bands.items(), start=1):
+            end = self.spool.seek(0, io.SEEK_END)
+            trial = self._encoded(blocks)
+            if sum(block.length for block in trial.values()) < costs[item]:
+                smaller |= trial
+            else:
+                self.spool.truncate(end)
+            report("compare", done, len(bands))
         return smaller
 
     def write(self, file: BinaryIO, fallback: Collection[int], coded: _Blocks) -> Archive:
@@ -233,32 +224,20 @@ class _Writer:
                     proven.append(number)
         return proven
 
-    def _encoded(self, blocks: Sequence[BlockLayout]) -> Iterator[tuple[Block, Bits]]:
-        """Blocks of one part, coded, and the ideal length of each one's lanes in bits."""
-        coder = self.coders[blocks[0].part]
+    def _encoded(self, blocks: Blocks) -> _Blocks:
+        """Codes blocks of one part; their bytes are in the spool."""
+        coder, coded = self.coders[blocks[0].part], _Blocks()
         symbols = [coder.expected(block, self.items) for block in blocks]
-        for each, (mode, payload, bits) in zip(
-            symbols, coder.encode(blocks, symbols, self.items), strict=True
-        ):
-            yield Block(mode, payload, symbols_crc(each)), bits
-
-    def _kept(self, block: Block, bits: Bits) -> _Coded:
-        start = self.spool.seek(0, io.SEEK_END)
-        self.spool.write(block.payload)
-        return _Coded(block.mode, block.symbols_crc, start, len(block.payload), bits)
+        encoded = coder.encode(blocks, symbols, self.items)
+        for block, each, (mode, payload, bits) in zip(blocks, symbols, encoded, strict=True):
+            start = self.spool.seek(0, io.SEEK_END)
+            self.spool.write(payload)
+            coded[block.part, block.lanes] = _Coded(mode, symbols_crc(each), start, len(payload), bits)
+        return coded
 
     def _block(self, coded: _Coded) -> Block:
         self.spool.seek(coded.start)
         return Block(coded.mode, self.spool.read(coded.length), coded.symbols_crc)
-
-
-def _costs(coded: _Blocks, count: int) -> NDArray[np.float64]:
-    """Bytes of every item: its lanes' shares of their blocks."""
-    costs = np.zeros(count)
-    for (_, lanes), block in coded.items():
-        shares = np.maximum(block.bits, _LEAST_BITS)
-        np.add.at(costs, [lane.item for lane in lanes], block.length * shares / shares.sum())
-    return costs
 
 
 def _silent(stage: str, done: int, total: int) -> None:

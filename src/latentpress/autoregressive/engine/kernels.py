@@ -1,12 +1,6 @@
 """The arithmetic of an integer network for one position of some lanes, compiled.
 
-This is `latentpress.autoregressive.integer.forward` again, operation by operation, on a `Program`'s arrays:
-
-    x  = clip((h + half) >> scale, int8)               a layer's input, into its ring
-    i, j = clip((W taps(x) + V local + b) >> s)        indices of the two halves of the gates' table
-    g  = (gates[i] * gates[j] + 2^15) >> 16            -127..127
-    h += (R g + b) >> s, clipped to 16 bits
-
+This is `latentpress.autoregressive.integer.forward` again, operation by operation, on a `Program`'s arrays.
 The inputs of an affine map are int16 for a few lanes and float32 for many; `_affine` is the only
 function that differs between the two, and both give the same integers.
 """

@@ -29,13 +29,10 @@ __all__ = ["ACTIONS", "Action", "Choice", "Task", "advance"]
 Action = Literal["decode", "encode", "sample", "measure", "pop"]
 """What happens with the logits of a symbol.
 
-It is decoded from a stream or encoded into one; sampled; measured, that is, its numbers are noted, to be
-pushed onto a stack in reverse order; or popped from a stack.
+Measured: its numbers are noted, to be pushed onto a stack in reverse order.
 """
 
-ACTIONS: tuple[Action, ...] = get_args(Action)
-"""The compiled loop knows them by their numbers."""
-
+ACTIONS: tuple[Action, ...] = get_args(Action)  # the compiled loop knows them by their numbers
 _DECODE, _ENCODE, _SAMPLE, _MEASURE, _POP = range(len(ACTIONS))
 _BETA_BITS = 16  # of the temperature's inverse
 _FARTHEST = 1 << 28

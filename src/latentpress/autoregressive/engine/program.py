@@ -119,7 +119,9 @@ def _maps(
     order = sorted(range(len(names)), key=lambda a: names[a][1] is None)  # the conditioned ones first
     starts = np.cumsum([0, *(len(affines[a].bias) for a in order)])
     places = dict(zip(order, starts.tolist(), strict=False))
-    labels = _label_tables(structure, [affines[a] for a in order if names[a][1] is not None])
+    conditioned = [affines[a].labels for a in order if names[a][1] is not None]
+    tables = [np.concatenate([table.numpy() for table in each], 1) for each in zip(*conditioned, strict=True)]
+    labels = np.concatenate(tables) if tables else np.zeros((0, 0), np.int32)
     table, weights, columns, at = [], [], [], 0
     for a, ((_, layer), affine) in enumerate(zip(names, affines, strict=True)):
         weight = affine.weight.numpy()
@@ -145,12 +147,6 @@ def _maps(
 def _factor(affine: Affine) -> Array:
     """2^-shift, float32."""
     return np.exp2(-affine.shift.numpy().astype(np.float32))
-
-
-def _label_tables(structure: NetworkStructure, conditioned: Sequence[Affine]) -> Array:
-    labels = range(len(structure.label_sizes))
-    tables = [np.concatenate([affine.labels[n].numpy() for affine in conditioned], axis=1) for n in labels]
-    return np.concatenate(tables) if tables else np.zeros((0, 0), np.int32)
 
 
 def _names(structure: NetworkStructure) -> list[tuple[str, int | None]]:

@@ -42,7 +42,6 @@ class Job:
     """One block: items of one shape, coded side by side.
 
     Args:
-        number: the result's.
         positions: of each lane.
         labels: int64 (lanes, 1, L), or (lanes, rows, L) along the first axis, rows of the labels' tables.
         local: int8 (lanes, positions, Cm), if the network has local conditioning.

@@ -87,7 +87,8 @@ class IntegerConditioner:
             raise ValueError(f"codes of shape {tuple(codes.shape)} do not fit samples of {tuple(size)}")
         start, stop = rows or (0, size[0])
         first, last = start // hop[0], -(-stop // hop[0])
-        begin, end = max(0, first - structure.before), min(grid[0], last + structure.after)
+        back, ahead = structure.reach
+        begin, end = max(0, first - back), min(grid[0], last + ahead)
         shape = len(codes), structure.channels, stop - start, *size[1:]
         out = torch.empty(shape, dtype=torch.int8, device=self.device)
         per_item = (end - begin) * codes[:1, 0, ..., 0].numel() * structure.inputs

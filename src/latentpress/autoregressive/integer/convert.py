@@ -67,10 +67,8 @@ def units_of_hidden(hidden: Tensor, linear: nn.Linear, scales: Tensor) -> Tensor
 class TrunkConverter:
     """Rounds a trunk, calibrated on its residual stream for the local conditioning `local`.
 
-    Attributes:
-        tensors: the integers so far, at first of everything up to the heads.
-        embedding: the real value of one step of each channel of a position's embedding,
-        trunk: and of each channel that the trunk gives.
+    `tensors` are at first the integers of everything up to the heads; `embedding`, `trunk` the real value of
+    one step of each channel of a position's embedding, and of what the trunk gives.
     """
 
     def __init__(self, network: CausalTrunk, residual: Sequence[Tensor], local: Tensor | None = None) -> None:
@@ -83,12 +81,10 @@ class TrunkConverter:
         values = local.movedim(1, -1).flatten(0, -2)
         self.local_scales = self._scales("context_exponents", values, 1.0, range(-16, 17))
         self.embedding = torch.cat(self.embeddings("embeddings", network.embeddings))
-        first, taps = network.input, self.embedding.repeat(structure.window_size)
+        first, taps = network.input, self.embedding.repeat(len(structure.window))
         self.affine("input", first, taps, self.unit, conditioned=first.conditioned)
-        zeros = (
-            torch.tensor([0.5, 1.5], device=taps.device) * affine.GATE_ENTRIES
-        )  # where u = 0 is in the table
-        middles = zeros.repeat_interleave(structure.width)
+        middles = affine.GATE_ENTRIES * torch.tensor([0.5, 1.5], device=taps.device)  # entries of u = 0
+        middles = middles.repeat_interleave(structure.width)
         for i, layer in enumerate(network.layers):
             assert isinstance(layer, GatedLayer)
             scales = self._scales(f"layers.{i}.scale", residual[i], self.unit)

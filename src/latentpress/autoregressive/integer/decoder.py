@@ -23,11 +23,10 @@ class IntegerDecoder:
     """An autoregressive decoder in integers: a network, and a conditioner if it sees codes."""
 
     def __init__(self, network: IntegerNetwork, conditioner: IntegerConditioner | None) -> None:
-        structure = network.structure
-        channels, rank = 0, structure.rank
+        here, channels, rank = network.structure, 0, network.structure.rank
         if conditioner is not None:
             channels, rank = conditioner.structure.channels, len(conditioner.structure.hop)
-        if (channels, rank) != (structure.context_channels, structure.rank):
+        if (channels, rank) != (here.context_channels, here.rank):
             raise CheckpointError("integer decoder: its conditioner does not fit its network")
         self.network, self.conditioner = network, conditioner
         self.id = digest(self.tensors())

@@ -117,15 +117,6 @@ class IntegerEncoder:
 
     Raises:
         CheckpointError: `tensors` are not those of an integer encoder, or cannot be proven exact.
-
-    >>> from types import SimpleNamespace
-    >>> from latentpress.config import AnticausalConfig
-    >>> encoder = AnticausalEncoder(AnticausalConfig(), alphabets=(16,), hop=(2, 5), outputs=3, means=3)
-    >>> standard = lambda raw: SimpleNamespace(mean=raw, log_variance=torch.zeros_like(raw))
-    >>> symbols = torch.randint(16, (2, 7, 5, 1))
-    >>> posterior = IntegerEncoder.convert(encoder, standard, symbols)(symbols)
-    >>> posterior.mean.shape, int(posterior.scale.min())  # a deviation of 24 units: 64 + 16 log2(24)
-    ((2, 4, 1, 3), 137)
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
@@ -144,13 +135,30 @@ class IntegerEncoder:
         self._out = EmulatedAffine.of(read_affine(self._tensors, "out"), self.device)
 
     @classmethod
+    @torch.no_grad()
     def convert(cls, encoder: AnticausalEncoder, posterior: Gaussians, symbols: Tensor) -> IntegerEncoder:
         """Rounds a trained encoder, given what makes a posterior of its numbers: a latent space's method.
 
         It is calibrated on symbols (B, *size, P) of whole items; a few thousand positions suffice.
         """
-        device = next(encoder.parameters()).device
-        return cls(_encoder_integers(encoder, posterior, symbols), device)
+        trunk = encoder.trunk
+        embedded = trunk.embedded(symbols)
+        residual = trunk.residual(embedded.flip(tuple(range(1, embedded.ndim - 1))), Conditioning())
+        converter = TrunkConverter(trunk, residual)
+        scales = torch.cat([converter.trunk, converter.embedding]).repeat(math.prod(encoder.hop))
+        hidden = F.relu(encoder.hidden(encoder.features(symbols)))
+        units = units_of_hidden(hidden, encoder.hidden, scales)
+        converter.affine("hidden", encoder.hidden, scales, units)
+        outputs = encoder.out.out_features
+        channels = posterior(torch.zeros(1, 1, outputs)).mean.shape[-1]
+        steps = torch.full((outputs,), _WIDTH_UNIT, dtype=torch.float64)
+        steps[:channels] = _MEAN_UNIT
+        middle = torch.full((outputs,), float(_ENTRIES // 2))
+        converter.affine("out", encoder.out, units, steps.to(units), middle.to(units))
+        shape = EncoderShape.of(encoder, channels)
+        tables = _tables(posterior, channels, shape.params)
+        tensors = {**converter.tensors, **tables, "shape": torch.tensor(shape.integers())}
+        return cls({name: value.cpu() for name, value in tensors.items()}, next(encoder.parameters()).device)
 
     def tensors(self) -> dict[str, Tensor]:
         """All integers, on the CPU."""
@@ -206,19 +214,15 @@ class IntegerEncoder:
         means, shifts, spreads, bases = (
             self._tensors[name].numpy().astype(np.int64) for name in ("means", "shifts", "spreads", "bases")
         )
-        channels, further = self.shape.channels, [1] * (len(self.shape.hop) - 1)
+        n, channels, further = indices.shape[1], self.shape.channels, [1] * (len(self.shape.hop) - 1)
+        places = [3] if n == 1 else [0, *[1] * (n - 2), 2]
         mean = means[indices[..., :channels]]
-        spread = bases[_places(indices.shape[1])].reshape(-1, *further, channels)
+        spread = bases[places].reshape(-1, *further, channels)
         if self.shape.params == 2:
             mean = mean + shifts[indices[..., channels:]]
             spread = spread + spreads[indices[..., channels:]]
         scale = (spread + (1 << _SPREAD_BITS >> 1)) >> _SPREAD_BITS
         return IntegerPosterior(mean, np.broadcast_to(scale.clip(0, SCALES - 1), mean.shape))
-
-
-def _places(n: int) -> list[int]:
-    """The row of `bases` for every step: the first, those inside, the last, or one that is alone."""
-    return [3] if n == 1 else [0, *[1] * (n - 2), 2]
 
 
 def _specs(structure: NetworkStructure, shape: EncoderShape) -> Iterator[Spec]:
@@ -230,28 +234,6 @@ def _specs(structure: NetworkStructure, shape: EncoderShape) -> Iterator[Spec]:
     for name in ("means", "shifts", "spreads"):
         yield Spec(name, torch.int32, (_ENTRIES,), -_TABLE_LIMIT, _TABLE_LIMIT)
     yield Spec("bases", torch.int32, (4, shape.channels), -_TABLE_LIMIT, _TABLE_LIMIT)
-
-
-@torch.no_grad()
-def _encoder_integers(encoder: AnticausalEncoder, posterior: Gaussians, symbols: Tensor) -> dict[str, Tensor]:
-    trunk = encoder.trunk
-    embedded = trunk.embedded(symbols)
-    residual = trunk.residual(embedded.flip(tuple(range(1, embedded.ndim - 1))), Conditioning())
-    converter = TrunkConverter(trunk, residual)
-    scales = torch.cat([converter.trunk, converter.embedding]).repeat(math.prod(encoder.hop))
-    hidden = F.relu(encoder.hidden(encoder.features(symbols)))
-    units = units_of_hidden(hidden, encoder.hidden, scales)
-    converter.affine("hidden", encoder.hidden, scales, units)
-    outputs = encoder.out.out_features
-    channels = posterior(torch.zeros(1, 1, outputs)).mean.shape[-1]
-    steps = torch.full((outputs,), _WIDTH_UNIT, dtype=torch.float64)
-    steps[:channels] = _MEAN_UNIT
-    middle = torch.full((outputs,), float(_ENTRIES // 2))
-    converter.affine("out", encoder.out, units, steps.to(units), middle.to(units))
-    shape = EncoderShape.of(encoder, channels)
-    tables = _tables(posterior, channels, shape.params)
-    tensors = {**converter.tensors, **tables, "shape": torch.tensor(shape.integers())}
-    return {name: value.cpu() for name, value in tensors.items()}
 
 
 def _tables(posterior: Gaussians, channels: int, params: int) -> dict[str, Tensor]:

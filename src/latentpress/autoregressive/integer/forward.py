@@ -5,8 +5,8 @@
     g  = (table[i] * table[j] + 2^15) >> 16            -127..127
     h += R g + b, clipped to 16 bits
 
-Everything works on M rows of channels: here all positions of all items at once (`EmulatedNetwork.all_at_once`). The step
-engine computes the same integers one position after the other.
+Everything works on M rows of channels: `all_at_once` on all positions of all items. The step engine computes
+the same integers one position after the other.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class EmulatedNetwork:
         return self._int8(h, self.scale)
 
     def all_at_once(self, symbols: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`trunk` for every position of symbols (B, *G, P), and what embeds each; B * positions are the rows."""
+        """`trunk` for every position of symbols (B, *G, P), and their embeddings, all positions' rows."""
         shape = symbols.shape[:-1]
         embedded = embed(self.embeddings, symbols.flatten(0, -2).unbind(1))
 

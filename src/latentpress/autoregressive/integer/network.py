@@ -44,6 +44,7 @@ class IntegerNetwork:
         CheckpointError: `tensors` are not those that `integer.tensors` lists, or cannot be proven exact.
 
     >>> from latentpress.config import CausalConfig
+    >>> from latentpress.exact.distribution import Stream
     >>> network = CausalNetwork(CausalConfig(width=8, depth=1, radius=2), alphabets=(4, 4), rank=1)
     >>> symbols = torch.randint(4, (2, 6, 2))
     >>> integers = IntegerNetwork.convert(network, symbols)
@@ -52,7 +53,7 @@ class IntegerNetwork:
     >>> bits.tolist(), len(payload)  # untrained: 2 bits a symbol
     ([24.0, 24.0], 8)
     >>> [back] = integers.decode([Stream((6,), 2, payload=payload)])
-    >>> np.array_equal(back, stream.symbols)
+    >>> bool((back == stream.symbols).all())
     True
     """
 
@@ -70,8 +71,7 @@ class IntegerNetwork:
         cls, network: CausalNetwork, symbols: Tensor, conditioning: Conditioning | None = None
     ) -> IntegerNetwork:
         """Rounds a trained network, calibrated on symbols (B, *G, P); see `integers_of`. On its device."""
-        device = next(network.parameters()).device
-        return cls(integers_of(network, symbols, conditioning), device)
+        return cls(integers_of(network, symbols, conditioning), next(network.parameters()).device)
 
     def tensors(self) -> dict[str, Tensor]:
         """All integers, on the CPU."""

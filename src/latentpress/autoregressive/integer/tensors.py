@@ -46,7 +46,7 @@ def trunk_specs(s: NetworkStructure) -> Iterator[Spec]:
     yield Spec("structure", torch.int64, (len(s.integers()),))
     yield Spec("context_exponents", torch.int8, (channels,), -_MAX_EXPONENT, _MAX_EXPONENT)
     yield Spec("scale", torch.int8, (s.width,), 0, 15)
-    yield from affine_specs("input", s.width, s.window_size * s.position_embedding + channels, labels)
+    yield from affine_specs("input", s.width, len(s.window) * s.position_embedding + channels, labels)
     for p, size in enumerate(s.alphabets):
         yield table_spec(f"embeddings.{p}", size, s.component_embedding)
     for i, offsets in enumerate(s.layers):
