@@ -288,7 +288,7 @@ def test_many_small_items_cost_next_to_nothing():
     blocks = [Block(Mode.RAW, bytes(4608), zlib.crc32(bytes([i]))) for i in range(40)]
     data = written(header, items, blocks)
     assert len(data) - 40 * 4608 < 1200
-    assert plain(opened(data).items) == plain(items)
+    assert list(opened(data).items) == list(items)
 
 
 @pytest.mark.parametrize("rows", [1, 1 << 26])
@@ -354,7 +354,7 @@ def test_splices_give_the_same_items_or_one_error(data, draw):
     start, stop = (draw.draw(st.integers(0, len(data))) for _ in range(2))
     spliced = data[:start] + draw.draw(st.binary(max_size=20)) + data[stop:]
     with suppress(ArchiveError):
-        assert plain(opened(spliced).items) == plain(ITEMS) and spliced[-20:] == data[-20:]
+        assert list(opened(spliced).items) == list(ITEMS) and spliced[-20:] == data[-20:]
 
 
 def test_damage_is_limited_to_its_block(data, symbols):
@@ -399,11 +399,11 @@ def test_the_reason_is_named(data, damage, message):
 def test_forging_is_sound(data):
     assert signed(sections(data)) == data
     for same in (forged(data), forged(data, payloads={0: opened(data).payload(0)})):
-        assert plain(opened(same).items) == plain(ITEMS) and opened(same).header == HEADER
+        assert list(opened(same).items) == list(ITEMS) and opened(same).header == HEADER
 
 
 def test_unknown_sections(data):
-    assert plain(opened(signed(sections(data) | {b"noTE": b"hello" * 999})).items) == plain(ITEMS)
+    assert list(opened(signed(sections(data) | {b"noTE": b"hello" * 999})).items) == list(ITEMS)
     with pytest.raises(ArchiveError, match="does not know"):
         opened(signed(sections(data) | {b"NOTE": b"hello"}))
     with pytest.raises(ArchiveError, match="longer than the file, or there twice"):
