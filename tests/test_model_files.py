@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from latentpress.config import (
 )
 from latentpress.errors import CheckpointError
 from latentpress.model import VQVAE, DeltaVAE, IntegerForms, Model, load
-from latentpress.model.files import FORMAT, read_model
+from latentpress.model.files import FORMAT, read_model, write_model
 from small.configs import ITEMS, delta_vae, vq_vae
 from small.models import MODELS, batch_of, finished, small_model
 
@@ -65,6 +66,15 @@ def test_saving_again_gives_the_same_bytes(model: Model, folder: Path) -> None:
     before = (folder / "model.safetensors").read_bytes()
     load(folder, "cpu").save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_weights_of_another_type_are_refused(model: Model, folder: Path) -> None:
+    stored = read_model(folder)
+    tensors = stored.tensors(model.state_dict())
+    name = next(name for name, _ in model.named_parameters())
+    write_model(folder, stored.config, {**tensors, name: tensors[name].half()}, "")
+    with pytest.raises(CheckpointError, match=f"does not fit its configuration: see {re.escape(name)}"):
+        load(folder, "cpu")
 
 
 def test_a_model_of_another_kind_is_refused(model: Model, folder: Path) -> None:
