@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from latentpress.autoregressive.integer.network import IntegerNetwork
+from latentpress.coding.tables import random_points
 from latentpress.config import LabelConfig, PriorConfig
 from latentpress.errors import LatentpressError
 from latentpress.exact.distribution import Sampling
@@ -214,3 +217,21 @@ def test_labels_condition_the_parts_that_name_them() -> None:
     assert torch.equal(nats[1], model.latent_nats(latents, torch.tensor([[2, 1], [1, 1]])))
     new = [model.sample_codes(8, (6, 4), Sampling(), labels=torch.full((8, 2), n)) for n in (0, 1)]
     assert not torch.equal(*new)
+
+
+def test_codes_and_samples_of_one_seed_are_drawn_apart(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = set[int]()
+
+    def spied(seed: int, *rest: Any) -> Any:
+        seeds.add(seed)
+        return random_points(seed, *rest)
+
+    monkeypatch.setattr("latentpress.autoregressive.coding.random_points", spied)
+    monkeypatch.setattr("latentpress.latents.integer_lstm.random_points", spied)
+    size = model.item.size
+    assert size is not None
+    codes = model.sample_codes(1, size, Sampling(seed=3))
+    of_codes = seeds.copy()
+    seeds.clear()
+    model.decode(codes, size, seed=3, sampled=True)
+    assert of_codes and bool(seeds) == model.stochastic and not of_codes & seeds

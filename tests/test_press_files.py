@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from latentpress.coding import Archive, inspect_archive
+from latentpress.coding.container import write_archive
 from latentpress.data import ItemRef, Skipped, Source
 from latentpress.errors import ArchiveError, ItemError, LatentpressError, UnsafePathError
 from latentpress.press import compress, decode_archive, decompress, encode_archive
@@ -52,6 +53,21 @@ def test_images_come_back_as_png(images, tmp_path):
         file = io.BytesIO(restored[str(Path(name).with_suffix(".png"))])
         assert np.array_equal(model.item.open(file).samples, samples)
     assert summary.file_bytes == sum(map(len, restored.values())) and summary.items == len(items)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "other"}, {"attributes": {"resolution": 72}}, {"labels": {"a": "b"}}]
+)
+def test_no_archive_appears_whose_index_reads_otherwise(images, change, tmp_path, monkeypatch):
+    model, items = images
+
+    def wrong(file, header, records, *rest):
+        write_archive(file, header, [replace(records[0], **change), *records[1:]], *rest)
+
+    monkeypatch.setattr("latentpress.press.writing.write_archive", wrong)
+    with pytest.raises(ArchiveError, match="does not read as it was written"):
+        compress(model, source_of(model, items), tmp_path / "x.lpz")
+    assert not list(tmp_path.iterdir())
 
 
 def test_texts_come_back_under_their_names(texts, tmp_path):
