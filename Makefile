@@ -22,7 +22,7 @@ test: $(VENV)/.with-test
 check-slow: $(VENV)/.with-test
 	$(BIN)/python -m pytest -q -m slow
 
-lint: $(VENV)/.with-dev
+lint: $(VENV)/.with-dev $(VENV)/.with-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
