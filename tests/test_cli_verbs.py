@@ -94,6 +94,33 @@ def test_nothing_is_overwritten_without_force(archive: str, tmp_path: Path) -> N
     assert main([*press, "-f"]) == 0 and Path(archive).read_bytes() != before
 
 
+def test_an_input_is_no_output(place: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "in" / "lake.png"
+    photo.parent.mkdir()
+    before = Path("photos/lake.png").read_bytes()
+    photo.write_bytes(before)
+    for path in (photo, photo.parent):
+        assert main(["compress", str(path), "-m", "model", "-o", str(photo), "-f"]) == 1
+        assert "is one of the inputs" in capfd.readouterr().err and photo.read_bytes() == before
+    inside = ["compress", str(photo.parent), "-m", "model", "-o", str(photo.with_name("x.lpz")), "-f"]
+    assert main(inside) == main(inside) == 0  # an earlier archive in the folder is none of its items
+
+
+def test_what_would_be_missed_is_refused_or_skipped(
+    place: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here.png").write_bytes(Path("photos/lake.png").read_bytes())
+    try:
+        (tmp_path / "gone.png").symlink_to("nowhere")
+    except OSError:
+        pytest.skip("no links here")
+    press = ["compress", str(tmp_path), "-m", "model", "-o", str(tmp_path / "x.lpz")]
+    assert main(press) == 1 and not (tmp_path / "x.lpz").exists()
+    assert "would be left out: gone.png (a link to nothing)" in capfd.readouterr().err
+    assert main([*press, "--skip"]) == 0
+    assert "left out gone.png: a link to nothing" in capfd.readouterr().err
+
+
 def test_damage_is_one_line(archive: str, capfd: pytest.CaptureFixture[str]) -> None:
     data = bytearray(Path(archive).read_bytes())
     data[len(data) // 2] ^= 1

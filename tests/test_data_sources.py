@@ -122,7 +122,37 @@ def test_loops_of_links_end(item, tmp_path):
         (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     except OSError:
         pytest.skip("no links here")
-    assert names(open_sources([tmp_path], item)) == [name]
+    source = open_sources([tmp_path], item)
+    assert names(source) == [name]
+    assert {(skipped.name, skipped.reason, skipped.lost) for skipped in source.skipped} == {
+        ("a/up", "the same folder as .", False),
+        ("b", "the same folder as a", False),
+        ("gone.png", "a link to nothing", isinstance(item, Image)),
+    }
+
+
+def test_what_is_no_file_is_listed_and_missed_if_it_is_called_like_an_item(item, tmp_path):
+    suffix = item.new_suffix
+    write(tmp_path, {f"here{suffix}": file_of(item, random_items(item, sizes_of(item, 1))[0])})
+    try:
+        (tmp_path / f"gone{suffix}").symlink_to("../annex")
+        (tmp_path / f"self{suffix}").symlink_to(f"self{suffix}")
+        (tmp_path / f".#lock{suffix}").symlink_to("user@host")
+        os.mkfifo(tmp_path / f"pipe{suffix}")
+        os.mkfifo(tmp_path / "control")
+    except (OSError, AttributeError):
+        pytest.skip("no links or pipes here")
+    source = open_sources([tmp_path], item)
+    assert names(source) == [f"here{suffix}"]
+    shown = {skipped.name: (skipped.reason, skipped.lost) for skipped in source.skipped}
+    hidden = shown.pop(f".#lock{suffix}", None)
+    assert (hidden is not None) == item.tells_hidden
+    assert shown == {
+        f"gone{suffix}": ("a link to nothing", True),
+        f"self{suffix}": ("a link to nothing", True),
+        f"pipe{suffix}": ("a pipe, device or socket", True),
+        "control": ("a pipe, device or socket", False),
+    }
 
 
 @pytest.mark.parametrize("small", [0, 1 << 20], ids=["spooled", "in-memory"])

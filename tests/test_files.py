@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 
 import pytest
 
@@ -104,3 +105,22 @@ def test_paths_stay_below_their_folder(tmp_path):
         safe_path(tmp_path, "link/a")
     with pytest.raises(LatentpressError, match="in the way"):
         safe_path(tmp_path, "file/a")
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    try:
+        os.mkfifo(pipe)
+    except (OSError, AttributeError):
+        pytest.skip("no pipes here")
+    with pytest.raises(LatentpressError, match="exists already"), open_atomic(pipe, overwrite=False):
+        pass
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    with open_atomic(pipe, overwrite=True) as file:
+        file.write(b"new")
+        file.seek(0)
+        assert file.read() == b"new"
+    reader.join(10)
+    assert read == [b"new"] and pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]

@@ -209,12 +209,27 @@ def test_no_link_is_followed(images, tmp_path):
     assert not (tmp_path / "target").exists() and not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_a_pipe_is_not_restored_into(images, tmp_path):
+    model, items = images
+    try:
+        os.mkfifo(tmp_path / "dot.png")
+    except (OSError, AttributeError):
+        pytest.skip("no pipes here")
+    with pytest.raises(LatentpressError, match="is a device or a pipe"):
+        decompress(encode_archive(model, items), model, tmp_path, only="dot.png", overwrite=True)
+    assert (tmp_path / "dot.png").is_fifo()
+
+
 def test_sources_that_cannot_be_restored_are_refused(images):
     model, items = images
     source = source_of(model, items)
     lost = replace(source, skipped=(Skipped("'../up.PNG'", "unsafe name", lost=True),))
-    with pytest.raises(ItemError, match=r"up\.PNG' would be left out .unsafe name.; rename"):
+    with pytest.raises(ItemError, match=r"would be left out: '\.\./up\.PNG' .unsafe name.; rename"):
         compress(model, lost, io.BytesIO())
+    assert compress(model, lost, io.BytesIO(), skip=True).items == len(source.items)
+    many = replace(source, skipped=tuple(Skipped(f"{n}.png", "gone", lost=True) for n in range(9)))
+    with pytest.raises(ItemError, match=r"0\.png .gone., 1\.png .* and 4 more; rename"):
+        compress(model, many, io.BytesIO())
     foreign = replace(source, skipped=(Skipped("notes.txt", "not the suffix of an image"),))
     assert compress(model, foreign, io.BytesIO()).items == len(items)
     with pytest.raises(ItemError, match="same name"):

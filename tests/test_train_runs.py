@@ -1,10 +1,12 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from latentpress.errors import CheckpointError, TrainingError
-from latentpress.train.runs import Checkpoint, Position, RunFolder
+from latentpress.errors import CheckpointError, LatentpressError, TrainingError
+from latentpress.train.runs import Checkpoint, Position, RunFolder, locked
 
 IDENTITY = {"model": {"width": 8, "strides": (2, 2)}, "seed": 0}
 
@@ -78,3 +80,25 @@ def test_a_damaged_run_configuration_is_one_clear_error(folder: RunFolder):
     (folder.path / "config.json").write_text("{")
     with pytest.raises(TrainingError, match="delete"):
         folder.claim(IDENTITY)
+
+
+def test_one_process_at_a_time_has_a_folder_and_a_dead_one_has_it_no_longer(tmp_path):
+    folder = tmp_path / "a" / "b"
+    code = f"""
+from pathlib import Path
+from latentpress.train.runs import locked
+with locked(Path({str(folder)!r})):
+    print("mine", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "mine\n"
+        with pytest.raises(LatentpressError, match="another process is at work in"), locked(folder):
+            pass
+        other.kill()
+    with locked(folder), pytest.raises(LatentpressError, match="another process"), locked(folder):
+        pass
+    with locked(folder):
+        pass

@@ -21,7 +21,7 @@ from latentpress.config import (
     PlainGaussianConfig,
 )
 from latentpress.data.batches import Batch
-from latentpress.errors import CheckpointError, ConfigError, TrainingError
+from latentpress.errors import CheckpointError, ConfigError, LatentpressError, TrainingError
 from latentpress.items import Image, Text
 from latentpress.latents import IntegerLSTM
 from latentpress.model import VQVAE, DeltaVAE, IntegerForms, load, split_model
@@ -110,6 +110,17 @@ def test_sigterm_saves_and_sigint_interrupts(tmp_path: Path):
         train(Case("image", "vq", "parallel"), folder, steps=steps, progress=stop)
     assert train(Case("image", "vq", "parallel"), folder, steps=steps).finished
     assert weights(folder) == weights(whole)
+
+
+def test_two_trainings_at_once_into_one_folder_are_refused(tmp_path: Path):
+    def second(progress: Progress) -> None:
+        with pytest.raises(LatentpressError, match="another process is at work in"):
+            train(CASE, tmp_path, steps=2, stages=("codec",))
+        refused.append(progress.step)
+
+    refused: list[int] = []
+    assert train(CASE, tmp_path, steps=2, stages=("codec",), progress=second).finished and refused
+    assert train(CASE, tmp_path, steps=2, stages=("codec",)).finished
 
 
 def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from latentpress.errors import LatentpressError, UnsafePathError
 from latentpress.names import check_name
 
-__all__ = ["open_atomic", "refuse_existing", "safe_path", "write_atomically"]
+__all__ = ["is_special", "open_atomic", "refuse_existing", "safe_path", "write_atomically"]
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -22,11 +22,17 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise LatentpressError(f"{path} exists already; allow overwriting (-f) or choose another name")
 
 
+def is_special(path: Path) -> bool:
+    """Whether at `path`, or where a link there leads, is a device, a pipe or a socket."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 @contextmanager
 def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Gives a file to write and read back, which becomes `out` only if the block ends without an error.
 
-    For a path it is in the same folder under a temporary name and is renamed, for a stream it is in memory.
+    For a path it is in the same folder under a temporary name and is renamed; for a stream, and for a path
+    at which there is a device or a pipe, which is written into, it is in memory.
     """
     if not isinstance(out, str | Path):
         buffer = io.BytesIO()
@@ -35,6 +41,10 @@ def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[Bina
         return
     path = Path(out)
     refuse_existing(path, overwrite)
+    if is_special(path):
+        with path.open("wb") as special, open_atomic(special, overwrite=True) as file:
+            yield file
+        return
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("x+b") as file:

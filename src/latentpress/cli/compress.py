@@ -25,6 +25,9 @@ _MAX_LINES = 5
 )
 @click.option("--bits-back", is_flag=True, help="Losslessly, by bits back; the model must be a delta-VAE.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it gets its name.")
+@click.option(
+    "--skip", is_flag=True, help="Leave out what is called like an item and cannot be one, and say so."
+)
 @options.convert_option
 @options.device_option
 @options.force_option
@@ -36,6 +39,7 @@ def command(
     lossless: bool,
     bits_back: bool,
     no_verify: bool,
+    skip: bool,
     convert: bool,
     device: str,
     force: bool,
@@ -44,7 +48,9 @@ def command(
 
     PATH is a file, a folder, a zip archive, an IDX or .npz file; - is one item on stdin. The archive is
     decoded and compared before it appears under its name. Of folders and zip archives only what the model's
-    kind of items takes is compressed; what is left out is said. What is there twice is stored once.
+    kind of items takes is compressed; what is left out is said. What is there twice is stored once. A
+    link to nothing, a pipe or a name that not every system allows is refused if it is called like an item;
+    --skip leaves it out.
 
     With --lossless every item comes back as it was. Each takes the smallest of what the model makes of it,
     what a conventional codec does (lossless WebP, LZMA), and its plain samples. Texts are always kept so.
@@ -67,6 +73,7 @@ def command(
     from latentpress.press import compress
 
     loaded = load(model, device)
+    options.refuse_input(output, paths, loaded.item)
     words = loaded.item.words
     with options.open_items(paths, loaded.item, convert) as source, progress_bar(words.item) as progress:
         summary = compress(
@@ -77,12 +84,14 @@ def command(
             bits_back=bits_back,
             verify=not no_verify,
             overwrite=force,
+            skip=skip,
             model_name=model.resolve().name,
             progress=progress,
         )
-    if len(source.skipped) > _MAX_LINES:
-        say(f"left out {len(source.skipped)} files that are no {words.items}")
-    else:
-        for skipped in source.skipped:
-            say(f"left out {skipped.name}: {skipped.reason}")
+    lost = [skipped for skipped in source.skipped if skipped.lost]
+    others = [skipped for skipped in source.skipped if not skipped.lost]
+    for skipped in (*lost, *(others if len(others) <= _MAX_LINES else ())):
+        say(f"left out {skipped.name}: {skipped.reason}")
+    if len(others) > _MAX_LINES:
+        say(f"left out {len(others)} files that are no {words.items}")
     say_summary("compressed", summary)

@@ -101,7 +101,8 @@ def open_sources(paths: Sequence[Path | str], item: Item, *, convert: bool = Fal
 
     Args:
         paths: what to open. In folders and zip archives the kind says which files are its items; hidden
-            files are left out, links are followed but no folder is entered twice; zip, IDX and .npz files
+            files are left out, links are followed but no folder is entered twice; what is no file but is
+            called like an item, such as a link to nothing, is left out as `lost`; zip, IDX and .npz files
             are opened only when named here, and if the kind does not take them for items. Any other file
             named here is an item, whatever it holds.
         item: their kind.
@@ -198,11 +199,15 @@ class _Lister:
                 )
         return [self.file(file, path.parent.resolve().name, chosen=not self.choosy)]
 
-    def files(self, files: Iterable[File], root: str) -> Iterator[ItemRef | Skipped]:
+    def files(self, files: Iterable[File | Skipped], root: str) -> Iterator[ItemRef | Skipped]:
         """Those below a folder or in a zip archive called `root`."""
         for file in files:
             folders = file.name.split("/")[:-1]
-            if not _is_hidden(file.name):
+            hidden = _is_hidden(file.name)
+            if isinstance(file, Skipped) and not hidden:
+                lost = file.lost and self.item.takes(file.name, lambda _: b"\0")  # by its name alone
+                yield Skipped(_shown(file.name), file.reason, lost)
+            elif isinstance(file, File) and not hidden:
                 yield self.file(file, folders[-1] if folders else root)
             elif self.item.tells_hidden:
                 yield Skipped(_shown(file.name), _HIDDEN)
@@ -251,18 +256,28 @@ def _on_disk(path: Path, name: str) -> File:
     return File(name, partial(path.open, "rb"), path.stat().st_size)
 
 
-def _files_below(root: Path) -> Iterator[File]:
-    """Files in the order of their names, hidden folders among them; a loop of links ends where it closes."""
-    pending, entered = [root], set()
+def _files_below(root: Path) -> Iterator[File | Skipped]:
+    """Files in the order of their names, hidden folders among them; a loop of links ends where it closes.
+
+    What is neither file nor folder, and a folder that a link enters again, is given as left out.
+    """
+    pending, entered = [root], dict[tuple[int, int], str]()
     while pending:
         path = pending.pop()
-        if path.is_file() or (path != root and _is_hidden(path.name) and path.exists()):
-            yield _on_disk(path, path.relative_to(root).as_posix())
+        name = path.relative_to(root).as_posix()
+        if path.is_file() or (path != root and _is_hidden(path.name) and path.is_dir()):
+            yield _on_disk(path, name)
         elif path.is_dir():
             status = path.stat()
-            if (identity := (status.st_dev, status.st_ino)) not in entered:
-                entered.add(identity)
+            if (identity := (status.st_dev, status.st_ino)) in entered:
+                yield Skipped(name, f"the same folder as {_shown(entered[identity])}")
+            else:
+                entered[identity] = name
                 pending += sorted(path.iterdir(), reverse=True)
+        else:
+            link, there = path.is_symlink(), path.exists()
+            kind = "pipe, device or socket" if there else "link to nothing" if link else "file that is gone"
+            yield Skipped(name, f"a {kind}", lost=True)
 
 
 def _entries(path: Path) -> Iterator[File]:

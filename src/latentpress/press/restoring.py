@@ -19,8 +19,8 @@ import numpy as np
 
 from latentpress.autoregressive.coding import prepare
 from latentpress.coding import Archive, ArchiveLike, Mode, Part, Segment, open_archive
-from latentpress.errors import ArchiveError, ItemError
-from latentpress.files import open_atomic, refuse_existing, safe_path
+from latentpress.errors import ArchiveError, ItemError, LatentpressError
+from latentpress.files import is_special, open_atomic, refuse_existing, safe_path
 from latentpress.items import Content, Samples, Shape
 from latentpress.model import Model
 from latentpress.names import check_name, output_names
@@ -252,4 +252,6 @@ def _targets(
         check_name(names[number])
         targets[number] = path = safe_path(Path(out), outputs[number])
         refuse_existing(path, overwrite)
+        if is_special(path):
+            raise LatentpressError(f"{path} is a device or a pipe; items are restored as files only")
     return targets

@@ -40,6 +40,7 @@ from latentpress.press.summary import Progress, Summary
 __all__ = ["compress", "encode_archive"]
 
 _SPOOL_BYTES = 1 << 26  # of coded blocks that are in memory rather than in a temporary file
+_MOST_NAMED = 5  # of the files that would be left out
 _LEAST_BITS = 2.0**-20  # of an item, which by bits back may give back more than it costs
 
 
@@ -53,6 +54,7 @@ def compress(
     verify: bool = True,
     overwrite: bool = False,
     convert: bool = False,
+    skip: bool = False,
     model_name: str = "",
     seed: int = 0,
     progress: Progress | None = None,
@@ -70,12 +72,13 @@ def compress(
         verify: decode the archive as `decompress` would and compare, before it gets its name.
         overwrite: replace an archive that is there.
         convert: take items that lose something on the way to samples; see `Item.open`.
+        skip: accept that the source left out what would be missed, which it lists as `lost`.
         model_name: what messages call the model.
         seed: of the draws of decoders that draw samples, in archives that are not lossless.
         progress: called as things go on.
 
     Raises:
-        ItemError: an item is damaged, or one was left out of the source; nothing is written.
+        ItemError: an item is damaged, or one was left out of the source without `skip`; nothing is written.
         UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
         ArchiveError: verification failed; nothing is written.
         LatentpressError: `out` exists and `overwrite` is False, or the model lacks something.
@@ -95,7 +98,7 @@ def compress(
     content: Content = "chains" if bits_back else "samples" if lossless or not model.item.lossy else "codes"
     check_half(model, content, restoring=False)
     source = sources if isinstance(sources, Source) else open_sources(sources, model.item, convert=convert)
-    _check_source(source)
+    _check_source(source, skip)
     header = header_for(model, content, model_name, seed)
     parts = (*([Part.CODES] if header.code_alphabets else []), CODED[content], Part.FALLBACK)
     coders = {part: coder_for(part, model, header) for part in parts}
@@ -244,11 +247,13 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Reports nothing."""
 
 
-def _check_source(source: Source) -> None:
+def _check_source(source: Source, skip: bool) -> None:
     names = [ref.name for ref in source.items]
-    for skipped in source.skipped:
-        if skipped.lost:
-            raise ItemError(f"{skipped.name} would be left out ({skipped.reason}); rename it or take it away")
+    lost = [f"{skipped.name} ({skipped.reason})" for skipped in source.skipped if skipped.lost and not skip]
+    if lost:
+        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+        listed = ", ".join(lost[:_MOST_NAMED]) + more
+        raise ItemError(f"would be left out: {listed}; rename it, take it away, or skip it (--skip)")
     if not 1 <= len(names) <= MAX_ITEMS:
         raise ItemError(f"an archive holds 1 to {MAX_ITEMS} items, got {len(names)}")
     if len(set(names)) != len(names):

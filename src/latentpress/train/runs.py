@@ -13,21 +13,41 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from latentpress.errors import CheckpointError, TrainingError
+from latentpress.errors import CheckpointError, LatentpressError, TrainingError
 from latentpress.files import write_atomically
 
-__all__ = ["Checkpoint", "Position", "RunFolder"]
+__all__ = ["Checkpoint", "Position", "RunFolder", "locked"]
 
 _KEPT = 2
 _STEP = re.compile(r"step-(\d+)")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is made, until the block or this process ends.
+
+    Raises `LatentpressError` if another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise LatentpressError(f"another process is at work in {folder}; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Position(NamedTuple):

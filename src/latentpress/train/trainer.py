@@ -26,7 +26,7 @@ from latentpress.train.loop import Limit, Training, fit, stop_signals
 from latentpress.train.metrics import Sink, open_sinks
 from latentpress.train.plan import DECODERS, STAGES, StageName, fitted_parts, plan_stages, used_parts
 from latentpress.train.replicas import join_replicas
-from latentpress.train.runs import Position, RunFolder
+from latentpress.train.runs import Position, RunFolder, locked
 from latentpress.train.stages import make_stage
 from latentpress.train.terms import RunContext
 
@@ -104,6 +104,7 @@ def run(
         TrainingError: the items do not fit the model; `folder` holds another run or another run's model;
             the codec of an earlier run was replaced; or the loss is not finite.
         CheckpointError: a checkpoint or the model in `folder` is damaged.
+        LatentpressError: another process trains into `folder`.
     """
     plan = plan_stages(config, stages, steps, seconds)
     with torch.device("meta"):
@@ -121,6 +122,8 @@ def run(
         replicas, place = stack.enter_context(join_replicas(resolve_device(device)))
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
         runs = RunFolder(folder / ("run" if len(stages) > 1 else f"run-{stages[0]}"))
+        if replicas.first:
+            stack.enter_context(locked(folder))
         if replicas.first and whole and _has_model(folder) and not runs.steps():
             raise TrainingError(f"{folder} holds a model already; train into another folder, or delete it")
         if replicas.first:
