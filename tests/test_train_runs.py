@@ -16,6 +16,13 @@ def checkpoint(step: int) -> Checkpoint:
     return Checkpoint(Position("codec", step, step, 0.1 * step, 0.0), tensors)
 
 
+def damages(data: bytes) -> list[bytes]:
+    """Cut, emptied, without its counters, with a flipped bit in a weight, and in its counters."""
+    bit, renamed = bytes([data[-1] ^ 1]), data.replace(b"position", b"pxsition", 1)
+    counted = data.replace(b"stage_step", b"stage_stap", 1)
+    return [data[: len(data) // 2], data[:3], renamed, data[:-1] + bit, counted]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     runs = RunFolder(tmp_path / "run")
@@ -70,10 +77,21 @@ def test_damage_is_one_clear_error(folder: RunFolder):
     folder.save(checkpoint(3))
     path = folder.path / "step-3"
     data = path.read_bytes()
-    for damaged in (data[: len(data) // 2], data[:3], data.replace(b"position", b"pxsition", 1)):
+    for damaged in damages(data):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="step-3 is damaged"):
             folder.latest()
+
+
+def test_a_damaged_checkpoint_is_given_up_for_the_one_before(folder: RunFolder):
+    for which in range(len(damages(b"..."))):
+        folder.save(checkpoint(3))
+        folder.save(checkpoint(5))
+        path = folder.path / "step-5"
+        path.write_bytes(damages(path.read_bytes())[which])
+        with pytest.warns(UserWarning, match="step-5 is damaged .*; going back to step 3"):
+            latest = folder.latest()
+        assert latest is not None and latest.position.step == 3 and folder.steps() == [3]
 
 
 def test_a_damaged_run_configuration_is_one_clear_error(folder: RunFolder):

@@ -7,17 +7,21 @@
     finished        how the run ended; there once the model of the last stage is written
 
 A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept.
+It holds a digest of itself, since disks and copies fail too; a damaged one is given up for the one before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -109,29 +113,53 @@ class RunFolder:
         path = self.path / f"step-{checkpoint.position.step}"
         if path.exists():
             return  # the end of one stage is the start of the next
-        counters = {"position": json.dumps(checkpoint.position._asdict())}
-        write_atomically(path, save(checkpoint.tensors, counters))
+        position = json.dumps(checkpoint.position._asdict())
+        metadata = {"position": position, "digest": _digest(position, checkpoint.tensors)}
+        write_atomically(path, save(checkpoint.tensors, metadata))
         for old in self.steps()[:-_KEPT]:
             (self.path / f"step-{old}").unlink()
 
     def latest(self) -> Checkpoint | None:
-        """Reads the last checkpoint, or returns None where the run has none yet."""
-        if not (steps := self.steps()):
-            return None
-        path = self.path / f"step-{steps[-1]}"
-        try:
-            with safe_open(path, "pt") as file:
-                position = Position(**json.loads(file.metadata()["position"]))
-                return Checkpoint(position, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise CheckpointError(
-                f"{path} is damaged ({error}); delete it to go on from an earlier one"
-            ) from None
+        """Reads the last checkpoint, or returns None where the run has none yet.
+
+        A damaged one is deleted with a warning if there is an earlier one. Raises `CheckpointError` if not.
+        """
+        steps = self.steps()
+        while steps:
+            path = self.path / f"step-{steps.pop()}"
+            try:
+                return _read(path)
+            except CheckpointError as error:
+                if not steps:
+                    raise
+                warnings.warn(f"{error}; going back to step {steps[-1]}", stacklevel=2)
+                path.unlink()
+        return None
 
     def steps(self) -> list[int]:
         """Those of which there is a checkpoint to go on from."""
         matches = (_STEP.fullmatch(path.name) for path in self.path.glob("step-*"))
         return sorted(int(match[1]) for match in matches if match)
+
+
+def _read(path: Path) -> Checkpoint:
+    """Reads a checkpoint and compares it with its digest; raises `CheckpointError`."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["digest"] != _digest(metadata["position"], tensors):
+            raise ValueError("its digest is another")
+        return Checkpoint(Position(**json.loads(metadata["position"])), tensors)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged ({error})") from None
+
+
+def _digest(position: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(position.encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _differences(stored: object, wanted: object, name: str = "") -> list[str]:
