@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,23 @@ def test_nothing_is_overwritten_without_force(archive: str, tmp_path: Path) -> N
     restore = ["decompress", archive, "-m", "model", "-o", str(tmp_path / "back")]
     assert main(restore) == 0 and main(restore) == 1 and main([*restore, "-f"]) == 0
     assert main([*press, "-f"]) == 0 and Path(archive).read_bytes() != before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_end_a_command_and_leave_nothing(
+    place: Workplace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("no such signal here")
+    monkeypatch.setattr("latentpress.files.os.fsync", lambda _: signal.raise_signal(number))
+    assert main(["compress", "photos", "-m", "model", "-o", str(tmp_path / "x.lpz")]) == 128 + number
+    assert not list(tmp_path.iterdir()) and f"ended by {name}" in capfd.readouterr().err
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_an_input_is_no_output(place: Workplace, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

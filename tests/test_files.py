@@ -107,6 +107,15 @@ def test_paths_stay_below_their_folder(tmp_path):
         safe_path(tmp_path, "file/a")
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_durable_files_wait_for_the_disk(tmp_path, monkeypatch, durable):
+    synced = []
+    monkeypatch.setattr("latentpress.files.os.fsync", synced.append)
+    with open_atomic(tmp_path / "a", overwrite=False, durable=durable) as file:
+        file.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new" and bool(synced) == durable
+
+
 def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
     pipe = tmp_path / "pipe"
     try:

@@ -28,11 +28,12 @@ def is_special(path: Path) -> bool:
 
 
 @contextmanager
-def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[BinaryIO]:
+def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool, durable: bool = True) -> Iterator[BinaryIO]:
     """Gives a file to write and read back, which becomes `out` only if the block ends without an error.
 
     For a path it is in the same folder under a temporary name and is renamed; for a stream, and for a path
-    at which there is a device or a pipe, which is written into, it is in memory.
+    at which there is a device or a pipe, which is written into, it is in memory. A `durable` file is on the
+    disk before it gets its name, and so whole even if the machine fails.
     """
     if not isinstance(out, str | Path):
         buffer = io.BytesIO()
@@ -50,7 +51,8 @@ def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool) -> Iterator[Bina
         with temporary.open("x+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         refuse_existing(path, overwrite)
         os.replace(temporary, path)
     finally:

@@ -1,17 +1,22 @@
 """The command line: one file a verb.
 
 Only data goes to stdout; progress, summaries and errors go to stderr. The exit code is 0 for done, 1
-for a failure in one line (`--debug` adds the traceback), 2 for misuse, 130 for an interruption.
+for a failure in one line (`--debug` adds the traceback), 2 for misuse, 130 for an interruption, and 128
+and the signal's number where SIGTERM or SIGHUP ended the command; none leaves a half-written file.
 A verb's file is imported when the verb is used, and it imports torch only when it runs.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -22,6 +27,10 @@ __all__ = ["VERBS", "cli", "main"]
 VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "diagnose", "generate", "split")
 VERBS += ("demo",)
 _EXTRA = ("jinja2", "matplotlib", "sklearn", "tabulate", "torchmetrics")  # what measuring and reports need
+
+
+class _Ended(BaseException):
+    """A signal asks the process to end."""
 
 
 class _Verbs(click.Group):
@@ -43,7 +52,7 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; `args` defaults to the process's own."""
     flags: dict[str, bool] = {}  # set by options of all verbs
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _ending_by_signals():
         warnings.showwarning = _show_warning
         try:
             return cli.main(args, prog_name="latentpress", standalone_mode=False, obj=flags) or 0
@@ -53,12 +62,34 @@ def main(args: Sequence[str] | None = None) -> int:
         except (click.Abort, KeyboardInterrupt):
             click.echo("latentpress: interrupted", err=True)
             return 130
+        except _Ended as ended:
+            click.echo(f"latentpress: ended by {signal.Signals(ended.args[0]).name}", err=True)
+            return 128 + ended.args[0]
         except Exception as error:  # whatever it is, the user gets one line
             if flags.get("debug"):
                 traceback.print_exc()
             else:
                 click.echo(f"latentpress: {_one_line(error)}", err=True)
             return 1
+
+
+@contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP, if nothing else handles them, unwind the command as SIGINT does."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise _Ended(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main_thread = threading.current_thread() is threading.main_thread()
+    default = [number for number in numbers if main_thread and signal.getsignal(number) is signal.SIG_DFL]
+    for number in default:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in default:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _one_line(error: Exception) -> str:

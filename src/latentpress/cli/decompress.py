@@ -27,6 +27,9 @@ def command(
 ) -> None:
     """Restore images as PNG files, and texts as the files that they were; `inspect` lists their names.
 
+    No restored file is half there, even if the command is killed; that they are on the disk a moment later is
+    for the operating system, as with other archivers.
+
     What a lossless archive holds comes back with every sample as it was. Of a delta-VAE's other archives an
     autoregressive decoder draws what the latents do not say, the same every time.
 

@@ -43,6 +43,9 @@ def decompress(
 ) -> Summary:
     """Restores the items of an archive below a folder, as files of their kind.
 
+    No file is half there, whenever the process is killed. When the call returns the operating system has all
+    of them, which it writes to the disk in its own time: keep the archive until then.
+
     An image `a/b.jpg` becomes `a/b.png`, a text keeps its name; `latentpress.names.output_names` says what
     happens where two items would meet.
 
@@ -70,7 +73,7 @@ def decompress(
             target = targets[number]
             if isinstance(target, Path):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            with open_atomic(target, overwrite=overwrite) as file:
+            with open_atomic(target, overwrite=overwrite, durable=False) as file:
                 model.item.write(content, file)
                 file_bytes += file.tell()
             if progress is not None:
