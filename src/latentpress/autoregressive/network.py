@@ -266,7 +266,8 @@ def ordinal_embedding_(network: CausalNetwork, *, signed: bool) -> None:
     for tables in (network.embeddings, network.head_embeddings):
         for table in tables:
             assert isinstance(table, nn.Embedding)
-            table.weight.copy_(_ordinal_features(*table.weight.shape, signed=signed))
+            if not table.weight.is_meta:  # which has no values
+                table.weight.copy_(_ordinal_features(*table.weight.shape, signed=signed))
 
 
 def _ordinal_features(size: int, channels: int, *, signed: bool) -> Tensor:

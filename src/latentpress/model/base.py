@@ -34,6 +34,7 @@ from latentpress.model.files import read_model, write_model
 from latentpress.model.integer import IntegerForms, IntegerPrior, split_tensors
 from latentpress.model.labels import LabelNumbers, label_numbers, part_labels
 from latentpress.model.latents import Latents
+from latentpress.nn.blank import blank
 from latentpress.nn.parallel import ParallelDecoder
 
 __all__ = ["Model", "PriorName"]
@@ -82,7 +83,7 @@ class Model(nn.Module, ABC):
         """Loads a model folder; raises `CheckpointError` where it is damaged, or of another model."""
         stored = read_model(Path(folder))
         try:
-            with torch.device("meta"):
+            with blank():
                 model = cls(from_json(cls.config_class, stored.config))
         except (ConfigError, RuntimeError) as error:
             raise CheckpointError(f"{stored.path}: {error}") from None

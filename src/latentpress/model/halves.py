@@ -13,12 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from latentpress.config import DeltaVAEConfig, HalfName
 from latentpress.errors import LatentpressError, MissingPartError
 from latentpress.model.base import Model
 from latentpress.model.integer import IntegerForms
+from latentpress.nn.blank import blank
 
 __all__ = ["Halves", "split_model"]
 
@@ -80,7 +79,7 @@ def _half(model: Model, name: HalfName) -> Model:
     config = replace(model.config, half=name)
     if isinstance(config, DeltaVAEConfig) and name == "encoder":
         config = replace(config, decoder_id=model.decoder_id.hex())  # type: ignore[attr-defined]
-    with torch.device("meta"):
+    with blank():
         half = type(model)(config)
     wanted = half.state_dict().keys()
     weights = {key: value for key, value in model.state_dict().items() if key in wanted}

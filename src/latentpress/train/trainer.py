@@ -20,6 +20,7 @@ from latentpress.data import Dataset, labels_as
 from latentpress.errors import TrainingError
 from latentpress.files import write_atomically
 from latentpress.model import Model, build, load, resolve_device
+from latentpress.nn.blank import blank
 from latentpress.train.card import model_card
 from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, Training, fit, stop_signals
@@ -107,7 +108,7 @@ def run(
         LatentpressError: another process trains into `folder`.
     """
     plan = plan_stages(config, stages, steps, seconds)
-    with torch.device("meta"):
+    with blank():
         check_dataset(build(config.model), dataset)
     dataset, folder, whole = labels_as(dataset, config.model.labels), Path(folder), "codec" in plan
     fits = {part for name in plan for part in fitted_parts(config.model, name, whole=whole)}
