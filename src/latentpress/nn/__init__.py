@@ -1,5 +1,6 @@
 """Networks between items and grids of vectors, written once for 1, 2 and 3 axes.
 
+blank.py       networks without weights
 layers.py      strided windows, normalisation, residual blocks
 conv.py        convolutional encoder and decoder
 likelihoods.py distributions of samples given a decoder's outputs
