@@ -36,7 +36,7 @@ def test_tiles_equal_the_whole(kind: str, monkeypatch) -> None:
     np.testing.assert_allclose(
         model.decode(codes, size).astype(int), whole, atol=max(1, model.item.levels // 4096)
     )
-    torch.testing.assert_close(decoding.parallel_nats(*args), nats)
+    torch.testing.assert_close(decoding.parallel_nats(*args), nats, rtol=1e-6, atol=0)  # of float32 networks
     assert max(seen) < codes[0, ..., 0].numel() / 2
 
 
