@@ -74,8 +74,10 @@ def command(
 
     loaded = load(model, device)
     options.refuse_input(output, paths, loaded.item)
-    words = loaded.item.words
-    with options.open_items(paths, loaded.item, convert) as source, progress_bar(words.item) as progress:
+    with (
+        options.open_items(paths, loaded.item, convert) as source,
+        progress_bar(loaded.item.words.item) as progress,
+    ):
         summary = compress(
             loaded,
             source,
@@ -93,5 +95,5 @@ def command(
     for skipped in (*lost, *(others if len(others) <= _MAX_LINES else ())):
         say(f"left out {skipped.name}: {skipped.reason}")
     if len(others) > _MAX_LINES:
-        say(f"left out {len(others)} files that are no {words.items}")
+        say(f"left out {len(others)} others, such as {others[0].name}: {others[0].reason}")
     say_summary("compressed", summary)

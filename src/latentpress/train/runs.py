@@ -133,7 +133,7 @@ class RunFolder:
                 if not steps:
                     raise
                 warnings.warn(f"{error}; going back to step {steps[-1]}", stacklevel=2)
-                path.unlink()
+                path.unlink(missing_ok=True)  # each process of a run finds the damage
         return None
 
     def steps(self) -> list[int]:
