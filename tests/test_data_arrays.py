@@ -69,8 +69,8 @@ def test_idx_without_labels_and_with_colours(tmp_path):
         b"\0\0\x08\3" + b"\xff" * 12,
         idx(np.zeros((0, 4, 4))),
         idx(np.zeros((2, 4, 4, 5))),
-        gzip.compress(idx(IMAGES))[:-12],
-        gzip.compress(idx(IMAGES) + bytes(1 << 20)),
+        gzip.compress(idx(IMAGES), mtime=0)[:-12],
+        gzip.compress(idx(IMAGES) + bytes(1 << 20), mtime=0),
     ],
 )
 def test_damaged_idx_is_an_item_error(tmp_path, data):

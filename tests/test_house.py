@@ -28,7 +28,7 @@ HELPERS = {"items": ("config",), "exact": ("latents", "autoregressive"), "press"
 
 LIGHT = ("numpy", "PIL", "constriction", "cbor2", "pydantic", "numba")
 ABSTRACT_AT_MOST = 3
-LINES_AT_MOST = 20_500
+LINES_AT_MOST = 22_000
 
 KINDS = {"image", "text", "audio", "video"}
 KIND_CLASSES = {"Image", "Text", "Audio", "Video"}
