@@ -142,6 +142,7 @@ class Item:
     attributes: dict | None = None
     original: int | None = None
     stored: bool = False  # by the fallback codec
+    file: int | None = None  # bytes of the file that is stored
 
 
 def items_of(head, index):
@@ -163,6 +164,9 @@ def items_of(head, index):
             items[i].original = original - 1
     for i in flagged(index.get("fallback", b"")):
         items[i].stored = True
+    for i, length in enumerate(column(index.get("files", b""), 8)):
+        if length:
+            items[i].file = length - 1
     return items
 
 
@@ -207,23 +211,28 @@ def layout_of(head, items):
     """Returns [(what, shape, lanes), ...]."""
     extents = {i: item.extents for i, item in enumerate(items) if item.original is None}
     stored = {i for i, item in enumerate(items) if item.stored}
+    files = {i: item.file for i, item in enumerate(items) if item.file is not None}
+    absent = stored | set(files)
     blocks, components, segment = [], len(head["sample_alphabets"]), head["segment"]
     if head["code_alphabets"]:
         grids = {
             i: tuple(math.ceil(e / h) for e, h in zip(own, head["hop"], strict=True))
             for i, own in extents.items()
         }
-        found = blocks_of(grids, len(head["code_alphabets"]), 4096, 4096, stored)
+        found = blocks_of(grids, len(head["code_alphabets"]), 4096, 4096, absent)
         blocks += [("codes", *block) for block in found]
     if head["content"] == "samples":
-        found = blocks_of(extents, components, segment, min(1 << 16, 4 * segment), stored)
+        found = blocks_of(extents, components, segment, min(1 << 16, 4 * segment), absent)
         blocks += [("samples", *block) for block in found]
     if head["content"] == "chains":
-        found = blocks_of(extents, 1, segment, min(1 << 18, 16 * segment), stored, chained=True)
+        found = blocks_of(extents, 1, segment, min(1 << 18, 16 * segment), absent, chained=True)
         blocks += [("chain", *block) for block in found]
     for i in sorted(stored):
         for first, last in bands_of(items[i].extents, 1 << 26):
             blocks.append(("fallback", (last - first, *items[i].extents[1:]), [(i, first, last)]))
+    for i, length in files.items():
+        for first, last in bands_of((length,), 1 << 26) if length else ():
+            blocks.append(("file", (last - first,), [(i, first, last)]))
     return blocks
 
 
@@ -256,6 +265,12 @@ class Images:
         with PIL.Image.open(file, formats=["WEBP"]) as image:
             samples = image.convert("RGB").tobytes()
         return [tuple(samples[3 * i : 3 * i + channels]) for i in range(height * width)]
+
+    @staticmethod
+    def unpack_file(payload):
+        import pillow_jxl
+
+        return pillow_jxl.Decoder()(payload)[2]
 
 
 class Texts:
@@ -291,7 +306,7 @@ class Reader:
         posterior(symbols, extents)         tables [row][place][channel] of step 1 for a band
 
     `kinds` adds to KINDS: `samples(residuals, extents)` and `unpack(payload, extents, channels)`, both of
-    which return symbols.
+    which return symbols, and `unpack_file(payload)`, which returns bytes.
     """
 
     def __init__(self, data, kinds=None):
@@ -338,11 +353,16 @@ class Reader:
             found = self._chains(latents, band_decoder, posterior)
         return self._named(found | self._join("fallback", None))
 
-    def _named(self, found):
+    def files(self):
+        """The bytes of the files that items are stored as."""
+        found = self._join("file", None) | {i: [] for i, item in enumerate(self.items) if item.file == 0}
+        return {name: bytes(byte for (byte,) in own) for name, own in self._named(found, files=True).items()}
+
+    def _named(self, found, files=False):
         named = {}
         for i, item in enumerate(self.items):
             original = i if item.original is None else item.original
-            if original in found or not item.extents[0]:
+            if original in found or not (item.extents[0] or files or self.items[original].file is not None):
                 named[item.name] = found.get(original, [])
         return named
 
@@ -366,9 +386,10 @@ class Reader:
     def _block(self, number, what, shape, lanes, network):
         positions, payload, count = math.prod(shape), self.payloads[number], len(lanes)
         sizes = self.head["code_alphabets" if what == "codes" else "sample_alphabets"]
+        sizes = [256] if what == "file" else sizes
         symbols = [[[0] * len(sizes) for _ in range(count)] for _ in range(positions)]
         mode = self.index["modes"][number]
-        assert mode in {"codes": {0, 1, 2, 3}, "samples": {4}, "fallback": {0, 5}}[what]
+        assert mode in {"codes": {0, 1, 2, 3}, "samples": {4}, "fallback": {0, 5}, "file": {0, 5}}[what]
         if mode in (3, 4):
             state, coder = network(shape, lanes), RangeDecoder(payload)
             for row in symbols:
@@ -377,6 +398,8 @@ class Reader:
                         lane[p] = coder.decode(table)
                     state.push([lane[p] for lane in row])
             return symbols
+        if mode == 5 and what == "file":
+            return [[[byte]] for byte in self.kind.unpack_file(payload)]
         if mode == 5:
             return [[list(s)] for s in self.kind.unpack(payload, shape, self.head["channels"])]
         read = {0: self._raw, 1: self._static, 2: self._adaptive}[mode](payload, positions * count, sizes)

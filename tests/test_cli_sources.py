@@ -71,9 +71,12 @@ def test_alpha_is_dropped_where_that_is_asked_for(
     Image.fromarray(alpha).save(file, "PNG")
     (tmp_path / "glass.png").write_bytes(file.getvalue())
     model, glass = workplace.folder / "model", tmp_path / "glass.png"
-    assert main(["compress", str(glass), "-m", str(model), "-o", str(tmp_path / "x.lpz")]) == 1
+    archive, out = tmp_path / "kept.lpz", tmp_path / "kept"
+    assert main(["compress", str(glass), "-m", str(model), "-o", str(archive)]) == 0
     err = capsys.readouterr().err
-    assert "glass.png: the image has an alpha channel" in err and "--convert" in err
+    assert "kept as files: glass.png: the image has an alpha channel" in err and "--convert" in err
+    assert main(["decompress", str(archive), "-m", str(model), "-o", str(out)]) == 0
+    assert (out / "glass.png").read_bytes() == file.getvalue()
     restored = there_and_back(glass, model, tmp_path, "--convert")
     assert np.array_equal(restored["glass.png"], expected(model, COLOUR[0]))
     train = ["train", str(glass), "-o", str(tmp_path / "model"), *QUICK]

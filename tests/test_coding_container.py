@@ -27,7 +27,7 @@ from latentpress.coding import (
 )
 from latentpress.coding.container import write_archive
 from latentpress.coding.metadata import pack
-from latentpress.coding.records import shape_fits, symbols_crc
+from latentpress.coding.records import Stored, shape_fits, symbols_crc
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.items import Image
 from lpz_reader import Reader
@@ -56,7 +56,7 @@ ITEMS = [
     ItemRecord("raw", (9, 5), (-1, -1)),
     ItemRecord("packed", (16, 16), (-1, -1)),
 ]
-STORED = {73, 74}
+STORED = Stored(frozenset({73, 74}))
 COUNTS = [np.arange(size) for size in HEADER.code_alphabets]
 TABLES = [modes.normalize(count[None])[0] for count in COUNTS]
 
@@ -112,7 +112,7 @@ def opened(data):
 
 def test_reading_inverts_writing(data, symbols):
     archive = opened(data)
-    assert archive.header == HEADER and list(archive.items) == ITEMS and archive.fallback == STORED
+    assert archive.header == HEADER and list(archive.items) == ITEMS and archive.stored == STORED
     assert set(archive.modes) == {Mode.RAW, Mode.STATIC, Mode.ADAPTIVE, Mode.PACKED}
     for number, expected in enumerate(symbols):
         if archive.modes[number] is Mode.PACKED:
@@ -224,7 +224,7 @@ def test_an_archive_is_the_same_however_its_fields_are_given(data, symbols):
         blocks.append(Block(archive.modes[number], archive.payload(number), symbols_crc(own)))
     items = [replace(item, attributes=dict(reversed(item.attributes.items()))) for item in ITEMS]
     header = replace(HEADER, ids=dict(reversed(HEADER.ids.items())))
-    write_archive(again, header, items, blocks, COUNTS, list(STORED))
+    write_archive(again, header, items, blocks, COUNTS, Stored(frozenset(list(STORED.fallback))))
     assert again.getvalue() == data
 
 
@@ -272,7 +272,7 @@ def test_inspection_needs_no_block(data):
     assert info.bytes == len(data) == info.framing_bytes + sum(use.bytes for use in info.modes)
     assert info.dims == 3 * (70 * 32 * 32 + 2 * 301 * 298 + 9 * 5 + 16 * 16)
     assert info.bits_per_dim == 8 * len(data) / info.dims
-    assert (info.fallback, info.duplicates) == (2, 1)
+    assert (info.fallback, info.files, info.duplicates) == (2, 0, 1)
     assert {(use.part, use.mode) for use in info.modes} == {
         ("codes", "raw"),
         ("codes", "static"),
@@ -297,7 +297,7 @@ def test_a_stored_item_of_one_band(rows):
     item, symbols = ItemRecord("x", (rows, 1)), np.zeros((rows, 1, 1), np.uint8)
     symbols[-1] = 1
     blocks = [Block(Mode.RAW, modes.encode_raw(symbols, (2,)), symbols_crc(symbols))]
-    archive = opened(written(header, [item], blocks, fallback=[0]))
+    archive = opened(written(header, [item], blocks, stored=Stored(frozenset({0}))))
     assert [block.shape for block in archive.layout] == [(rows, 1)]
     assert np.array_equal(archive.stored_symbols(0), symbols)
 
@@ -307,11 +307,11 @@ def test_a_stored_item_of_several_bands(monkeypatch):
     rng = np.random.default_rng(1)
     header = replace(HEADER, labels=0, sample_alphabets=(300, 9))
     item, bands = ItemRecord("x", (10, 5)), []
-    for block in header.layout([item], {0}):
+    for block in header.layout([item], Stored(frozenset({0}))):
         shape = block.positions, 1
         bands.append(np.stack([rng.integers(0, size, shape) for size in (300, 9)], axis=-1))
     blocks = [coded(band, Mode.RAW, (300, 9)) for band in bands]
-    archive = opened(written(header, [item], blocks, fallback=[0]))
+    archive = opened(written(header, [item], blocks, stored=Stored(frozenset({0}))))
     assert [block.lanes[0].start for block in archive.layout] == [0, 4, 8]
     for number, band in enumerate(bands):
         assert np.array_equal(archive.stored_symbols(number), band)
@@ -654,6 +654,7 @@ def test_a_block_has_a_mode_for_what_it_holds(part, mode):
         Part.SAMPLES: {Mode.SAMPLES},
         Part.CHAIN: {Mode.BITS_BACK},
         Part.FALLBACK: {Mode.RAW, Mode.PACKED},
+        Part.FILE: {Mode.RAW, Mode.PACKED},
     }
     content = {Part.SAMPLES: "samples", Part.CHAIN: "chains"}.get(part, "codes")
     header = Header(
@@ -666,7 +667,11 @@ def test_a_block_has_a_mode_for_what_it_holds(part, mode):
         content=content,
         ids={"codes": CODES_ID, "prior": PRIOR_ID, "decoder": DECODER_ID, "encoder": ENCODER_ID},
     )
-    items, stored = [ItemRecord("x", (5,))], {0} if part is Part.FALLBACK else set()
+    items, forms = (
+        [ItemRecord("x", (5,))],
+        {Part.FALLBACK: Stored(frozenset({0})), Part.FILE: Stored(files={0: 5})},
+    )
+    stored = forms.get(part, Stored())
     counts = [np.ones(9, int)] if content == "codes" else None
     good = written(header, items, [Block(min(allowed[part]), b"1234", 0)], counts, stored)
     assert opened(good).layout[0].part is part

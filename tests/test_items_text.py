@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.errors import ItemError
-from latentpress.items import Content, Text, text
+from latentpress.items import Content, Text, base, text
 from latentpress.items.text import SNIFFED_BYTES, TEXT_SUFFIXES, looks_like_text
 
 
@@ -39,7 +39,7 @@ def test_bytes_come_back_as_they_were(data):
 
 
 def test_a_long_text_is_never_in_memory_whole(monkeypatch):
-    monkeypatch.setattr(text, "_PIECE", 1000)
+    monkeypatch.setattr(base, "_PIECE", 1000)
     source, target = Counted(bytes(range(256)) * 100), Counted()
     content = Text().open(source)
     assert source.most == 0

@@ -125,7 +125,7 @@ def test_every_item_takes_its_smallest_form(case, made):
         folder = name.split("/")[0] if summary.lossless else "model"
         assert (part is Part.FALLBACK) == (folder != "model"), name
         assert part is not Part.FALLBACK or mode is FORMS[folder], name
-    assert summary.fallback == len(archive.fallback) == (3 if summary.lossless else 0)
+    assert summary.fallback == len(archive.stored.fallback) == (3 if summary.lossless else 0)
 
 
 def test_the_summary_adds_up(case, made):
@@ -267,7 +267,7 @@ def test_another_model_is_refused_and_the_one_needed_named(one):
     bare = changed(model, b"another meaning.", prior=None, decoder=None, encoder=None)
     with pytest.raises(WrongModelError, match="'faces' with"):
         verify_archive(out, bare)
-    stored = [archive.items[number].name for number in archive.fallback]
+    stored = [archive.items[number].name for number in archive.stored.fallback]
     if stored:
         assert_same(dict(decode_archive(out, bare, only=stored)), {name: items[name] for name in stored})
 
@@ -286,7 +286,7 @@ def test_the_ids_that_are_needed_are_those_of_the_items_chosen(one):
     for number, item in enumerate(archive.items):
         modes = {archive.modes[block] for block in archive.blocks_of[number]}
         wanted = {"prior"} if Mode.PRIOR in modes else set()
-        if number not in archive.fallback:
+        if number not in archive.stored.fallback:
             wanted |= by_content[archive.header.content]
         assert set(required_ids(archive, [number])) == wanted, item.name
 
@@ -307,7 +307,7 @@ def test_items_that_a_model_does_not_take_are_stored_by_the_fallback():
         }
         data, summary = compressed(case.codec, items, **case.options)
         archive, restored = Archive(io.BytesIO(data)), dict(decode_archive(data, case.codec))
-        assert archive.fallback >= {1, 3} and summary.fallback == len(archive.fallback)
+        assert archive.stored.fallback >= {1, 3} and summary.fallback == len(archive.stored.fallback)
         assert_same({n: restored[n] for n in ("1.png", "3.png")}, {n: items[n] for n in ("1.png", "3.png")})
         assert restored["0.png"].shape == (6, 4, 1)
         assert verify_archive(data, case.codec).fallback == summary.fallback
@@ -345,7 +345,7 @@ def test_what_does_not_decode_again_is_stored_by_the_fallback(one, part, monkeyp
         assert after["0.packed"][0] is before["0.packed"][0]
     restored = dict(decode_archive(data, model))
     assert np.array_equal(restored["0.model"], items["0.model"]) or broken is Part.FALLBACK
-    assert summary.fallback == len(Archive(io.BytesIO(data)).fallback)
+    assert summary.fallback == len(Archive(io.BytesIO(data)).stored.fallback)
 
 
 def archive_of(model, items, case):
@@ -498,7 +498,7 @@ def hostile_fields(archive):
         yield "wider", {"index": extents(1, sizes[1][0] + 1)}
         yield "huge", {"index": extents(1, 1 << 24)}
     yield "all by the fallback", {"index": {"fallback": bytes([1] * count)}}
-    yield "none by the fallback", {"index": {"fallback": REMOVED if archive.fallback else b"x"}}
+    yield "none by the fallback", {"index": {"fallback": REMOVED if archive.stored.fallback else b"x"}}
     for mode in Mode:
         if set(archive.modes) != {mode}:
             yield f"mode {mode.name}", {"index": {"modes": bytes([mode] * len(archive.modes))}}

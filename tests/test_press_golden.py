@@ -48,7 +48,7 @@ def test_the_codes_of_golden_archives_are_the_documented_ones(name):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_archives_are_written_as_ever(name):
     old, new = Archive(io.BytesIO((FOLDER / name).read_bytes())), Archive(io.BytesIO(golden_archive(name)))
-    assert (old.header, old.items, old.fallback) == (new.header, new.items, new.fallback)
+    assert (old.header, old.items, old.stored) == (new.header, new.items, new.stored)
     assert (old.layout, old.modes) == (new.layout, new.modes)
     for number, mode in enumerate(old.modes):
         if mode is not Mode.PACKED:  # an affair of libwebp and liblzma

@@ -71,7 +71,7 @@ def wanted(model, items, data):
     archive = Archive(io.BytesIO(data))
     for number, (name, samples) in enumerate(items.items()):
         original = archive.original(number)
-        if not archive.header.lossless and original not in archive.fallback:
+        if not archive.header.lossless and original not in archive.stored.fallback:
             codes = model.encode(samples[None])
             seeded = {"seed": archive.header.seed or 0, "numbers": [original]}
             samples = model.decode(codes, samples.shape[:-1], **seeded)[0]
@@ -85,7 +85,7 @@ def test_long_items_come_back(case, narrow, tmp_path):
     archive = Archive(io.BytesIO(data))
     bands = [lane for block in archive.layout for lane in block.lanes if lane.item == 1]
     assert len({lane.start for lane in bands}) > 1 and summary.duplicates == 2
-    assert (1 in archive.fallback, 2 in archive.fallback) == (False, summary.lossless)
+    assert (1 in archive.stored.fallback, 2 in archive.stored.fallback) == (False, summary.lossless)
     restored, expected = dict(decode_archive(data, model)), dict(wanted(model, items, data))
     assert restored.keys() == items.keys()
     for name, samples in expected.items():

@@ -8,7 +8,7 @@ number moved on, or spelled out after what it shares with the one before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from os.path import commonprefix
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -127,24 +127,28 @@ def check_name(name: str) -> None:
     raise UnsafePathError(f"unsafe name {name[:80]!a}: {reason}")
 
 
-def output_names(names: Sequence[str], suffix: str | None) -> list[str]:
+def output_names(names: Sequence[str], suffix: str | None, files: Collection[int] = ()) -> list[str]:
     """Returns the name under which each item is written: its own, with another suffix unless that is None.
 
     Where two would meet (letter case aside, for file systems that ignore it), or a file would stand
-    where a folder must, the later one keeps its old suffix too, or gets a number.
+    where a folder must, the later one keeps its old suffix too, or gets a number. The items with the numbers
+    `files` keep their suffix, and come before the others.
 
     >>> output_names(["a.jpg", "a.png", "b/c.webp"], ".png")
     ['a.png', 'a.png.png', 'b/c.png']
     >>> output_names(["readme.md", "README.md", "a.c"], None)
     ['readme.md', 'README-2.md', 'a.c']
+    >>> output_names(["a.jpg", "a.png"], ".png", files={1})
+    ['a.jpg.png', 'a.png']
     """
     taken = {parent for name in names for parent in _parents(name.casefold())}
     numbers: dict[str, int] = {}
-    result = []
-    for name in names:
+    result = [""] * len(names)
+    for number in sorted(range(len(names)), key=lambda number: number not in files):
+        name, own = names[number], None if number in files else suffix
         path = PurePosixPath(name)
-        start, end = (name, suffix) if suffix is not None else (str(path.with_suffix("")), path.suffix)
-        new = name if suffix is None else str(path.with_suffix(suffix))
+        start, end = (name, own) if own is not None else (str(path.with_suffix("")), path.suffix)
+        new = name if own is None else str(path.with_suffix(own))
         if new.casefold() in taken:
             new = start + end
         base = new.casefold()
@@ -152,7 +156,7 @@ def output_names(names: Sequence[str], suffix: str | None) -> list[str]:
             numbers[base] = numbers.get(base, 1) + 1
             new = f"{start}-{numbers[base]}{end}"
         taken.add(new.casefold())
-        result.append(new)
+        result[number] = new
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -52,8 +53,12 @@ def command(
     link to nothing, a pipe or a name that not every system allows is refused if it is called like an item;
     --skip leaves it out.
 
-    With --lossless every item comes back as it was. Each takes the smallest of what the model makes of it,
-    what a conventional codec does (lossless WebP, LZMA), and its plain samples. Texts are always kept so.
+    With --lossless every sample comes back as it was. Each item takes the smallest of what the model makes
+    of it, what a conventional codec does (lossless WebP, LZMA), its plain samples, and its file, which then
+    comes back byte for byte; the extra jxl packs JPEG files. Texts are always kept so.
+
+    A file that is called like an item and that the model cannot take (damaged, 16 bits a channel, several
+    pictures in one) is kept as the file that it is, and said.
 
     A delta-VAE's archive without --lossless holds its latents and a seed, with which an autoregressive
     decoder draws the rest. With --bits-back its latents cost what they say and no more: smaller for hundreds
@@ -90,10 +95,21 @@ def command(
             model_name=model.resolve().name,
             progress=progress,
         )
-    lost = [skipped for skipped in source.skipped if skipped.lost]
-    others = [skipped for skipped in source.skipped if not skipped.lost]
-    for skipped in (*lost, *(others if len(others) <= _MAX_LINES else ())):
-        say(f"left out {skipped.name}: {skipped.reason}")
-    if len(others) > _MAX_LINES:
-        say(f"left out {len(others)} others, such as {others[0].name}: {others[0].reason}")
+    for skipped in source.skipped:
+        if skipped.lost:
+            say(f"left out {skipped.name}: {skipped.reason}")
+    _say_each("left out", {skipped.name: skipped.reason for skipped in source.skipped if not skipped.lost})
+    _say_each("kept as files", summary.kept)
     say_summary("compressed", summary)
+
+
+def _say_each(what: str, reasons: Mapping[str, str]) -> None:
+    """Says what became of these and why; of many, how many they are, and the first."""
+    from latentpress.cli.progress import say
+
+    if len(reasons) > _MAX_LINES:
+        name, reason = next(iter(reasons.items()))
+        say(f"{what}: {len(reasons)}, such as {name}: {reason}")
+        return
+    for name, reason in reasons.items():
+        say(f"{what}: {name}: {reason}")

@@ -25,7 +25,7 @@ __all__ = ["command"]
 def command(
     archive: Path, model: Path, output: Path, only: tuple[str, ...], device: str, force: bool
 ) -> None:
-    """Restore images as PNG files, and texts as the files that they were; `inspect` lists their names.
+    """Restore images as PNG files, texts and what was kept as a file as they were; `inspect` lists the names.
 
     No restored file is half there, even if the command is killed; that they are on the disk a moment later is
     for the operating system, as with other archivers.

@@ -77,7 +77,7 @@ def _settings(value: Any) -> str:
 
 
 def _archive(info: ArchiveInfo) -> dict[str, Any]:
-    figures = ("bytes", "framing_bytes", "bits_per_dim", "fallback", "duplicates")
+    figures = ("bytes", "framing_bytes", "bits_per_dim", "fallback", "files", "duplicates")
     return {
         **{name: getattr(info, name) for name in figures},
         **_plain(info.header),
@@ -106,7 +106,8 @@ def _archive_text(info: ArchiveInfo) -> str:
         ("bits/dim", f"{info.bits_per_dim:.4f}"),
         ("items", f"{len(info.items):,}, {header.kind} of {header.channels} channel(s)"),
         ("lossless", "yes" if header.lossless else "no"),
-        ("stored", f"{info.fallback:,} items by the fallback codec, {info.duplicates:,} as duplicates"),
+        ("stored", f"{info.fallback:,} items by the fallback codec, {info.files:,} as files"),
+        ("duplicates", f"{info.duplicates:,}"),
         ("codes", f"{codes if header.code_alphabets else 'none'}, hop {' x '.join(map(str, header.hop))}"),
         ("model", header.model or "(no name)"),
         *((f"id {name}", value.hex()) for name, value in header.ids.items()),

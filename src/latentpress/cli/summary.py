@@ -32,12 +32,13 @@ def say_summary(verb: str, summary: Summary, *, everything: bool = True) -> None
         files is not None and f"{format_bytes(files)} of files",
         f"{format_bytes(archive)} of archive",
         files is not None and verb == "compressed" and f"ratio {files / archive:.2f}",
-        everything and f"{summary.bits_per_dim:.4f} bits/dim",
+        everything and bool(summary.dims) and f"{summary.bits_per_dim:.4f} bits/dim",
         summary.model_bits is not None
         and f"{summary.model_bits:,.0f} bits by the model, {8 * archive:,} in the file",
         summary.lossless
         and f"lossless: every {words.position} {'restored' if verb == 'restored' else 'kept'}",
         summary.fallback and f"{summary.fallback} stored by the fallback codec",
+        summary.files and f"{summary.files} stored as the files that they were",
         summary.duplicates and f"{summary.duplicates} there once already",
         format_seconds(summary.seconds),
         f"{summary.items / seconds:.1f} {words.items}/s",

@@ -12,7 +12,7 @@ from latentpress.coding.container import Archive
 from latentpress.coding.inspection import ArchiveLike, inspect_archive, open_archive
 from latentpress.coding.layout import BlockLayout, Part, Segment
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord
+from latentpress.coding.records import MAX_ITEMS, Block, Header, ItemRecord, Stored
 from latentpress.coding.tables import TOTAL, TOTAL_BITS, frequencies
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "RangeEncoder",
     "Segment",
     "Stacks",
+    "Stored",
     "frequencies",
     "inspect_archive",
     "open_archive",

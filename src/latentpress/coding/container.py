@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.coding import metadata, modes
-from latentpress.coding.index import pack_head, pack_index, read_blocks, read_fallback, read_head, read_items
+from latentpress.coding.index import pack_head, pack_index, read_blocks, read_head, read_items, read_stored
 from latentpress.coding.layout import Part, Segment
 from latentpress.coding.modes import Mode
-from latentpress.coding.records import Block, Header, ItemRecord, symbols_crc
+from latentpress.coding.records import Block, Header, ItemRecord, Stored, symbols_crc
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError
 
@@ -42,6 +42,7 @@ _MODES = {
     Part.SAMPLES: {Mode.SAMPLES},
     Part.CHAIN: {Mode.BITS_BACK},
     Part.FALLBACK: {Mode.RAW, Mode.PACKED},
+    Part.FILE: {Mode.RAW, Mode.PACKED},
 }
 
 Integers = NDArray[Any]
@@ -53,7 +54,7 @@ def write_archive(
     items: Sequence[ItemRecord],
     blocks: Iterable[Block],
     counts: Sequence[Integers] | None = None,
-    fallback: Collection[int] = (),
+    stored: Stored | None = None,
 ) -> int:
     """Writes an archive and returns its length in bytes.
 
@@ -63,7 +64,7 @@ def write_archive(
         items: in the order that laid out the blocks.
         blocks: one for each of the header's `layout`, in that order; each is written as it comes.
         counts: for the static mode, how often each symbol (code_alphabets[p],) of each component p comes.
-        fallback: the numbers of the items that are stored by the fallback codec.
+        stored: the items that the model does not code.
 
     Raises:
         ArchiveError: the header is one that no archive can have.
@@ -78,7 +79,7 @@ def write_archive(
         file.write(block.payload)
         rows.append((len(block.payload), zlib.crc32(block.payload), block.symbols_crc, block.mode))
     length = sum(row[0] for row in rows).to_bytes(8, "little")
-    tail = _section(b"INDX", zlib.compress(pack_index(items, rows, fallback), 9))
+    tail = _section(b"INDX", zlib.compress(pack_index(items, rows, stored or Stored()), 9))
     digest = hashlib.blake2b(head + b"DATA" + length + tail, digest_size=_DIGEST_BYTES).digest()
     file.write(tail + digest + END)
     end = file.tell()
@@ -102,7 +103,7 @@ class Archive:
 
     Attributes:
         header, items: of the archive as a whole, and of each item.
-        fallback: numbers of the items that the fallback codec stores.
+        stored: the items that the model does not code.
         tables: of the static mode, one a component of the codes.
         layout, modes, lengths: what each block holds, its mode, and its bytes.
         size: bytes of the whole file.
@@ -119,13 +120,13 @@ class Archive:
         self.tables = _read_tables(sections.get(b"TABL"), self.header.code_alphabets)
         index = metadata.load(metadata.inflate(sections[b"INDX"], _MAX_INDEX))
         self.items = read_items(index, self.header)
-        self.fallback = read_fallback(index, self.items)
+        self.stored = read_stored(index, self.items)
         self.lengths, self._payload_crcs, self._symbols_crcs, modes = read_blocks(index)
         if 0 in self.lengths or sum(self.lengths) != length:
             raise ArchiveError("damaged archive: the blocks' lengths do not sum to what is there")
         self._starts = np.cumsum([start, *self.lengths]).tolist()
         # No more work from here on than there are blocks, each of which has a byte at least.
-        self.layout = self.header.layout(self.items, self.fallback, max_blocks=len(self.lengths))
+        self.layout = self.header.layout(self.items, self.stored, max_blocks=len(self.lengths))
         self.modes = self._checked_modes(modes)
 
     @cached_property

@@ -6,7 +6,7 @@ What is read may be hostile: whatever is out of range raises `ArchiveError`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from latentpress.coding import metadata
 from latentpress.coding.layout import Grid
 from latentpress.coding.metadata import get
-from latentpress.coding.records import MAX_ITEMS, Header, ItemRecord, shape_fits
+from latentpress.coding.records import MAX_ITEMS, Header, ItemRecord, Stored, shape_fits
 from latentpress.errors import ArchiveError
 from latentpress.names import NameColumns, pack_names, unpack_names
 
-__all__ = ["pack_head", "pack_index", "read_blocks", "read_fallback", "read_head", "read_items"]
+__all__ = ["pack_head", "pack_index", "read_blocks", "read_head", "read_items", "read_stored"]
 
 _FIELDS: dict[str, type[Any]] = {
     **dict.fromkeys(("kind", "content", "model"), str),
@@ -32,6 +32,7 @@ _NEEDED = {"codes": {"codes"}, "samples": {"decoder"}, "chains": {"decoder", "en
 _CODE_COMPONENTS = {"codes": range(1, 65), "samples": range(65), "chains": range(1)}
 _KIND = re.compile(r"[a-z0-9_-]{1,32}")
 _ATTRIBUTE = re.compile(r"[a-z_]{1,64}")
+_MAX_FILE = 1 << 40
 
 Integers = NDArray[Any]
 Tree = dict[str, Any]
@@ -83,9 +84,7 @@ def _in_range(values: Sequence[Any], number: range, least: int) -> bool:
     return len(values) in number and all(type(v) is int and least <= v <= 1 << 16 for v in values)
 
 
-def pack_index(
-    items: Sequence[ItemRecord], blocks: Sequence[tuple[int, ...]], fallback: Collection[int]
-) -> bytes:
+def pack_index(items: Sequence[ItemRecord], blocks: Sequence[tuple[int, ...]], stored: Stored) -> bytes:
     """Returns the index as CBOR, given each block's length, CRC-32 of its bytes and its symbols, and mode."""
     steps, shared, endings = pack_names(item.name for item in items)
     tree: Tree = {"steps": metadata.pack(steps), "shared": metadata.pack(shared), "endings": endings}
@@ -108,9 +107,10 @@ def pack_index(
     if any(item.duplicate_of is not None for item in items):
         originals = [0 if item.duplicate_of is None else item.duplicate_of + 1 for item in items]
         tree["originals"] = metadata.pack(originals)
-    if fallback:
-        stored = frozenset(fallback)
-        tree["fallback"] = bytes(number in stored for number in range(len(items)))
+    if stored.fallback:
+        tree["fallback"] = bytes(number in stored.fallback for number in range(len(items)))
+    if stored.files:
+        tree["files"] = metadata.pack([stored.files.get(number, -1) + 1 for number in range(len(items))], 8)
     return metadata.dump(tree)
 
 
@@ -183,12 +183,18 @@ def _read_originals(tree: Tree, shapes: Sequence[Grid]) -> dict[int, int]:
     return originals
 
 
-def read_fallback(tree: Tree, items: Sequence[ItemRecord]) -> frozenset[int]:
-    """The numbers of the items that the fallback codec stores."""
-    stored = _flagged(tree["fallback"], len(items)) if "fallback" in tree else []
-    if any(not items[n].positions or items[n].duplicate_of is not None for n in stored):
+def read_stored(tree: Tree, items: Sequence[ItemRecord]) -> Stored:
+    """The items that the model does not code."""
+    fallback = _flagged(tree["fallback"], len(items)) if "fallback" in tree else []
+    if any(not items[n].positions or items[n].duplicate_of is not None for n in fallback):
         raise ArchiveError("damaged archive: the fallback codec stores an item that has nothing to store")
-    return frozenset(stored)
+    column = metadata.unpack(tree["files"], len(items), 8).tolist() if "files" in tree else []
+    files = {n: length - 1 for n, length in enumerate(column) if length}
+    if any(items[n].duplicate_of is not None or n in fallback for n in files):
+        raise ArchiveError("damaged archive: the file of an item is there that is stored already")
+    if max(files.values(), default=0) > _MAX_FILE:
+        raise ArchiveError("archive with a file that is too large for this release")
+    return Stored(frozenset(fallback), files)
 
 
 def _flagged(flags: Any, count: int) -> list[int]:

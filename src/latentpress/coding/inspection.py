@@ -37,7 +37,8 @@ class ArchiveInfo:
         bytes: of the whole file.
         framing_bytes: what of them is not coded symbols: header, tables, index, checks.
         header, items: what the archive records of itself, and of each item.
-        fallback, duplicates: how many items the fallback codec stores, and how many equal an earlier one.
+        fallback, files, duplicates: how many items the fallback codec stores, how many are stored as the
+            files that they were, and how many equal an earlier one.
         modes: the modes in use, part by part.
     """
 
@@ -46,6 +47,7 @@ class ArchiveInfo:
     header: Header
     items: tuple[ItemRecord, ...]
     fallback: int
+    files: int
     duplicates: int
     modes: tuple[ModeUse, ...]
 
@@ -81,7 +83,8 @@ def inspect_archive(source: ArchiveLike) -> ArchiveInfo:
             framing_bytes=archive.size - sum(archive.lengths),
             header=archive.header,
             items=archive.items,
-            fallback=len(archive.fallback),
+            fallback=len(archive.stored.fallback),
+            files=len(archive.stored.files),
             duplicates=sum(item.duplicate_of is not None for item in archive.items),
             modes=tuple(
                 ModeUse(*use, len(lengths), sum(lengths)) for use, lengths in uses.items() if lengths

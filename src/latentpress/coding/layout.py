@@ -7,7 +7,7 @@ This follows from the items' extents alone, by the rules of docs/archive.md. Why
 - The segments of a chain, which is coded by bits back, come one after the other, those with few rows first:
   chains that are decoded side by side then wait little for each other, and the last segment, whose latents
   cost most, is the largest.
-- Items that the fallback codec stores take their places if they are one segment, and are then taken out, so
+- Items that are stored otherwise take their places if they are one segment, and are then taken out, so
   that the others' blocks stay as they were when an item turned out to be dear.
 """
 
@@ -30,12 +30,13 @@ Grid = tuple[int, ...]
 
 
 class Part(Enum):
-    """What a block holds: codes, samples coded by the model, a chain of samples, or the fallback codec's."""
+    """What a block holds: codes, samples coded by the model, a chain of these, a fallback, a file."""
 
     CODES = "codes"
     SAMPLES = "samples"
     CHAIN = "chain"
     FALLBACK = "fallback"
+    FILE = "file"
 
 
 class Plan(NamedTuple):

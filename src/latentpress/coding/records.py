@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from latentpress.coding.layout import CODE_SEGMENT, BlockLayout, Grid, Part, Plan, lay_out
 from latentpress.coding.modes import Mode
 
-__all__ = ["MAX_ITEMS", "Block", "Content", "Header", "ItemRecord", "shape_fits", "symbols_crc"]
+__all__ = ["MAX_ITEMS", "Block", "Content", "Header", "ItemRecord", "Stored", "shape_fits", "symbols_crc"]
 
 CODE_BLOCK = 1 << 12  # symbols that close a block
 SAMPLE_BLOCK = 1 << 16
 CHAIN = 1 << 18  # positions
 FALLBACK_SEGMENT = 1 << 26
+FILE_SEGMENT = 1 << 26  # bytes
 MAX_ITEMS = 1 << 20
 _MAX_ROWS = 1 << 40  # extent along the first axis
 _MAX_SIDE = 1 << 24  # and along each of the others
@@ -28,6 +29,24 @@ _CHUNK = 1 << 20
 
 Content = Literal["codes", "samples", "chains"]
 Integers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Items that the model does not code, by number.
+
+    Args:
+        fallback: those whose samples the fallback codec stores.
+        files: those that are stored as the files that they were, with the bytes of each.
+    """
+
+    fallback: frozenset[int] = frozenset()
+    files: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """All of them."""
+        return self.fallback.union(self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,31 +99,35 @@ class Header:
 
     def alphabets(self, part: Part) -> tuple[int, ...]:
         """How many symbols each component of a position has in blocks of this part."""
-        return self.code_alphabets if part is Part.CODES else self.sample_alphabets
+        own = {Part.CODES: self.code_alphabets, Part.FILE: (256,)}
+        return own.get(part, self.sample_alphabets)
 
     def layout(
-        self, items: Sequence[ItemRecord], fallback: Collection[int] = (), *, max_blocks: float = math.inf
+        self, items: Sequence[ItemRecord], stored: Stored | None = None, *, max_blocks: float = math.inf
     ) -> list[BlockLayout]:
-        """Returns all blocks in their order: of codes, of samples or chains of these, of fallback bands.
+        """Returns all blocks in their order: of codes, samples or chains of these, fallback bands, files.
 
         Args:
             items: all of the archive; duplicates are in no block.
-            fallback: the numbers of the items that the fallback codec stores.
+            stored: the items that the model does not code.
             max_blocks: as for `lay_out`.
         """
         grids = [(n, item.shape) for n, item in enumerate(items) if item.duplicate_of is None]
-        stored, components, segment = frozenset(fallback), len(self.sample_alphabets), self.segment
+        stored = Stored() if stored is None else stored
+        absent, components, segment = stored.numbers, len(self.sample_alphabets), self.segment
         work: list[tuple[Plan, list[tuple[int, Grid]], Collection[int]]] = []
         if self.code_alphabets:
             plan = Plan(Part.CODES, len(self.code_alphabets), CODE_SEGMENT, CODE_BLOCK)
-            work.append((plan, [(n, self.grid(shape)) for n, shape in grids], stored))
+            work.append((plan, [(n, self.grid(shape)) for n, shape in grids], absent))
         if self.content == "samples":
             plan = Plan(Part.SAMPLES, components, segment, min(SAMPLE_BLOCK, 4 * segment))
-            work.append((plan, grids, stored))
+            work.append((plan, grids, absent))
         if self.content == "chains":
-            work.append((Plan(Part.CHAIN, 1, segment, min(CHAIN, 16 * segment)), grids, stored))
+            work.append((Plan(Part.CHAIN, 1, segment, min(CHAIN, 16 * segment)), grids, absent))
         plan = Plan(Part.FALLBACK, components, FALLBACK_SEGMENT, 1)
-        work.append((plan, [(n, shape) for n, shape in grids if n in stored], ()))
+        work.append((plan, [(n, shape) for n, shape in grids if n in stored.fallback], ()))
+        lengths = [(n, (length,)) for n, length in sorted(stored.files.items())]
+        work.append((Plan(Part.FILE, 1, FILE_SEGMENT, 1), lengths, ()))
         blocks: list[BlockLayout] = []
         for plan, cut, absent in work:
             blocks += lay_out(cut, plan, absent=absent, max_blocks=max_blocks - len(blocks))

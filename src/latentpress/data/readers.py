@@ -57,11 +57,12 @@ class File(NamedTuple):
     def open(self, item: Item, convert: bool) -> Content:
         """Opens it as an item; it closes when the content can no longer be read."""
         with ExitStack() as stack:
-            content = item.open(stack.enter_context(self._open_seekable()), convert=convert)
+            content = item.open(stack.enter_context(self.seekable()), convert=convert)
             weakref.finalize(content.read, stack.pop_all().close)
         return content
 
-    def _open_seekable(self) -> BinaryIO:
+    def seekable(self) -> BinaryIO:
+        """Opens it to be read anywhere."""
         with ExitStack() as stack:
             file = stack.enter_context(self.stream())
             start = file.read(_SMALL_BYTES + 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class ItemRef:
             text begins with the item's name.
         file_bytes: of the item's file, None where it has none; the first item of a file of arrays has the
             whole file's, the others 0.
+        file: opens the file that is the item, and nothing else, to read its bytes; None where there is none.
 
     >>> ItemRef.of("a.txt", np.zeros((5, 1), np.uint8), {"class": "zeros"}).open().read(1, 4).shape
     (3, 1)
@@ -51,6 +52,7 @@ class ItemRef:
     labels: Labels
     open: Callable[[], Content]
     file_bytes: int | None = None
+    file: Callable[[], BinaryIO] | None = None
 
     @classmethod
     def of(
@@ -227,7 +229,8 @@ class _Lister:
             return Skipped(_shown(file.name), str(error), lost=True)
         except Exception as error:  # a zip archive's parsers may raise anything
             return Skipped(_shown(file.name), f"cannot be read: {readers.reason_of(error)}", lost=True)
-        return ItemRef(file.name, {"class": folder}, partial(file.open, self.item, self.convert), file.size)
+        opened = partial(file.open, self.item, self.convert)
+        return ItemRef(file.name, {"class": folder}, opened, file.size, file.seekable)
 
 
 def _rows(folder: str, array: ItemArray, item: Item, convert: bool) -> Iterator[ItemRef]:
@@ -248,7 +251,7 @@ def _uniquely_named(refs: Iterable[ItemRef]) -> tuple[ItemRef, ...]:
             path = PurePosixPath(ref.name)
             number = numbers[ref.name] = numbers.get(ref.name, 1) + 1
             name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        unique[name] = ItemRef(name, ref.labels, partial(readers.open_named, name, ref.open), ref.file_bytes)
+        unique[name] = replace(ref, name=name, open=partial(readers.open_named, name, ref.open))
     return tuple(unique.values())
 
 

@@ -2,7 +2,7 @@
 
 The items are compressed into an archive and restored from it; everything said of bytes is the size of
 that file, everything said of distortion is measured on what came out of it. Of a lossless archive every
-sample is compared.
+sample is compared. No item is stored as the file that it was: what codecs make of samples is measured.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -75,6 +76,7 @@ def evaluate(
     words, file = item.words, io.BytesIO()
     if not source.items:
         raise ItemError(f"there are no {words.items} to evaluate on; give files, folders or a zip archive")
+    source = replace(source, items=tuple(replace(ref, file=None) for ref in source.items))
     summary = compress(
         model, source, file, lossless=lossless, bits_back=bits_back, verify=False, progress=report
     )

@@ -31,6 +31,7 @@ __all__ = [
     "Words",
     "read_whole",
     "residuals_are_cheaper",
+    "write_bytes",
 ]
 
 Samples = NDArray[Any]
@@ -40,6 +41,7 @@ Attributes = Mapping[str, int]
 """What an item has but its samples, such as a sample rate: names of a-z and _, integers 0 to 2^64 - 1."""
 
 MAX_FILE_BYTES = 1 << 29  # of kinds that decode files whole
+_PIECE = 1 << 22  # bytes that are written at once
 
 
 class Words(NamedTuple):
@@ -232,6 +234,26 @@ class Item(Protocol):
         """
         ...
 
+    def is_lossy(self, head: bytes) -> bool:
+        """Whether a file of these first 16 bytes holds what a lossy codec made."""
+        ...
+
+    def pack_file(self, data: bytes) -> bytes | None:
+        """What a reversible transcoding makes of a whole file; None where there is none.
+
+        It need not be smaller, and what gives the file back is `unpack_file`, by which it is to be proven.
+        """
+        ...
+
+    def unpack_file(self, data: bytes, shape: Shape) -> bytes:
+        """The inverse of `pack_file`, for an item of this `shape`; the bytes may be hostile.
+
+        Raises:
+            ItemError: they are damaged, or of another item.
+            LatentpressError: what it takes is not installed.
+        """
+        ...
+
     def preset(self, extents: NDArray[np.int64]) -> tuple[str, str]:
         """The preset to train on items of these extents (N, rank), and why, in a few words."""
         ...
@@ -247,6 +269,12 @@ class Item(Protocol):
     def join(self, items: Sequence[Samples]) -> Joined | None:
         """Puts items (one at least) into one file; None where they do not go together."""
         ...
+
+
+def write_bytes(content: Content, file: BinaryIO) -> None:
+    """Writes content that is bytes, uint8 (T, 1), piece by piece."""
+    for start in range(0, content.shape[0], _PIECE):
+        file.write(content.read(start, min(start + _PIECE, content.shape[0])).tobytes())
 
 
 def read_whole(file: BinaryIO) -> bytes:

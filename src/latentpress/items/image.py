@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
-from latentpress.items import image_codecs, image_files
+from latentpress.items import image_codecs, image_files, jpeg
 from latentpress.items.base import Content, Samples, Shape, Symbols, Words, read_whole
 from latentpress.items.image_files import ALPHA, MAX_PIXELS, MAX_SIDE
 from latentpress.strict import Strict, require
@@ -85,8 +85,14 @@ class Image(Strict):
         return True
 
     def open(self, file: BinaryIO, *, convert: bool = False) -> Content:
-        """Decodes a file whole; `convert` drops alpha, and makes grey of colour for one channel."""
+        """Decodes a file whole; `convert` drops alpha, and makes grey of colour for one channel.
+
+        Channels that differ from the kind's and lost nothing are an attribute, to be written again.
+        """
         pixels, attributes = image_files.read_image(read_whole(file), convert=convert)
+        channels = pixels.shape[-1]
+        if channels != self.channels and (channels == 1 or not _has_colour(pixels)):
+            attributes["channels"] = channels
         return Content.of(self.fit(pixels, convert=convert), attributes)
 
     def fit(self, samples: Samples, *, convert: bool = False) -> Samples:
@@ -106,18 +112,27 @@ class Image(Strict):
             return samples
         if self.channels == 3:
             return np.repeat(samples, 3, axis=-1)
-        if not convert and (samples[..., 1:] != samples[..., :1]).any():
+        if not convert and _has_colour(samples):
             raise ItemError(_COLOUR)
-        return ((samples.astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
+        return _luma(samples)
+
+    def is_lossy(self, head: bytes) -> bool:
+        """JPEG and lossy WebP files do."""
+        return head.startswith(b"\xff\xd8\xff") or head[8:16] == b"WEBPVP8 "
 
     def narrowed(self, contents: Iterable[Content]) -> Image:
         """Grey where all images are."""
-        grey = all((pixels[..., 1:] == pixels[..., :1]).all() for pixels in (c.samples for c in contents))
-        return replace(self, channels=1) if grey else self
+        colour = any(_has_colour(content.samples) for content in contents)
+        return self if colour else replace(self, channels=1)
 
     def write(self, content: Content, file: BinaryIO) -> None:
-        """Writes a PNG file, with its resolution."""
-        image_files.write_png(self.fit(content.samples), file, content.attributes)
+        """Writes a PNG file, with the resolution, and grey, of one bit or with a palette, as the file was."""
+        pixels, channels = self.fit(content.samples), content.attributes.get("channels")
+        if channels == 1 < self.channels:
+            pixels = _luma(pixels)
+        elif channels == 3 > self.channels:
+            pixels = np.repeat(pixels, 3, axis=-1)
+        image_files.write_png(pixels, file, content.attributes)
 
     def to_symbols(self, samples: Samples, before: Samples | None = None, *, residual: bool) -> Symbols:
         """The pixels, or their residuals."""
@@ -151,9 +166,20 @@ class Image(Strict):
 
     pack = staticmethod(image_files.pack_webp)
     unpack = staticmethod(image_files.unpack_webp)
+    pack_file = staticmethod(jpeg.pack_jpeg)
+    unpack_file = staticmethod(jpeg.unpack_jpeg)
     lossless_baselines = staticmethod(image_codecs.lossless_images)
     lossy_baselines = staticmethod(image_codecs.lossy_images)
     join = staticmethod(image_codecs.mosaic)
+
+
+def _has_colour(pixels: Samples) -> bool:
+    return bool((pixels[..., 1:] != pixels[..., :1]).any())
+
+
+def _luma(pixels: Samples) -> Samples:
+    """Grey of RGB; of equal channels what each of them is."""
+    return ((pixels.astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
 def _decorrelated(pixels: Samples) -> Samples:

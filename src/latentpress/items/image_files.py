@@ -1,7 +1,8 @@
 """Image files <-> pixels, uint8 (H, W, C), C = 1 (grey) or 3 (RGB), and their resolution.
 
 What has 8 bits a channel or fewer comes out as it is: grey as one channel, colour and palettes as RGB,
-turned upright as EXIF says. What would lose something on the way is refused, with one line that says
+turned upright as EXIF says. Whether a file had one bit a pixel, or a palette, is an attribute, with which
+`write_png` makes such a file again. What would lose something on the way is refused, with one line that says
 so: 16 bits a channel, CMYK and other colour spaces, several pictures in a file, and alpha channels
 unless the caller converts. The bytes may be hostile: only the parsers of the five formats see them,
 the size is bounded before anything is decoded, and whatever goes wrong is an `ItemError`.
@@ -59,6 +60,8 @@ _PARSERS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile]], ...] = (
     (b"BM", BmpImagePlugin.BmpImageFile),
 )
 _PLAIN = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+_FORMS = {"1": {"bits": 1}, "P": {"palette": 1}}
+_PALETTE = 256
 _RESOLUTION = ("dots_per_metre_x", "dots_per_metre_y")
 _METRES_PER_INCH = 0.0254
 _MAX_DOTS = (1 << 31) - 1  # a metre, in a PNG file
@@ -71,7 +74,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaint
 def read_image(data: bytes, *, convert: bool = False) -> tuple[Samples, dict[str, int]]:
     """Decodes a file's bytes; with `convert` an alpha channel is ignored instead of refused.
 
-    Returns pixels (H, W, 1 or 3), upright, and the resolution, where the file has one.
+    Returns pixels (H, W, 1 or 3), upright, and what the file has beside them: its resolution, `bits` for one
+    bit a pixel, `palette` for one.
 
     Raises:
         ItemError: the file is damaged, truncated, too large, or of a kind that is not supported.
@@ -93,10 +97,20 @@ def write_image(pixels: Samples, file: BinaryIO, codec: str, **options: Any) -> 
 
 
 def write_png(pixels: Samples, file: BinaryIO, attributes: Mapping[str, int]) -> None:
-    """Writes pixels (H, W, 1 or 3) as a PNG file, with the resolution that the attributes say."""
+    """Writes pixels (H, W, 1 or 3) as a PNG file of the resolution and the form that the attributes say.
+
+    A file of one bit a pixel has what is nearest; a palette takes pixels of 256 colours at most.
+    """
     dots = [attributes.get(name, 0) for name in _RESOLUTION]
     known = all(1 <= each <= _MAX_DOTS for each in dots)
-    write_image(pixels, file, "png", dpi=[each * _METRES_PER_INCH for each in dots] if known else None)
+    image = PIL.Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if attributes.get("bits") == 1 and pixels.shape[2] == 1:
+        image = PIL.Image.fromarray(pixels[..., 0] > 127)
+    elif attributes.get("palette") and image.mode == "RGB" and image.getcolors(_PALETTE):
+        colours, places = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        image = PIL.Image.fromarray(places.reshape(pixels.shape[:2]).astype(np.uint8))
+        image.putpalette(colours.tobytes())
+    image.save(file, "PNG", dpi=[each * _METRES_PER_INCH for each in dots] if known else None)
 
 
 def pack_webp(samples: Samples) -> bytes | None:
@@ -141,7 +155,7 @@ def _decode(data: bytes, convert: bool) -> tuple[Samples, dict[str, int]]:
         _check(image, convert)
         turned = image.getexif().get(ExifTag.Orientation) in (5, 6, 7, 8)
         image.load()
-        attributes = _resolution(image.info.get("dpi"), turned)
+        attributes = _resolution(image.info.get("dpi"), turned) | _FORMS.get(image.mode, {})
         image.info = {}  # else what follows would look at EXIF data again, and at transparency
         ImageOps.exif_transpose(image, in_place=True)
         plain = _PLAIN[image.mode]

@@ -22,7 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
-from latentpress.items.base import Baseline, Content, Joined, LossyBaseline, Samples, Shape, Symbols, Words
+from latentpress.items.base import (
+    Baseline,
+    Content,
+    Joined,
+    LossyBaseline,
+    Samples,
+    Shape,
+    Symbols,
+    Words,
+    write_bytes,
+)
 from latentpress.strict import Strict, within
 
 __all__ = ["MAX_TEXT_BYTES", "SNIFFED_BYTES", "TEXT_SUFFIXES", "Text", "looks_like_text"]
@@ -42,7 +52,6 @@ TEXT_SUFFIXES = frozenset("." + suffix for suffix in _SUFFIXES.split())
 
 _LZMA1 = {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 0}
 _FILTERS = [_LZMA1 | {"mode": lzma.MODE_NORMAL, "nice_len": 273, "mf": lzma.MF_BT4, "depth": 0}]
-_PIECE = 1 << 22  # bytes that are written at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +118,7 @@ class Text(Strict):
 
     def write(self, content: Content, file: BinaryIO) -> None:
         """Writes the bytes, piece by piece."""
-        for start in range(0, content.shape[0], _PIECE):
-            file.write(self.fit(content.read(start, min(start + _PIECE, content.shape[0]))).tobytes())
+        write_bytes(Content(content.shape, lambda i, j: self.fit(content.read(i, j))), file)
 
     def to_symbols(self, samples: Samples, before: Samples | None = None, *, residual: bool) -> Symbols:
         """The bytes, or their differences."""
@@ -138,6 +146,18 @@ class Text(Strict):
         if len(text) != shape[0] or not stream.eof or stream.unused_data:
             raise ItemError("damaged text: it is longer or shorter than it says")
         return np.frombuffer(bytearray(text), np.uint8).reshape(shape)
+
+    def is_lossy(self, head: bytes) -> bool:
+        """No text is."""
+        return False
+
+    def pack_file(self, data: bytes) -> bytes | None:
+        """Files are texts as they are."""
+        return None
+
+    def unpack_file(self, data: bytes, shape: Shape) -> bytes:
+        """Nothing was packed."""
+        raise ItemError("damaged text: no file of a text is packed")
 
     def preset(self, extents: NDArray[np.int64]) -> tuple[str, str]:
         """Always the same."""

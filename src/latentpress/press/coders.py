@@ -3,6 +3,7 @@
     codes      CodesCoder      under the prior, or without a model where that is smaller
     samples    SamplesCoder    symbols of samples under the autoregressive decoder, given the item's codes
     fallback   FallbackCoder   what the kind's own codec makes of the samples, or the samples as they are
+    file       FileCoder       the file that an item was, as it is or packed by the kind
 
 Chains are in `latentpress.press.bitsback`.
 """
@@ -10,6 +11,7 @@ Chains are in `latentpress.press.bitsback`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +31,7 @@ from latentpress.model import Model
 from latentpress.press.blocks import BandReader, Blocks, Coded, labels_in, window
 from latentpress.press.reading import Items, grouped
 
-__all__ = ["CodesCoder", "FallbackCoder", "SamplesCoder"]
+__all__ = ["CodesCoder", "FallbackCoder", "FileCoder", "SamplesCoder"]
 
 ReadCodes = Callable[[Sequence[Segment]], Mapping[Segment, Symbols]]
 
@@ -205,3 +207,44 @@ class FallbackCoder:
             except ItemError as error:
                 raise ArchiveError(f"damaged archive: block {number}: {error}") from None
             yield self.item.to_symbols(samples, residual=False).reshape(-1, 1, len(self.item.alphabets))
+
+
+@dataclass(frozen=True)
+class FileCoder:
+    """Bytes of a file as they are, or, of a whole file, as its kind packs them where that is smaller."""
+
+    item: Item
+
+    def expected(self, block: BlockLayout, items: Items) -> Symbols:
+        """See `BlockCoder`."""
+        return items.file_rows(*block.lanes)[:, None]
+
+    def encode(self, blocks: Blocks, symbols: Sequence[Symbols], items: Items) -> Iterator[Coded]:
+        """See `BlockCoder`; the ideal length is that of the bytes."""
+        for block, each in zip(blocks, symbols, strict=True):
+            (lane,), data, packed = block.lanes, each.tobytes(), None
+            if (lane.start, lane.stop) == (0, items.files[lane.item]):
+                packed = self._packed(data, items.records[lane.item].shape)
+            mode, payload = (Mode.RAW, data) if packed is None else (Mode.PACKED, packed)
+            yield mode, payload, np.array([8.0 * len(payload)])
+
+    def _packed(self, data: bytes, shape: Shape) -> bytes | None:
+        """A file as its kind packs it, where that is smaller and gives the same bytes back."""
+        packed = self.item.pack_file(data)
+        if packed is not None and len(packed) < len(data):
+            with suppress(ItemError):
+                return packed if self.item.unpack_file(packed, shape) == data else None
+        return None
+
+    def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[Symbols]:
+        """See `BlockCoder`."""
+        for number in numbers:
+            if archive.modes[number] is Mode.RAW:
+                yield archive.stored_symbols(number)
+                continue
+            (lane,) = archive.layout[number].lanes
+            try:
+                data = self.item.unpack_file(archive.payload(number), archive.items[lane.item].shape)
+            except ItemError as error:
+                raise ArchiveError(f"damaged archive: block {number}: {error}") from None
+            yield np.frombuffer(data, np.uint8)[:, None, None]

@@ -12,12 +12,12 @@ from latentpress.errors import ArchiveError, LatentpressError, MissingPartError,
 from latentpress.model import Model
 from latentpress.press.bitsback import ChainCoder
 from latentpress.press.blocks import BlockCoder
-from latentpress.press.coders import CodesCoder, FallbackCoder, SamplesCoder
+from latentpress.press.coders import CodesCoder, FallbackCoder, FileCoder, SamplesCoder
 
 __all__ = ["CODED", "check_half", "check_model", "coder_for", "header_for", "leaves", "required_ids"]
 
 CODED: dict[Content, Part] = {"codes": Part.CODES, "samples": Part.SAMPLES, "chains": Part.CHAIN}
-"""The blocks of an archive from which items are restored, but for those that the fallback stores."""
+"""The blocks of an archive from which items are restored, but for those that are stored otherwise."""
 
 _IDS = {"codes": {"codes"}, "samples": {"decoder"}, "chains": {"decoder", "encoder", "prior"}}
 _BOTH = ("encoder", "autoregressive")
@@ -53,6 +53,8 @@ def coder_for(part: Part, model: Model, header: Header) -> BlockCoder:
     """The coder of a part of an archive; raises `LatentpressError` where the model lacks what it takes."""
     if part is Part.FALLBACK:
         return FallbackCoder(model.item)
+    if part is Part.FILE:
+        return FileCoder(model.item)
     if part is Part.CHAIN:
         return ChainCoder(model)
     codes = CodesCoder(model, header.code_alphabets) if header.code_alphabets else None
@@ -68,7 +70,7 @@ def coder_for(part: Part, model: Model, header: Header) -> BlockCoder:
 def leaves(archive: Archive, items: Iterable[int]) -> dict[Part, list[int]]:
     """The blocks that items are restored from, part by part: not the codes of lossless archives."""
     blocks = {number for item in items for number in archive.blocks_of[item]}
-    parts = (CODED[archive.header.content], Part.FALLBACK)
+    parts = (CODED[archive.header.content], Part.FALLBACK, Part.FILE)
     by_part = {part: [n for n in sorted(blocks) if archive.layout[n].part is part] for part in parts}
     return {part: numbers for part, numbers in by_part.items() if numbers}
 
@@ -96,7 +98,7 @@ def check_model(archive: Archive, model: Model, items: Sequence[int]) -> None:
         raise WrongModelError(f"this archive holds items of {kind}; the model is for {item.words.items}")
     needed = required_ids(archive, items)
     if not needed:
-        return  # the fallback stores all of them
+        return  # none of them takes a network
     check_half(model, header.content, restoring=True)
     own, sizes = header_for(model, header.content), [len(label.values) for label in model.config.labels]
     for name, id in needed.items():

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,9 +20,11 @@ import numpy as np
 
 from latentpress.autoregressive.coding import prepare
 from latentpress.coding import Archive, ArchiveLike, Mode, Part, Segment, open_archive
+from latentpress.data.readers import named
 from latentpress.errors import ArchiveError, ItemError, LatentpressError
 from latentpress.files import is_special, open_atomic, refuse_existing, safe_path
 from latentpress.items import Content, Samples, Shape
+from latentpress.items.base import write_bytes
 from latentpress.model import Model
 from latentpress.names import check_name, output_names
 from latentpress.press.blocks import BandReader, decoded, labels_in, window
@@ -46,8 +49,8 @@ def decompress(
     No file is half there, whenever the process is killed. When the call returns the operating system has all
     of them, which it writes to the disk in its own time: keep the archive until then.
 
-    An image `a/b.jpg` becomes `a/b.png`, a text keeps its name; `latentpress.names.output_names` says what
-    happens where two items would meet.
+    An image `a/b.jpg` becomes `a/b.png`, a text keeps its name, and so does what is stored as the file that
+    it was; `latentpress.names.output_names` says what happens where two items would meet.
 
     Args:
         archive: a path, a binary stream, or the archive's bytes.
@@ -70,11 +73,11 @@ def decompress(
         _prepare(opened, progress)
         start, file_bytes = time.perf_counter(), 0
         for done, (number, content) in enumerate(restorer.contents(), start=1):
-            target = targets[number]
+            target, is_file = targets[number], opened.original(number) in opened.stored.files
             if isinstance(target, Path):
                 target.parent.mkdir(parents=True, exist_ok=True)
             with open_atomic(target, overwrite=overwrite, durable=False) as file:
-                model.item.write(content, file)
+                (write_bytes if is_file else model.item.write)(content, file)
                 file_bytes += file.tell()
             if progress is not None:
                 progress("decode", done, len(chosen))
@@ -84,10 +87,20 @@ def decompress(
 def decode_archive(
     archive: ArchiveLike, model: Model, *, only: str | Sequence[str] | None = None
 ) -> Iterator[tuple[str, Samples]]:
-    """Yields the name and the samples (*size, C) of each item; raises as `decompress` does."""
+    """Yields the name and the samples (*size, C) of each item; raises as `decompress` does.
+
+    Raises:
+        ItemError: an item is kept as its file, and is none of the kind.
+    """
     with open_archive(archive) as opened:
         for number, content in _Restorer(opened, model, _choose(opened, only)).contents():
-            yield opened.items[number].name, content.samples
+            name = opened.items[number].name
+            if opened.original(number) in opened.stored.files:
+                with named(name):
+                    file = BytesIO(content.samples.tobytes())
+                    yield name, model.item.open(file, convert=True).samples
+            else:
+                yield name, content.samples
 
 
 def verify_archive(archive: ArchiveLike, model: Model, *, progress: Progress | None = None) -> Summary:
@@ -113,18 +126,23 @@ class _Restorer:
         self._archive, self._header, self._model, self._item = archive, archive.header, model, model.item
         self._coded = CODED[archive.header.content]
         self._originals = grouped(chosen, archive.original)
-        self._shapes = {n: (*archive.items[n].shape, archive.header.channels) for n in self._originals}
+        self._files = archive.stored.files
+        shapes = {n: (*archive.items[n].shape, archive.header.channels) for n in self._originals}
+        self._shapes = {n: (self._files[n], 1) if n in self._files else shape for n, shape in shapes.items()}
         self._coders = {part: coder_for(part, model, archive.header) for part in leaves(archive, chosen)}
         if Part.CODES in self._coders:
             model.require("parallel")
-        for shape in set(self._shapes.values()):
+        for shape in {shape for n, shape in shapes.items() if n not in self._files}:
             try:  # without memory for samples that nobody has
                 self._item.fit(np.broadcast_to(np.zeros((), self._item.dtype), shape))
             except ItemError as error:
                 raise ArchiveError(f"damaged archive: {error}") from None
 
     def contents(self) -> Iterator[tuple[int, Content]]:
-        """The number and the content of each item, in order, but that duplicates follow their original."""
+        """The number and the content of each item, in order, but that duplicates follow their original.
+
+        The content of items that are stored as files is the bytes of these, uint8 (T, 1).
+        """
         sizes = {number: math.prod(shape) for number, shape in self._shapes.items()}
         ends = dict(zip(sizes, itertools.accumulate(sizes.values()), strict=True))
         readers = self._readers(sizes)
@@ -145,7 +163,7 @@ class _Restorer:
     def _pieces(self, number: int) -> Iterator[Samples]:
         """The samples of a large item, some rows after the others."""
         shape, readers, before = self._shapes[number], self._readers([number]), None
-        by_codes = self._coded is Part.CODES and number not in self._archive.fallback
+        by_codes = self._coded is Part.CODES and number not in self._archive.stored.numbers
         whole = by_codes and self._model.decode_reach is None
         for start, stop in [(0, shape[0])] if whole else row_ranges(shape, self._header.hop[0]):
             samples = self._samples([Segment(number, start, stop)], readers, before)[number]
@@ -166,9 +184,8 @@ class _Restorer:
         """The samples of rows of items, by number, given the row before them if they are not the first."""
         empty = [each.item for each in rows if not each.stop]
         samples = {number: np.zeros(self._shapes[number], self._item.dtype) for number in empty}
-        stored, there = self._archive.fallback, [each for each in rows if each.stop]
-        by_part = grouped(there, lambda each: Part.FALLBACK if each.item in stored else self._coded)
-        for part, some in by_part.items():
+        there = [each for each in rows if each.stop]
+        for part, some in grouped(there, self._part).items():
             if part is Part.CODES:
                 samples |= self._decoded(some, readers[part])
                 continue
@@ -177,6 +194,12 @@ class _Restorer:
                     read = self._item.from_symbols(read, before, residual=self._header.residual)
                 samples[each.item] = read
         return samples
+
+    def _part(self, rows: Segment) -> Part:
+        """The blocks that rows of an item are restored from."""
+        stored = self._archive.stored
+        other = Part.FILE if rows.item in stored.files else Part.FALLBACK
+        return other if rows.item in stored.numbers else self._coded
 
     def _decoded(self, rows: Sequence[Segment], reader: BandReader) -> Iterator[tuple[int, Samples]]:
         """The samples of rows of items that the model decodes from codes, those of one shape together."""
@@ -250,7 +273,8 @@ def _targets(
             raise ArchiveError(f"a stream takes one item, and {len(chosen)} were asked for; name one")
         return {chosen[0]: out}
     names, targets = [item.name for item in archive.items], dict[int, Path | BinaryIO]()
-    outputs = output_names(names, suffix)
+    files = {number for number in range(len(names)) if archive.original(number) in archive.stored.files}
+    outputs = output_names(names, suffix, files)
     for number in chosen:
         check_name(names[number])
         targets[number] = path = safe_path(Path(out), outputs[number])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentpress.coding import Archive
@@ -14,7 +14,7 @@ from latentpress.items.base import Words
 __all__ = ["Progress", "Summary"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage (compile, encode, code, compare, verify, decode), how much is done, and of how much."""
+"""Called with a stage (compile, encode, pack, code, compare, verify, decode), what of it is done, and all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class Summary:
             given them, and the bytes that the fallback stores; None where it was not computed.
         lossless: whether the archive gives back every sample of every item.
         fallback: how many items the codec of their kind stores: the model does not take them, or is dearer.
+        files: how many items are stored as the files that they were.
+        kept: those of them that could not be stored otherwise, by name, and why.
         duplicates: how many items are stored as a reference to an equal one.
     """
 
@@ -46,13 +48,15 @@ class Summary:
     model_bits: float | None = None
     lossless: bool = False
     fallback: int = 0
+    files: int = 0
+    kept: Mapping[str, str] = field(default_factory=dict)
     duplicates: int = 0
 
     @classmethod
     def of(cls, archive: Archive, words: Words, chosen: Sequence[int], start: float, **more: Any) -> Summary:
         """Figures of some items of an archive; `start` is when the work began, by `time.perf_counter`."""
         header, records = archive.header, [archive.items[number] for number in chosen]
-        coded = {archive.original(number) for number in chosen} - archive.fallback
+        coded = {archive.original(number) for number in chosen} - archive.stored.numbers
         positions = sum(math.prod(header.grid(archive.items[number].shape)) for number in coded)
         return cls(
             words=words,
@@ -62,7 +66,8 @@ class Summary:
             symbols=positions * len(header.code_alphabets),
             seconds=time.perf_counter() - start,
             lossless=header.lossless,
-            fallback=len(archive.fallback.intersection(chosen)),
+            fallback=len(archive.stored.fallback.intersection(chosen)),
+            files=len(archive.stored.files.keys() & chosen),
             duplicates=sum(record.duplicate_of is not None for record in records),
             **more,
         )

@@ -2,10 +2,11 @@
 
     items --read_items--> records, codes --layout, coders--> blocks --write--> archive --decode--> the same?
 
-An item that the model does not take is stored by the fallback, which is the codec of its kind. So is, in a
-lossless archive, an item that is smaller that way: its share of the blocks that it is in is compared, it is
-taken out of them, and only these are coded again. In the end the archive is decoded, and items of blocks
-that do not give back what was coded are stored by the fallback as well.
+An item that the model does not take is stored by the fallback, which is the codec of its kind, and so is, in
+a lossless archive, an item that is smaller that way. Any item is stored as the file that it was where this is
+the smallest: its share of the blocks that it is in is compared, it is taken out of them, and only these are
+coded again. In the end the archive is decoded, and items of blocks that do not give back what was coded are
+stored by the fallback as well.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from latentpress.autoregressive.coding import prepare
-from latentpress.coding import MAX_ITEMS, Archive, Block, Header, Mode, Part, Segment
+from latentpress.coding import MAX_ITEMS, Archive, Block, BlockLayout, Header, Mode, Part, Segment, Stored
 from latentpress.coding.container import write_archive
 from latentpress.coding.records import Content, symbols_crc
 from latentpress.data import ItemRef, Source, open_sources
@@ -34,13 +35,15 @@ from latentpress.names import check_name, output_names
 from latentpress.press.blocks import Bits, BlockCoder, Blocks, batches, decoded
 from latentpress.press.coders import CodesCoder
 from latentpress.press.matching import CODED, check_half, coder_for, header_for, leaves
-from latentpress.press.reading import Items, grouped
+from latentpress.press.reading import Items
 from latentpress.press.summary import Progress, Summary
 
 __all__ = ["compress", "encode_archive"]
 
 _SPOOL_BYTES = 1 << 26  # of coded blocks that are in memory rather than in a temporary file
 _MOST_NAMED = 5  # of the files that would be left out
+_LARGE = 1 << 14  # positions of an item whose lossy file is stored without a try of anything else
+_LEAST_PACKED = 0.5  # of a file: what packs one reversibly does not halve it
 _LEAST_BITS = 2.0**-20  # of an item, which by bits back may give back more than it costs
 
 
@@ -78,7 +81,8 @@ def compress(
         progress: called as things go on.
 
     Raises:
-        ItemError: an item is damaged, or one was left out of the source without `skip`; nothing is written.
+        ItemError: an item is damaged (a file that its kind takes by its name is kept as it is instead), it
+            changed, or one was left out of the source without `skip`; nothing is written.
         UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
         ArchiveError: verification failed; nothing is written.
         LatentpressError: `out` exists and `overwrite` is False, or the model lacks something.
@@ -100,7 +104,7 @@ def compress(
     source = sources if isinstance(sources, Source) else open_sources(sources, model.item, convert=convert)
     _check_source(source, skip)
     header = header_for(model, content, model_name, seed)
-    parts = (*([Part.CODES] if header.code_alphabets else []), CODED[content], Part.FALLBACK)
+    parts = (*([Part.CODES] if header.code_alphabets else []), CODED[content], Part.FALLBACK, Part.FILE)
     coders = {part: coder_for(part, model, header) for part in parts}
     if header.lossless or model.integer.prior is not None:
         prepare(len(source.items), report)
@@ -108,25 +112,30 @@ def compress(
     with open_atomic(out, overwrite=overwrite) as file, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
         items = Items(model, source.items, header, report)
         writer = _Writer(header, items, coders, spool)
-        fallback = frozenset(items.untaken)
-        coded = writer.code(fallback, {}, report)
-        if header.lossless:
-            coded |= writer.smaller_by_fallback(fallback, coded, report)
-            fallback |= {lanes[0].item for part, lanes in coded if part is Part.FALLBACK}
+        kept = {number: length for number, length in items.files.items() if number in items.kept}
+        coded = writer.packed(report) if header.lossless else {}
+        files = kept | {lanes[0].item: lanes[0].stop for _, lanes in coded}
+        stored = Stored(frozenset(items.untaken.difference(files)), files)
+        coded = writer.code(stored, coded, report)
+        stored = writer.smallest(stored, coded, report)
         for again in (False, True):
-            coded = writer.code(fallback, coded, _silent)
-            archive = writer.write(file, fallback, coded)
-            failing = writer.failing(archive, fallback, report) if verify else frozenset[int]()
+            coded = writer.code(stored, coded, _silent)
+            archive = writer.write(file, stored, coded)
+            failing = writer.failing(archive, stored, report) if verify else frozenset[int]()
             if not failing:
                 break
-            if again:
+            items.check_unchanged(stored.files)
+            if again or failing & stored.numbers:
                 raise ArchiveError("the archive does not decode to what was coded; please report this")
-            fallback |= failing
+            stored = replace(stored, fallback=stored.fallback | failing)
+        items.check_unchanged(stored.files)
         sizes = [ref.file_bytes for ref in source.items if ref.file_bytes is not None]
         bits = float(sum(each.bits.sum() for each in coded.values()))
         file_bytes = sum(sizes) if len(sizes) == len(source.items) else None
         chosen = range(len(source.items))
-        return Summary.of(archive, model.item.words, chosen, start, file_bytes=file_bytes, model_bits=bits)
+        kept = {source.items[number].name: reason for number, reason in items.kept.items()}
+        more = {"file_bytes": file_bytes, "model_bits": bits, "kept": kept}
+        return Summary.of(archive, model.item.words, chosen, start, **more)
 
 
 def encode_archive(model: Model, samples: Mapping[str, Samples], **options: Any) -> bytes:
@@ -159,9 +168,9 @@ class _Writer:
     coders: Mapping[Part, BlockCoder]
     spool: IO[bytes]
 
-    def code(self, fallback: Collection[int], known: _Blocks, report: Progress) -> _Blocks:
-        """All blocks, with these items stored by the fallback; those that are not `known` are coded."""
-        layout = self.header.layout(self.items.records, fallback)
+    def code(self, stored: Stored, known: _Blocks, report: Progress) -> _Blocks:
+        """All blocks, with these items stored otherwise; those that are not `known` are coded."""
+        layout = self.header.layout(self.items.records, stored)
         coded = {key: known[key] for block in layout if (key := (block.part, block.lanes)) in known}
         missing = [n for n, block in enumerate(layout) if (block.part, block.lanes) not in coded]
         for numbers in batches(layout, missing):
@@ -169,44 +178,78 @@ class _Writer:
             report("code", len(coded), len(layout))
         return coded
 
-    def smaller_by_fallback(self, fallback: Collection[int], coded: _Blocks, report: Progress) -> _Blocks:
-        """The fallback blocks of those further items that are smaller that way."""
+    def packed(self, report: Progress) -> _Blocks:
+        """The blocks of files that their kind packs, and of large ones that a lossy codec made.
+
+        To code exactly what such a file decodes to takes more than the file.
+        """
+        packed, items = _Blocks(), self.items
+        layout = self.header.layout(items.records, Stored(files=items.files))
+        layout = [block for block in layout if block.part is Part.FILE]
+        for done, block in enumerate(layout, start=1):
+            end, item = self.spool.seek(0, io.SEEK_END), block.lanes[0].item
+            trial, large = self._encoded([block]), items.records[item].positions >= _LARGE
+            if Mode.PACKED in (each.mode for each in trial.values()) or (large and items.is_lossy(item)):
+                packed |= trial
+            else:
+                self.spool.truncate(end)
+            report("pack", done, len(layout))
+        return packed
+
+    def smallest(self, stored: Stored, coded: _Blocks, report: Progress) -> Stored:
+        """What is stored otherwise where every item takes its smallest form; adds those blocks to `coded`."""
         costs = np.zeros(len(self.items.records))  # bytes of every item: its lanes' shares of their blocks
         for (_, lanes), block in coded.items():
             shares = np.maximum(block.bits, _LEAST_BITS)
             np.add.at(costs, [lane.item for lane in lanes], block.length * shares / shares.sum())
-        further = {lane.item for _, lanes in coded for lane in lanes} - set(fallback)
-        layout = self.header.layout(self.items.records, further)
-        stored = (block for block in layout if block.part is Part.FALLBACK)
-        bands, smaller = grouped(stored, lambda block: block.lanes[0].item), _Blocks()
-        for done, (item, blocks) in enumerate(bands.items(), start=1):
-            end = self.spool.seek(0, io.SEEK_END)
-            trial = self._encoded(blocks)
-            if sum(block.length for block in trial.values()) < costs[item]:
-                smaller |= trial
-            else:
-                self.spool.truncate(end)
-            report("compare", done, len(bands))
-        return smaller
+        present = sorted({lane.item for _, lanes in coded for lane in lanes}.difference(stored.files))
+        others = self._other_forms(present, stored)
+        forms = {item: Part.FALLBACK for item in stored.fallback}
+        for done, (item, parts) in enumerate(others.items(), start=1):
+            for part, blocks in parts.items():
+                if part is Part.FILE and _LEAST_PACKED * blocks[-1].lanes[0].stop >= costs[item]:
+                    continue
+                end = self.spool.seek(0, io.SEEK_END)
+                trial = self._encoded(blocks)
+                if sum(block.length for block in trial.values()) >= costs[item]:
+                    self.spool.truncate(end)
+                    continue
+                coded |= trial
+                forms[item], costs[item] = part, sum(block.length for block in trial.values())
+            report("compare", done, len(others))
+        fallback = frozenset(item for item, part in forms.items() if part is Part.FALLBACK)
+        chosen = {n: length for n, length in self.items.files.items() if forms.get(n) is Part.FILE}
+        return Stored(fallback, {**stored.files, **chosen})
 
-    def write(self, file: BinaryIO, fallback: Collection[int], coded: _Blocks) -> Archive:
+    def _other_forms(self, items: Sequence[int], stored: Stored) -> dict[int, dict[Part, list[BlockLayout]]]:
+        """The blocks of the other forms that items may take, the file's first; empty for no other form."""
+        present = frozenset(items)
+        fallback = present.difference(stored.fallback) if self.header.lossless else frozenset[int]()
+        files = {n: length for n, length in self.items.files.items() if length and n in present}
+        forms: dict[int, dict[Part, list[BlockLayout]]] = {}
+        for block in reversed(self.header.layout(self.items.records, Stored(fallback, files))):
+            if block.part in (Part.FALLBACK, Part.FILE):
+                forms.setdefault(block.lanes[0].item, {}).setdefault(block.part, []).insert(0, block)
+        return forms
+
+    def write(self, file: BinaryIO, stored: Stored, coded: _Blocks) -> Archive:
         """Writes the archive, and opens it."""
-        layout = self.header.layout(self.items.records, fallback)
-        stored = [coded[block.part, block.lanes] for block in layout]
+        layout = self.header.layout(self.items.records, stored)
+        found = [coded[block.part, block.lanes] for block in layout]
         static, counts = dict[int, Block](), None
         if isinstance(codes := self.coders.get(Part.CODES), CodesCoder):
-            lengths = [each.length for each in stored]
+            lengths = [each.length for each in found]
             static, counts = codes.static(layout, lengths, self.items)
         file.seek(0)
         file.truncate()
-        blocks = (static.get(number) or self._block(each) for number, each in enumerate(stored))
-        write_archive(file, self.header, self.items.records, blocks, counts, fallback)
+        blocks = (static.get(number) or self._block(each) for number, each in enumerate(found))
+        write_archive(file, self.header, self.items.records, blocks, counts, stored)
         return Archive(file)
 
-    def failing(self, archive: Archive, fallback: Collection[int], report: Progress) -> frozenset[int]:
+    def failing(self, archive: Archive, stored: Stored, report: Progress) -> frozenset[int]:
         """The items of blocks that do not decode to what was coded."""
         same = archive.header == self.header and list(archive.items) == self.items.records
-        if not same or archive.fallback != fallback:
+        if not same or archive.stored != stored:
             raise ArchiveError("the archive's index does not read as it was written; please report this")
         numbers = [n for part in leaves(archive, range(len(archive.items))).values() for n in part]
         failing, done = set[int](), 0
