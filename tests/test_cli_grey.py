@@ -22,6 +22,15 @@ def model(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+def test_a_grey_collection_gets_a_grey_model(tmp_path: Path) -> None:
+    write_png(tmp_path / "in" / "grey.png", GREY)
+    write_png(tmp_path / "in" / "rgb.png", np.repeat(np.flip(GREY, 0), 3, axis=-1))  # grey all the same
+    out = [str(tmp_path / name) for name in ("grey", "colour")]
+    assert main(["train", str(tmp_path / "in"), "-o", out[0], *QUICK]) == 0
+    assert main(["train", str(tmp_path / "in"), "-o", out[1], *QUICK, "--set=model.item.channels=3"]) == 0
+    assert [load(folder, "cpu").item.channels for folder in out] == [1, 3]
+
+
 def test_grey_images_come_back_grey(model: Path, tmp_path: Path) -> None:
     images, archive, back = tmp_path / "in", str(tmp_path / "x.lpz"), tmp_path / "back"
     write_png(images / "grey.png", GREY)

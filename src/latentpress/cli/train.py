@@ -87,9 +87,10 @@ def command(
 ) -> None:
     """Train a codec and its prior on images or texts.
 
-    DATA is a file, a folder, a zip archive, an IDX or .npz file. Without --preset or --config the files say
-    what they are, and a preset that suits them is taken: images get a VQ-VAE, texts a decoder of bytes. For
-    lossless compression of small images there is image-lossless; delta-images and delta-text are delta-VAEs.
+    DATA is a file, a folder, a zip archive, an IDX or .npz file. Without --preset or --config the files
+    say what they are, and a preset that suits them is taken: images get a VQ-VAE, texts a decoder of
+    bytes; where all images are grey the model is, of any preset. For lossless compression of small images
+    there is image-lossless; delta-images and delta-text are delta-VAEs.
     The same command again continues a run that was stopped: SIGTERM saves a checkpoint and ends with exit
     code 1, Ctrl-C with 130. Settings are those of the model folder's run/config.json, by their dotted names.
 
@@ -164,6 +165,9 @@ def _base(
         base = from_toml(RunConfig, config.read_text(encoding="utf-8"))
     elif preset is not None:
         base = preset_named(preset)
+        if not known:
+            item = survey(data, convert=convert, kinds=[base.model.item]).item
+            base = replace(base, model=replace(base.model, item=item))
     else:
         found = suggest(survey(data, convert=convert))
         base = preset_named(found.preset)
