@@ -15,8 +15,10 @@ from latentpress.data import Dataset, ItemRef, Source, array_source, load_datase
 from latentpress.errors import ItemError, LatentpressError
 from latentpress.evaluate import Diagnosis, diagnose, diagnosis
 from latentpress.evaluate.latents import as_tensor
+from latentpress.exact.distribution import Sampling
 from latentpress.items import Text
 from latentpress.model import DeltaVAE, Model, build
+from latentpress.model.latents import Latents
 from small.configs import ITEMS, NETWORK, delta_vae
 from small.models import MODELS, batch_of, finished, jolted, small_model
 
@@ -99,6 +101,20 @@ def test_few_items_are_enough_for_a_look_at_the_prior(monkeypatch: pytest.Monkey
     assert diagnose(model, dataset_of(model)).prior_gap_nats is not None and drawn == [2]
     monkeypatch.setattr(diagnosis, "_PRIOR_POSITIONS", 0)
     assert diagnose(model, dataset_of(model)).prior_gap_nats is None
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_latents_of_the_prior_are_those_that_generation_draws(case: str) -> None:
+    model, dataset = small_model(case), dataset_of(small_model(case))
+    found = diagnose(model, dataset, seed=3)
+    size, count = dataset.extents[0].tolist(), len(dataset)
+    seed = 3 + diagnosis._PRIOR_POSITIONS - count * math.prod(model.grid(size))
+    codes = model.sample_codes(count, size, Sampling(seed=seed))
+    samples = torch.from_numpy(np.stack([dataset[number] for number in range(count)]).astype(np.int32))
+    own = model.infer(samples, generator=torch.Generator().manual_seed(3))
+    drawn = Latents(model.vectors_of(codes, sampled=True), None if own.codes is None else codes)
+    nats = [float(model.sample_nats(samples, latents).mean()) for latents in (own, drawn)]
+    assert found.prior_gap_nats == pytest.approx(nats[1] - nats[0], rel=1e-4)
 
 
 def test_items_of_several_sizes_change_latents_within_a_size() -> None:

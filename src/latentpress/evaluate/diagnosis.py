@@ -205,7 +205,8 @@ class _Measuring:
                 return None
             how = Sampling(seed=self.seed + left)  # other draws for every batch
             codes = self.model.sample_codes(count, size, how).to(self.model.device)
-            return Latents(self.model.vectors_of(codes, sampled=True), codes)
+            known = self.latents[group].codes is not None  # else the codes are finer than those of items
+            return Latents(self.model.vectors_of(codes, sampled=True), codes if known else None)
 
         return self.nats("latents of the prior", drawn)
 
