@@ -46,6 +46,8 @@ def open_atomic(out: str | Path | BinaryIO, *, overwrite: bool, durable: bool = 
         with path.open("wb") as special, open_atomic(special, overwrite=True) as file:
             yield file
         return
+    if not path.parent.is_dir():
+        raise LatentpressError(f"{path.parent}: no such folder, for {path.name}")
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("x+b") as file:

@@ -8,6 +8,7 @@ A verb's file is imported when the verb is used, and it imports torch only when 
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from types import FrameType
 import click
 
 from latentpress import __version__
+from latentpress.cli.streams import drop_stdout, flush_all, prepare_streams, say_plainly
 
 __all__ = ["VERBS", "cli", "main"]
 
@@ -52,24 +54,37 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; `args` defaults to the process's own."""
     flags: dict[str, bool] = {}  # set by options of all verbs
+    prepare_streams()
     with warnings.catch_warnings(), _ending_by_signals():
         warnings.showwarning = _show_warning
         try:
-            return cli.main(args, prog_name="latentpress", standalone_mode=False, obj=flags) or 0
+            code = cli.main(args, prog_name="latentpress", standalone_mode=False, obj=flags) or 0
+            flush_all()
+            return code
         except click.ClickException as error:
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            say_plainly(shown.getvalue().rstrip("\n"))
             return error.exit_code
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("latentpress: interrupted", err=True)
+        except KeyboardInterrupt:
+            say_plainly("latentpress: interrupted")
             return 130
+        except click.Abort as abort:  # click's word for Ctrl-C, and for the end of a file
+            if isinstance(abort.__cause__ or abort.__context__, KeyboardInterrupt):
+                say_plainly("latentpress: interrupted")
+                return 130
+            say_plainly("latentpress: a file ended too early (--debug shows where)")
+            return 1
         except _Ended as ended:
-            click.echo(f"latentpress: ended by {signal.Signals(ended.args[0]).name}", err=True)
+            say_plainly(f"latentpress: ended by {signal.Signals(ended.args[0]).name}")
             return 128 + ended.args[0]
         except Exception as error:  # whatever it is, the user gets one line
-            if flags.get("debug"):
+            if isinstance(error, BrokenPipeError):
+                drop_stdout()
+            if flags.get("debug") and sys.stderr is not None:
                 traceback.print_exc()
             else:
-                click.echo(f"latentpress: {_one_line(error)}", err=True)
+                say_plainly(f"latentpress: {_one_line(error)}")
             return 1
 
 
@@ -107,4 +122,4 @@ def _one_line(error: Exception) -> str:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"latentpress: warning: {message}", file=sys.stderr)
+    say_plainly(f"latentpress: warning: {message}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import stdout_bytes
 
 __all__ = ["command"]
 
@@ -86,7 +86,7 @@ def command(
         summary = compress(
             loaded,
             source,
-            sys.stdout.buffer if output == options.STREAM else output,
+            stdout_bytes() if output == options.STREAM else output,
             lossless=lossless or bits_back,
             bits_back=bits_back,
             verify=not no_verify,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import stdout_bytes
 
 __all__ = ["command"]
 
@@ -45,6 +45,6 @@ def command(
 
     with options.input_file(archive) as source, progress_bar() as progress:
         loaded = load(model, device)
-        target = sys.stdout.buffer if output == options.STREAM else output
+        target = stdout_bytes() if output == options.STREAM else output
         summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
     say_summary("restored", summary, everything=not only)

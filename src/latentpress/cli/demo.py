@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import show
 
 __all__ = ["command"]
 
@@ -66,7 +67,7 @@ def command(output: Path, seconds: float, device: str, seed: int) -> None:
         found = evaluate(model, source, against=["jpeg", "webp"], progress=progress)
     report, words = output / "report.html", {"title": "Latentpress demo", "again": "latentpress demo"}
     write_report(report, output / "model", model, source, found, **words)
-    click.echo(evaluation_table(found))
+    show(evaluation_table(found))
     say(f"see {report}; the pictures are in {output / 'restored'}")
 
 

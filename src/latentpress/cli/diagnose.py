@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import show
 
 if TYPE_CHECKING:
     from latentpress.evaluate import Diagnosis
@@ -82,7 +83,7 @@ def command(
         found = diagnose(loaded, dataset, alone=other, seed=seed, progress=progress)
     if dataset.skipped:
         say(f"left out {len(dataset.skipped)} files, such as {dataset.skipped[0].name}")
-    click.echo(found.to_json() if as_json else diagnosis_table(found))
+    show(found.to_json() if as_json else diagnosis_table(found))
 
 
 def diagnosis_table(found: Diagnosis) -> str:

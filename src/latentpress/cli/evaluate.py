@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,7 @@ def command(
             words += ["--against", against] if against else []
             words += ["--lossless"] * lossless + ["--bits-back"] * bits_back
             write_report(report, model, loaded, source, found, title=title, again=shlex.join(words))
-    click.echo(found.to_json() if as_json else evaluation_table(found))
+    show(found.to_json() if as_json else evaluation_table(found))
 
 
 def write_report(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import stdout_bytes
 
 if TYPE_CHECKING:
     from latentpress.model.base import PriorName
@@ -142,7 +142,7 @@ def command(
     if output != options.STREAM:
         output.mkdir(parents=True, exist_ok=True)
     for target, samples in zip(targets, items, strict=True):
-        with open_atomic(sys.stdout.buffer if target == options.STREAM else target, overwrite=force) as file:
+        with open_atomic(stdout_bytes() if target == options.STREAM else target, overwrite=force) as file:
             item.write(Content.of(samples), file)
     shape = " x ".join(map(str, items.shape[1:-1]))
     where = "to stdout" if output == options.STREAM else f"in {output}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentpress.cli import options
+from latentpress.cli.streams import show
 
 if TYPE_CHECKING:
     from latentpress.coding.inspection import ArchiveInfo, ModeUse
@@ -34,13 +35,13 @@ def command(path: Path, as_json: bool) -> None:
     """
     if path.is_dir():
         about = _model(path)
-        click.echo(json.dumps(about, indent=2) if as_json else _model_text(about))
+        show(json.dumps(about, indent=2) if as_json else _model_text(about))
         return
     from latentpress.coding.inspection import inspect_archive
 
     with options.input_file(path) as source:
         info = inspect_archive(source)
-    click.echo(json.dumps(_archive(info), indent=2, default=_plain) if as_json else _archive_text(info))
+    show(json.dumps(_archive(info), indent=2, default=_plain) if as_json else _archive_text(info))
 
 
 def _model(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentpress.cli.streams import stdin_bytes
 from latentpress.errors import LatentpressError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def input_file(path: Path, *, name: str = "stdin") -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="latentpress-") as folder:
         spool = Path(folder) / name
         with open(spool, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            shutil.copyfileobj(stdin_bytes(), file)
         yield spool
 
 

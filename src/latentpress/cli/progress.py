@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import click
+from latentpress.cli.streams import say_plainly
 
 __all__ = ["StageBar", "format_bytes", "format_seconds", "progress_bar", "say"]
 
@@ -16,7 +16,9 @@ _STAGE_FORMAT = "{l_bar}{bar:20}| {elapsed}<{remaining}{postfix}"
 
 
 def _tqdm() -> Any | None:
-    """The class of progress bars; without tqdm there are none."""
+    """The class of progress bars; without tqdm, or without a stderr, there are none."""
+    if sys.stderr is None:
+        return None
     try:
         from tqdm import tqdm
     except ImportError:
@@ -79,9 +81,10 @@ def say(text: str) -> None:
     """Prints a line to stderr, above a bar if there is one."""
     bar = _tqdm()
     if bar is None:
-        click.echo(text, err=True)
+        say_plainly(text)
     else:
-        bar.write(text, file=sys.stderr)
+        with bar.external_write_mode(file=sys.stderr):
+            say_plainly(text)
 
 
 def format_bytes(size: float) -> str:

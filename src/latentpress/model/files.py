@@ -34,6 +34,7 @@ FORMAT = "latentpress-model 2"
 INTEGER_PREFIX = "integer."
 """Of the names of the tensors of integer forms."""
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_HEADER = 16 << 20
 _ABOUT = "latentpress"  # one entry: safetensors writes several in a random order
 
@@ -104,6 +105,8 @@ def read_model(folder: Path) -> StoredModel:
         raise CheckpointError(
             f"{folder} is no model folder: {error.strerror or error}: {path.name}"
         ) from None
+    if data.startswith(_POINTER):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the model itself: run `git lfs pull`")
     try:
         (length,) = struct.unpack_from("<Q", data)
         if length > min(_MAX_HEADER, len(data) - 8):
@@ -114,7 +117,7 @@ def read_model(folder: Path) -> StoredModel:
         if not all(isinstance(value, str) for value in about.values()):
             raise ValueError("its metadata are not text")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no Latentpress model, or damaged: {error!r}") from None
+        raise CheckpointError(f"{path} is no Latentpress model, or damaged: {error}") from None
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {about.get('format')!r}; this release reads {FORMAT!r}")
     return StoredModel(path, about.get("config", ""), shapes, about.get("digest", ""), data)

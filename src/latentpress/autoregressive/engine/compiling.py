@@ -2,7 +2,8 @@
 
 Numba compiles a function when it is first called, and keeps the machine code in a folder. It looks only
 at a function's own file to see whether that is still right, so the folder's name holds a hash of all the
-sources that are compiled together: a change of any of them finds no old code.
+sources that are compiled together: a change of any of them finds no old code. Files there that are cut short
+or emptied, a full disk, and whatever else goes wrong with them cost a compilation and no more.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from numba import config, njit
+from numba.core.caching import FunctionCache
 
 from latentpress.coding import tables
+from latentpress.errors import LatentpressError
 from latentpress.exact import affine
 
 __all__ = ["compiled"]
@@ -29,12 +32,34 @@ def compiled(function: Callable[..., Any]) -> Any:
     The machine code is kept in `NUMBA_CACHE_DIR`, or else in the user's cache folder; where no folder can
     be written it is made anew in every process.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    with _cache_folder():
+    if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
+        raise LatentpressError("NUMBA_DISABLE_JIT is set, and the step engine is compiled code: unset it")
+    made: Any = njit(nogil=True, error_model="numpy")(function)
+    with suppress(RuntimeError, OSError), _cache_folder():  # else there is no folder to write to
+        made._cache = _Cache(function)
+    return made
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of a function, without its failures: what cannot be read is removed and made again."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The machine code for these types; None where there is none, or none that can be read."""
         try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:
-            return njit(**options)(function)
+            return super().load_overload(sig, target_context)
+        except Exception:  # of the file system, and what unpickling half a file raises
+            with suppress(Exception):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps machine code, if that can be done."""
+        with suppress(Exception):
+            try:
+                super().save_overload(sig, data)
+            except Exception:
+                self.flush()
+                super().save_overload(sig, data)
 
 
 @contextmanager
