@@ -145,8 +145,6 @@ def _rate(config: RunConfig) -> float:
 
 def _trained(task: Task, name: str, seed: int, folder: Path) -> None:
     config, target = variant(task.config, name), folder / f"{name}-{seed}"
-    if (target / "diagnosis.json").exists():
-        return
     print(f"{name}, seed {seed}", flush=True)
     model = run(config, task.train, target, seed=seed).model
     (target / "diagnosis.json").write_text(diagnose(model, task.test).to_json())
