@@ -17,7 +17,7 @@ demo: $(VENV)/.with-demo
 	$(BIN)/latentpress demo
 
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check-slow: $(VENV)/.with-test
 	$(BIN)/python -m pytest -q -m slow

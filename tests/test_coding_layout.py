@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lpz_reader
-from latentpress.coding import Header, ItemRecord, Part
+from latentpress.coding import Header, ItemRecord, Part, Stored
 from latentpress.coding.layout import CODE_SEGMENT, Plan, lay_out, segments
 from latentpress.coding.records import CODE_BLOCK, FALLBACK_SEGMENT
 from latentpress.errors import ArchiveError
@@ -49,7 +49,9 @@ def archives(draw):
         items.append(ItemRecord(f"{number}", shape, duplicate_of=original))
     stored = draw(st.sets(st.integers(0, len(items) - 1)))
     kept = {n for n in stored if items[n].positions and items[n].duplicate_of is None}
-    return header(content, rank, draw(st.integers(1, 4)), codes, samples, segment), items, kept
+    files = {n: draw(st.integers(0, 300)) for n in kept if draw(st.booleans())}
+    stored = Stored(frozenset(kept.difference(files)), files)
+    return header(content, rank, draw(st.integers(1, 4)), codes, samples, segment), items, stored
 
 
 def rows_of(blocks, part):
@@ -71,12 +73,20 @@ def test_every_row_is_in_exactly_one_lane(archive):
     head, items, stored = archive
     blocks = head.layout(items, stored)
     grids = {n: item.shape for n, item in enumerate(items) if item.duplicate_of is None}
-    coded = [(n, row) for n, shape in grids.items() if n not in stored for row in range(shape[0])]
-    codes = [(n, row) for n, shape in grids.items() if n not in stored for row in range(head.grid(shape)[0])]
+    coded = [(n, row) for n, shape in grids.items() if n not in stored.numbers for row in range(shape[0])]
+    codes = [
+        (n, row)
+        for n, shape in grids.items()
+        if n not in stored.numbers
+        for row in range(head.grid(shape)[0])
+    ]
     assert rows_of(blocks, Part.CODES) == (codes if head.code_alphabets else [])
     assert rows_of(blocks, Part.SAMPLES) == (coded if head.content == "samples" else [])
     assert rows_of(blocks, Part.CHAIN) == (coded if head.content == "chains" else [])
-    assert rows_of(blocks, Part.FALLBACK) == [(n, row) for n in sorted(stored) for row in range(grids[n][0])]
+    fallback = [(n, row) for n in sorted(stored.fallback) for row in range(grids[n][0])]
+    assert rows_of(blocks, Part.FALLBACK) == fallback
+    files = [(n, byte) for n, length in sorted(stored.files.items()) for byte in range(length)]
+    assert rows_of(blocks, Part.FILE) == files
 
 
 @given(archives())
@@ -86,7 +96,13 @@ def test_the_layout_is_the_documented_one(archive):
     documented = lpz_reader.layout_of(
         tree | {"segment": head.segment},
         [
-            lpz_reader.Item(item.name, item.shape, original=item.duplicate_of, stored=n in stored)
+            lpz_reader.Item(
+                item.name,
+                item.shape,
+                original=item.duplicate_of,
+                stored=n in stored.fallback,
+                file=stored.files.get(n),
+            )
             for n, item in enumerate(items)
         ],
     )
@@ -105,7 +121,7 @@ def test_blocks_are_of_bounded_size(archive):
             assert sizes == sorted(sizes) and block.shape[0] == sum(sizes)
             assert block.positions < full + max(segment, row)
             assert {items[lane.item].shape[1:] for lane in block.lanes} == {block.shape[1:]}
-        elif block.part is Part.FALLBACK:
+        elif block.part in (Part.FALLBACK, Part.FILE):
             assert len(block.lanes) == 1 and block.positions <= FALLBACK_SEGMENT
         else:
             codes = block.part is Part.CODES
@@ -121,15 +137,15 @@ def test_stored_items_leave_the_others_where_they_were(archive):
     segment = {Part.CODES: CODE_SEGMENT, Part.SAMPLES: head.segment, Part.CHAIN: head.segment}
 
     def cut(part):
-        grids = [head.grid(items[n].shape) if part is Part.CODES else items[n].shape for n in stored]
+        grids = [head.grid(items[n].shape) if part is Part.CODES else items[n].shape for n in stored.numbers]
         return any(math.prod(grid) > segment[part] for grid in grids)
 
     before = {(block.part, lane): block for block in head.layout(items) for lane in block.lanes}
     for block in head.layout(items, stored):
-        if block.part is Part.FALLBACK or cut(block.part):
+        if block.part in (Part.FALLBACK, Part.FILE) or cut(block.part):
             continue  # those of several bands take no place
         was = before[block.part, block.lanes[0]]
-        assert block.lanes == tuple(lane for lane in was.lanes if lane.item not in stored)
+        assert block.lanes == tuple(lane for lane in was.lanes if lane.item not in stored.numbers)
 
 
 def test_a_band_is_cut_evenly_and_a_row_never():
@@ -140,7 +156,7 @@ def test_a_band_is_cut_evenly_and_a_row_never():
 
 def test_items_stored_by_the_fallback_codec_are_cut_into_bands():
     items = [ItemRecord("long", ((1 << 28) + 1,)), ItemRecord("short", (9,))]
-    blocks = header(rank=1).layout(items, {0, 1})
+    blocks = header(rank=1).layout(items, Stored(frozenset({0, 1})))
     assert [block.part for block in blocks] == [Part.FALLBACK] * 6
     assert [block.lanes[0].item for block in blocks] == [0] * 5 + [1]
     assert all(block.positions <= FALLBACK_SEGMENT for block in blocks)
@@ -152,7 +168,7 @@ def test_too_many_blocks_are_noticed_before_they_are_made(content):
     with pytest.raises(ArchiveError, match="more blocks"):
         header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))] * 9, max_blocks=3)
     with pytest.raises(ArchiveError, match="more blocks"):
-        header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))], {0}, max_blocks=3)
+        header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))], Stored(frozenset({0})), max_blocks=3)
     assert time.perf_counter() - start < 1
 
 
