@@ -18,6 +18,7 @@ import itertools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -139,8 +140,12 @@ def main() -> None:
         for device, capability, processor in runs:
             command = [sys.executable, __file__, "--measure", name, device]
             environment = os.environ | {"ATEN_CPU_CAPABILITY": capability, "NUMBA_CPU_NAME": processor}
-            output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
-            results += [json.loads(line) for line in output.splitlines()]
+            measured = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
+            if measured.returncode == -signal.SIGILL:
+                print(f"{capability}: not on this processor", file=sys.stderr)
+                continue
+            measured.check_returncode()
+            results += [json.loads(line) for line in measured.stdout.splitlines()]
     if arguments.json:
         print(json.dumps(results, indent=2))
     else:
