@@ -106,6 +106,7 @@ def test_signals_end_a_command_and_leave_nothing(
     number = getattr(signal, name, None)
     if number is None:
         pytest.skip("no such signal here")
+    signal.signal(number, signal.SIG_DFL)  # under nohup, SIGHUP would be ignored
     monkeypatch.setattr("latentpress.files.os.fsync", lambda _: signal.raise_signal(number))
     assert main(["compress", "photos", "-m", "model", "-o", str(tmp_path / "x.lpz")]) == 128 + number
     assert not list(tmp_path.iterdir()) and f"ended by {name}" in capfd.readouterr().err
