@@ -180,6 +180,16 @@ def rate_nats(integers, symbols, conditioning=None):
     )
 
 
+def test_grids_of_one_position_calibrate_a_network():
+    torch.manual_seed(0)
+    network = CausalNetwork(CausalConfig(width=8, depth=2, radius=2), alphabets=(4,), rank=2)
+    integers = IntegerNetwork.convert(network, torch.randint(4, (50, 1, 1, 1)))
+    symbols = torch.randint(4, (2, 5, 5, 1))  # of which the calibration has shown no neighbour
+    with torch.no_grad():
+        expected = network.nats(symbols).sum().item()
+    assert math.isclose(rate_nats(integers, symbols), expected, rel_tol=0.02)
+
+
 @pytest.mark.parametrize("kind", ["alone", "label", "labels of rows"])
 def test_a_trained_network_loses_almost_nothing(kind):
     torch.manual_seed(0)

@@ -58,6 +58,17 @@ def test_a_batch_equals_its_items(model: Model) -> None:
         np.testing.assert_allclose(alone[0].astype(int), whole[number].astype(int), atol=1)
 
 
+@pytest.mark.parametrize("rows", [None, 1])
+def test_reversed_views_are_arrays_like_others(model: Model, rows: int | None) -> None:
+    assert model.item.size is not None
+    size = model.item.size if rows is None else (rows, *model.item.size[1:])
+    items = batch_of(model.item, 1, size)[:, ::-1]
+    codes = model.encode(items)
+    assert torch.equal(codes, model.encode(items.copy()))
+    reverse = codes.numpy()[:, ::-1]
+    assert np.array_equal(model.decode(reverse, size), model.decode(reverse.copy(), size))
+
+
 def test_only_drawing_needs_a_seed(model: Model) -> None:
     codes = model.encode(batch_of(model.item, 2))
     first, again, other = (model.decode(codes, model.item.size, seed=seed) for seed in (0, 0, 1))

@@ -249,7 +249,7 @@ class Model(nn.Module, ABC):
             (B, *size, C), of the item's type.
         """
         self.require("parallel")
-        codes = torch.as_tensor(codes).to(torch.int64)
+        codes = torch.as_tensor(np.array(codes) if isinstance(codes, np.ndarray) else codes).to(torch.int64)
         if tuple(codes.shape[1:-1]) != self.grid(size):
             extents = " x ".join(map(str, size))
             raise ValueError(f"codes of shape {tuple(codes.shape)} do not fit an item of {extents}")

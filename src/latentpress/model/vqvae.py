@@ -178,4 +178,5 @@ def _as_tensor(samples: np.ndarray | Tensor) -> Tensor:
     """Samples as a tensor of a type that torch can compute with."""
     if isinstance(samples, np.ndarray) and samples.dtype not in (np.uint8, np.int16, np.int32, np.int64):
         samples = samples.astype(np.int32)
-    return torch.as_tensor(np.ascontiguousarray(samples) if isinstance(samples, np.ndarray) else samples)
+    # torch takes no negative strides, which even one sample can have, and `ascontiguousarray` keeps those
+    return torch.as_tensor(np.array(samples, order="C") if isinstance(samples, np.ndarray) else samples)

@@ -155,7 +155,7 @@ def looked_up_codes(model: VQVAE, batches: Batches) -> CodeStream:
     def encoded(start: int, mirror: bool) -> Tensor:
         items = np.stack([dataset[i] for i in range(start, min(start + _CHUNK, len(dataset)))])
         items = np.flip(items, axis + 1) if mirror and axis is not None else items
-        return model.encode(np.ascontiguousarray(items)).int()
+        return model.encode(items).int()
 
     @cache
     def table() -> Tensor:

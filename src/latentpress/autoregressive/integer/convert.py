@@ -74,14 +74,15 @@ class TrunkConverter:
     def __init__(self, network: CausalTrunk, residual: Sequence[Tensor], local: Tensor | None = None) -> None:
         structure = network.structure
         self.tensors = {"structure": torch.tensor(structure.integers())}
-        largest = max(float(h.abs().max()) for h in residual)
+        self.embedding = torch.cat(self.embeddings("embeddings", network.embeddings))
+        first, taps = network.input, self.embedding.repeat(len(structure.window))
+        one_tap = (first.weight.double() * taps).abs().max() * INT8_LIMIT  # grids of one position show none
+        largest = max(float(one_tap), *(float(h.abs().max()) for h in residual))
         self.unit = 2.0 ** math.ceil(math.log2(max(largest, 2.0**-10) * _HEADROOM / affine.RESIDUAL_LIMIT))
         if local is None:
             local = residual[0].new_zeros(1, 0, 1)
         values = local.movedim(1, -1).flatten(0, -2)
         self.local_scales = self._scales("context_exponents", values, 1.0, range(-16, 17))
-        self.embedding = torch.cat(self.embeddings("embeddings", network.embeddings))
-        first, taps = network.input, self.embedding.repeat(len(structure.window))
         self.affine("input", first, taps, self.unit, conditioned=first.conditioned)
         middles = affine.GATE_ENTRIES * torch.tensor([0.5, 1.5], device=taps.device)  # entries of u = 0
         middles = middles.repeat_interleave(structure.width)
