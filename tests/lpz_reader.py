@@ -124,12 +124,13 @@ def move_on(name, step):
 
 
 def names_of(index):
-    endings = iter(index["endings"].decode().split("\0"))
+    endings = iter(index["endings"].decode("utf-8", "surrogateescape").split("\0"))
     shared = iter(column(index["shared"]))
     name, names = "", []
     for step in column(index["steps"]):
         name = move_on(name, step) if step else name[: next(shared)] + next(endings)
         names.append(name)
+        assert name == name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     return names
 
 

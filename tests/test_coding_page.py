@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpress.coding.ans import Stacks
+from latentpress.coding.metadata import pack
 from latentpress.exact.distribution import Stream
 from latentpress.items import Image, Text
 from latentpress.latents import IntegerLSTM
 from latentpress.latents.stacked import LatentStacks, finest
+from latentpress.names import pack_names
 from lpz_latents import LatentLanes, LatentRows
-from lpz_reader import KINDS, RangeDecoder, Stack
+from lpz_reader import KINDS, RangeDecoder, Stack, names_of
 from small.lstm import fixed_lstm
 
 ITEMS = [Image(channels=1), Image(channels=3), Text()]
@@ -19,6 +21,13 @@ ITEMS = [Image(channels=1), Image(channels=3), Text()]
 
 def positions(array):
     return [tuple(position) for position in array.reshape(-1, array.shape[-1]).tolist()]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=9).filter(lambda name: b"\0" not in name), unique=True))
+def test_names_are_the_documented_ones(raw):
+    names = [name.decode("utf-8", "surrogateescape") for name in raw]
+    steps, shared, endings = pack_names(names)
+    assert names_of({"steps": pack(steps), "shared": pack(shared), "endings": endings}) == names
 
 
 @given(st.sampled_from(ITEMS), st.integers(0, 2**32), st.booleans())

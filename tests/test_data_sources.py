@@ -230,14 +230,56 @@ def test_nothing_to_read_is_an_error(item, tmp_path):
 
 def test_unsafe_names_in_archives_are_left_out_and_would_be_missed(item, tmp_path):
     suffix, data = item.new_suffix, file_of(item, random_items(item, sizes_of(item, 1))[0])
-    unsafe = ["../up", "/root", "a/../../b", "C:/x", "nul.png/x", "a\n"]
-    files = {name + suffix: data for name in [*unsafe, "win\\dows"]} | {"b\n.bin": FOREIGN}
+    unsafe = ["../up", "/root", "a/../../b", "\n/../c", "x" * 256]
+    files = {name + suffix: data for name in unsafe} | {"b\n.bin": FOREIGN, f"fine{suffix}": data}
     source = open_sources([zip_of(tmp_path / "x.zip", files)], item)
-    assert names(source) == [f"win/dows{suffix}"]
+    assert names(source) == [f"fine{suffix}"]
     lost = [skipped for skipped in source.skipped if skipped.lost]
-    assert len(lost) == len(unsafe) and all("unsafe name" in skipped.reason for skipped in lost)
+    assert len(lost) == len(unsafe) and all("no archive can hold" in skipped.reason for skipped in lost)
     assert len(source.skipped) == len(unsafe) + 1
     assert not any("\n" in part for skipped in source.skipped for part in skipped[:2])
+
+
+def test_names_are_the_files_own(item, tmp_path):
+    suffix, data = item.new_suffix, file_of(item, random_items(item, sizes_of(item, 1))[0])
+    wanted = sorted(
+        f"{name}{suffix}"
+        for name in ("What now?", "12:30 call", "aux", "e\u0301", "\xe9", "a\\b", "c\n", "\udce9", "C:/x")
+    )
+    archive = zip_of(tmp_path / "x.zip", {name: data for name in wanted if name.isprintable()})
+    assert names(open_sources([archive], item)) == [name for name in wanted if name.isprintable()]
+    try:
+        folder = write(tmp_path / "x", dict.fromkeys(wanted, data))
+    except OSError:
+        pytest.skip("not all of these names are legal here")
+    source = open_sources([folder], item)
+    assert sorted(names(source)) == wanted and not source.skipped
+    (tmp_path / "x" / f"c\n{suffix}").unlink()
+    with pytest.raises(ItemError) as caught:
+        source.items[names(source).index(f"c\n{suffix}")].open()
+    assert str(caught.value).startswith(rf"'c\n{suffix}': cannot be read") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "system", "name"),
+    [
+        ("é".encode(), 3, "é"),
+        (b"\x82", 3, "é"),
+        (b"\x82\xff", 0, "é\xa0"),
+        (b"plain", 3, "plain"),
+        (b"win\\dows", 0, "win/dows"),
+        (b"uni\\x", 3, "uni\\x"),
+    ],
+)
+def test_names_in_zip_archives_without_the_flag_of_utf_8(raw, system, name, tmp_path):
+    entry = zipfile.ZipInfo("~" * len(raw) + ".txt")
+    entry.create_system = system
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(entry, b"text")
+    data = (tmp_path / "x.zip").read_bytes().replace(b"~" * len(raw), raw)
+    (tmp_path / "x.zip").write_bytes(data)
+    source = open_sources([tmp_path / "x.zip"], Text())
+    assert names(source) == [f"{name}.txt"] and source.items[0].read().tobytes() == b"text"
 
 
 def test_what_archives_unpack_to_is_bounded(item, tmp_path, monkeypatch):

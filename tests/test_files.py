@@ -95,7 +95,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
 def test_paths_stay_below_their_folder(tmp_path):
     assert safe_path(tmp_path, "a/b/c.png") == tmp_path / "a/b/c.png"
     assert not os.listdir(tmp_path)
-    for name in ("../a", "/a", "a/../../b", "a\\b", "NUL"):
+    for name in ("../a", "/a", "a/../../b", "a\0b", *(("a\\b", "NUL") if os.name == "nt" else ())):
         with pytest.raises(UnsafePathError):
             safe_path(tmp_path, name)
     (tmp_path / "elsewhere").mkdir()

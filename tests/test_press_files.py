@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from latentpress import names
 from latentpress.coding import Archive, inspect_archive
 from latentpress.coding.container import write_archive
 from latentpress.data import ItemRef, Skipped, Source
@@ -100,7 +102,7 @@ def test_two_items_never_meet(texts, tmp_path):
     model, _ = texts
     names = ["readme.md", "README.md", "Makefile", "makefile", "a.c"]
     items = {name: np.full((n + 1, 1), n, np.uint8) for n, name in enumerate(names)}
-    decompress(compressed(model, items)[0], model, tmp_path)
+    assert decompress(compressed(model, items)[0], model, tmp_path).renamed == 2
     wanted = ["readme.md", "README-2.md", "Makefile", "makefile-2", "a.c"]
     assert files_in(tmp_path) == {name: bytes([n] * (n + 1)) for n, name in enumerate(wanted)}
 
@@ -183,17 +185,54 @@ def test_an_item_that_changes_on_the_way_leaves_nothing(images, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["../x.png", "/x.png", "NUL.png", "a\\b.png"])
+@pytest.mark.parametrize("name", ["../x.png", "/x.png", "/", "..", "a//b.png"])
 def test_hostile_names_are_neither_compressed_nor_restored(name, images, tmp_path, monkeypatch):
     model, items = images
     hostile = {"good.png": items["dot.png"], name: items["odd.png"]}
     with pytest.raises(UnsafePathError):
         encode_archive(model, hostile)
-    monkeypatch.setattr("latentpress.press.writing.check_name", lambda name: None)
+    monkeypatch.setattr("latentpress.press.writing.unfit", lambda name: None)
     data = encode_archive(model, hostile)
     with pytest.raises(UnsafePathError):
         decompress(data, model, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_drives_are_refused_and_reserved_names_escaped_on_windows(images, texts, tmp_path, monkeypatch):
+    (model, items), monkey = images, monkeypatch
+    for name in ("check_name", "output_names"):
+        function = getattr(names, name)
+        monkey.setattr(f"latentpress.press.restoring.{name}", partial(function, platform="win32"))
+    for name in ("C:x.png", "..\\x.png", "\\x.png"):
+        data = encode_archive(model, {"good.png": items["dot.png"], name: items["odd.png"]})
+        with pytest.raises(UnsafePathError, match="drive"):
+            decompress(data, model, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    model, contents = texts[0], {"NUL.txt": b"a", "12:30?/a.": b"b", "a%3F": b"c", "plain": b"d"}
+    data = encode_archive(model, {n: np.frombuffer(each, np.uint8)[:, None] for n, each in contents.items()})
+    assert decompress(data, model, tmp_path).renamed == 3
+    assert files_in(tmp_path) == {"%4EUL.txt": b"a", "12%3A30%3F/a%2E": b"b", "a%253F": b"c", "plain": b"d"}
+
+
+def test_every_legal_name_comes_back(texts, tmp_path):
+    model = texts[0]
+    contents = [
+        "What now?.txt",
+        "12:30 call.txt",
+        "aux.txt",
+        "draft.txt.",
+        "a\\b",
+        "caf\udce9.txt",
+        "\n\x1b",
+        "e\u0301",
+    ]
+    items = {name: np.full((n + 1, 1), 97, np.uint8) for n, name in enumerate(contents)}
+    summary = decompress(encode_archive(model, items), model, tmp_path)
+    if sys.platform != "linux":
+        assert summary.renamed
+        return
+    assert files_in(tmp_path) == {name: bytes([97] * (n + 1)) for n, name in enumerate(contents)}
+    assert summary.renamed == 0
 
 
 def test_no_link_is_followed(images, tmp_path):
@@ -227,8 +266,8 @@ def test_sources_that_cannot_be_restored_are_refused(images):
     with pytest.raises(ItemError, match=r"would be left out: '\.\./up\.PNG' .unsafe name.; rename"):
         compress(model, lost, io.BytesIO())
     assert compress(model, lost, io.BytesIO(), skip=True).items == len(source.items)
-    many = replace(source, skipped=tuple(Skipped(f"{n}.png", "gone", lost=True) for n in range(9)))
-    with pytest.raises(ItemError, match=r"0\.png .gone., 1\.png .* and 4 more; rename"):
+    many = replace(source, skipped=tuple(Skipped(f"{n}.png", "gone", lost=True) for n in range(109)))
+    with pytest.raises(ItemError, match=r"0\.png .gone., 1\.png .* 99\.png .gone. and 9 more; rename"):
         compress(model, many, io.BytesIO())
     foreign = replace(source, skipped=(Skipped("notes.txt", "not the suffix of an image"),))
     assert compress(model, foreign, io.BytesIO()).items == len(items)
@@ -238,6 +277,8 @@ def test_sources_that_cannot_be_restored_are_refused(images):
         compress(model, replace(source, items=()), io.BytesIO())
     with pytest.raises(UnsafePathError, match="255 bytes"):
         encode_archive(model, {"x" * 254: items["dot.png"]})
+    with pytest.raises(UnsafePathError, match=r"'/a': .*absolute.*, '\.\./b': "):
+        encode_archive(model, {name: items["dot.png"] for name in ("/a", "good", "../b")})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from latentpress.errors import LatentpressError, UnsafePathError
-from latentpress.names import check_name
+from latentpress.names import check_path, shown
 
 __all__ = ["is_special", "open_atomic", "refuse_existing", "safe_path", "write_atomically"]
 
@@ -19,7 +19,9 @@ __all__ = ["is_special", "open_atomic", "refuse_existing", "safe_path", "write_a
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises `LatentpressError` if something is at `path` and must not, or cannot, be replaced."""
     if os.path.lexists(path) and (not overwrite or (path.is_dir() and not path.is_symlink())):
-        raise LatentpressError(f"{path} exists already; allow overwriting (-f) or choose another name")
+        raise LatentpressError(
+            f"{shown(str(path))} exists already; allow overwriting (-f) or choose another name"
+        )
 
 
 def is_special(path: Path) -> bool:
@@ -68,18 +70,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def safe_path(folder: Path, name: str) -> Path:
-    """Returns the path of the item `name` below `folder`, and makes nothing.
+    """Returns the path of what is to be written below `folder` as `name`, and makes nothing.
 
     Raises:
-        UnsafePathError: the name is unsafe, or a folder on the way is a link.
+        UnsafePathError: the name is unsafe on this system, or a folder on the way is a link.
         LatentpressError: a folder on the way is a file.
     """
-    check_name(name)
+    check_path(name)
     path = folder
     for part in name.split("/")[:-1]:
         path = path / part
         if path.is_symlink():
-            raise UnsafePathError(f"unsafe name {name!a}: {path} is a link")
+            raise UnsafePathError(f"unsafe name {name!a}: {shown(str(path))} is a link")
         if path.exists() and not path.is_dir():
-            raise LatentpressError(f"{path} is in the way: a folder must stand there")
+            raise LatentpressError(f"{shown(str(path))} is in the way: a folder must stand there")
     return folder / name

@@ -50,8 +50,8 @@ def command(
     PATH is a file, a folder, a zip archive, an IDX or .npz file; - is one item on stdin. The archive is
     decoded and compared before it appears under its name. Of folders and zip archives only what the model's
     kind of items takes is compressed; what is left out is said. What is there twice is stored once. A
-    link to nothing, a pipe or a name that not every system allows is refused if it is called like an item;
-    --skip leaves it out.
+    link to nothing, a pipe or a name that no archive can hold (such as ../x in a zip archive) is refused if
+    it is called like an item; --skip leaves it out.
 
     With --lossless every sample comes back as it was. Each item takes the smallest of what the model makes
     of it, what a conventional codec does (lossless WebP, LZMA), its plain samples, and its file, which then
@@ -75,6 +75,7 @@ def command(
     from latentpress.cli.progress import progress_bar, say
     from latentpress.cli.summary import say_summary
     from latentpress.model import load
+    from latentpress.names import shown
     from latentpress.press import compress
 
     loaded = load(model, device)
@@ -92,7 +93,7 @@ def command(
             verify=not no_verify,
             overwrite=force,
             skip=skip,
-            model_name=model.resolve().name,
+            model_name=shown(model.resolve().name),
             progress=progress,
         )
     for skipped in source.skipped:

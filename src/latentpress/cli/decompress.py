@@ -30,6 +30,9 @@ def command(
     No restored file is half there, even if the command is killed; that they are on the disk a moment later is
     for the operating system, as with other archivers.
 
+    A name that this system cannot write has %XX for some of its characters, and of two names that it may take
+    for one, such as a.txt and A.txt, the second gets a number; how many there were is said.
+
     What a lossless archive holds comes back with every sample as it was. Of a delta-VAE's other archives an
     autoregressive decoder draws what the latents do not say, the same every time.
 

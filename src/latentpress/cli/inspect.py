@@ -100,6 +100,8 @@ def _plain(value: Any) -> Any:
 
 
 def _archive_text(info: ArchiveInfo) -> str:
+    from latentpress.names import shown
+
     header = info.header
     codes = f"{len(header.code_alphabets)} a position, of {max(header.code_alphabets, default=0)} values"
     lines = [
@@ -114,7 +116,7 @@ def _archive_text(info: ArchiveInfo) -> str:
         *((f"id {name}", value.hex()) for name, value in header.ids.items()),
         ("blocks", ", ".join(f"{use.blocks} {_use(use)} ({use.bytes:,} bytes)" for use in info.modes)),
     ]
-    items = (f"{' x '.join(map(str, item.shape)):>14}  {item.name}" for item in info.items)
+    items = (f"{' x '.join(map(str, item.shape)):>14}  {shown(item.name)}" for item in info.items)
     return "\n".join([*(f"{name:11} {value}" for name, value in lines), "", *items])
 
 

@@ -39,6 +39,7 @@ def say_summary(verb: str, summary: Summary, *, everything: bool = True) -> None
         and f"lossless: every {words.position} {'restored' if verb == 'restored' else 'kept'}",
         summary.fallback and f"{summary.fallback} stored by the fallback codec",
         summary.files and f"{summary.files} stored as the files that they were",
+        summary.renamed and f"{summary.renamed} under another name than in the archive",
         summary.duplicates and f"{summary.duplicates} there once already",
         format_seconds(summary.seconds),
         f"{summary.items / seconds:.1f} {words.items}/s",

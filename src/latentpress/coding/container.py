@@ -26,6 +26,7 @@ from latentpress.coding.modes import Mode
 from latentpress.coding.records import Block, Header, ItemRecord, Stored, symbols_crc
 from latentpress.coding.tables import normalize
 from latentpress.errors import ArchiveError
+from latentpress.names import shown
 
 __all__ = ["Archive", "pack_counts", "write_archive"]
 
@@ -182,7 +183,7 @@ class Archive:
 
     def _where(self, number: int) -> str:
         lanes = self.layout[number].lanes
-        first, last = self.items[lanes[0].item].name, self.items[lanes[-1].item].name
+        first, last = (shown(self.items[lanes[place].item].name) for place in (0, -1))
         return f"block {number} ({first}{f' ... {last}' if last != first else ''})"
 
     def _read_sections(self) -> tuple[dict[bytes, bytes], int, int]:

@@ -25,6 +25,7 @@ from latentpress.data.ahead import open_ahead
 from latentpress.data.sources import ItemRef, Skipped, Source, evenly_spaced, list_sources
 from latentpress.errors import ItemError
 from latentpress.items import ITEM_KINDS, Content, Item, Samples, Shape
+from latentpress.names import shown
 
 __all__ = ["Dataset", "Numbers", "Survey", "labels_as", "load_dataset", "survey"]
 
@@ -98,7 +99,7 @@ class Dataset:
         content, size = self.items[index].open(), tuple(self.extents[index].tolist())
         samples = self.item.fit(content.read(start, stop)) if content.size == size else None
         if samples is None or samples.shape != (stop - start, *size[1:], self.item.channels):
-            raise ItemError(f"{self.items[index].name}: the file has changed since it was first read")
+            raise ItemError(f"{shown(self.items[index].name)}: the file has changed since it was first read")
         return samples
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer]) -> Dataset:
@@ -232,7 +233,8 @@ def load_dataset(
                     raise ItemError(f"{len(value)} labels ({name}) along {content.shape[0]} rows")
             samples, checksum = _read(content, item, room, checksum)
         except ItemError as error:
-            skipped.append(Skipped(ref.name, str(error).removeprefix(f"{ref.name}: "), lost=True))
+            name = shown(ref.name)
+            skipped.append(Skipped(name, str(error).removeprefix(f"{name}: "), lost=True))
         else:
             room -= 0 if samples is None else samples.nbytes
             items.append(ref)

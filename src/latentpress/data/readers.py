@@ -29,6 +29,7 @@ from numpy.lib import format as npy
 
 from latentpress.errors import ItemError
 from latentpress.items import Content, Item, Samples
+from latentpress.names import shown
 
 __all__ = ["File", "ItemArray", "Label", "item_array", "label_values", "named", "read_idx", "read_npz"]
 
@@ -93,13 +94,13 @@ def open_named(name: str, open_item: Callable[[], Content]) -> Content:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Turns errors into `ItemError`, one line that begins with `name`."""
+    """Turns errors into `ItemError`, one line that begins with `name` as it is `shown`."""
     try:
         yield
     except ItemError as error:
-        raise ItemError(f"{name}: {error}") from None
+        raise ItemError(f"{shown(name)}: {error}") from None
     except Exception as error:  # a parser of hostile bytes may raise anything
-        raise ItemError(f"{name}: cannot be read: {reason_of(error)}") from None
+        raise ItemError(f"{shown(name)}: cannot be read: {reason_of(error)}") from None
 
 
 def reason_of(error: Exception) -> str:
@@ -204,7 +205,7 @@ def _read_idx_array(path: Path, dims: tuple[int, ...]) -> np.ndarray:
     with opener(path, "rb") as file:
         header = file.read(4)
         if header[:3] != _IDX_UINT8 or header[3] not in dims:
-            raise ItemError(f"{path.name} is not an IDX file of bytes with {dims[0]} dimensions")
+            raise ItemError(f"{shown(path.name)} is not an IDX file of bytes with {dims[0]} dimensions")
         shape = struct.unpack(f">{header[3]}I", file.read(4 * header[3]))
         return np.frombuffer(_read_rest(file, math.prod(shape)), np.uint8).reshape(shape)
 

@@ -2,14 +2,15 @@
 
 Opening a source reads names, not items (except of IDX and .npz files, which are arrays already, and the
 first bytes of files whose suffix does not tell what they are). The label "class" of an item is the name of
-the folder that holds it; items of arrays have the labels that come with these. Names are relative, with
-forward slashes, unique, and safe to write below a folder on any system.
+the folder that holds it; items of arrays have the labels that come with these. Names are the files' own,
+relative, with forward slashes, unique, and such that an archive can hold them (`latentpress.names`).
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -20,14 +21,15 @@ import numpy as np
 
 from latentpress.data import readers
 from latentpress.data.readers import File, ItemArray, Label, named
-from latentpress.errors import ItemError, UnsafePathError
+from latentpress.errors import ItemError
 from latentpress.items import Attributes, Content, Item, Samples
-from latentpress.names import check_name
+from latentpress.names import shown, unfit, with_suffix
 
 __all__ = ["ItemRef", "Skipped", "Source", "array_source", "evenly_spaced", "list_sources", "open_sources"]
 
 Labels = Mapping[str, Label]
 _MAX_ARCHIVE_BYTES = 1 << 40  # of all that a zip archive declares: beyond it is a bomb
+_ZIP_UTF8, _ZIP_UNIX = 1 << 11, 3
 _HIDDEN = "hidden files and folders are left out unless they are named"
 
 
@@ -208,14 +210,14 @@ class _Lister:
             hidden = _is_hidden(file.name)
             if isinstance(file, Skipped) and not hidden:
                 lost = file.lost and self.item.takes(file.name, lambda _: b"\0")  # by its name alone
-                yield Skipped(_shown(file.name), file.reason, lost)
+                yield Skipped(shown(file.name), file.reason, lost)
             elif isinstance(file, File) and not hidden:
                 yield self.file(file, folders[-1] if folders else root)
             elif self.item.tells_hidden:
-                yield Skipped(_shown(file.name), _HIDDEN)
+                yield Skipped(shown(file.name), _HIDDEN)
 
     def arrays(self, folder: str, array: ItemArray, size: int) -> Iterator[ItemRef | Skipped]:
-        yield from (Skipped(_shown(f"{folder}/{name}"), reason) for name, reason in array.left_out.items())
+        yield from (Skipped(shown(f"{folder}/{name}"), reason) for name, reason in array.left_out.items())
         for index, ref in enumerate(_rows(folder, array, self.item, self.convert)):
             yield replace(ref, file_bytes=0 if index else size)
 
@@ -223,12 +225,11 @@ class _Lister:
         """What to do with a file, which somebody has `chosen` or the kind may take for an item."""
         try:
             if not chosen and not self.item.takes(file.name, file.head):
-                return Skipped(_shown(file.name), self.item.foreign)
-            check_name(file.name)
-        except UnsafePathError as error:
-            return Skipped(_shown(file.name), str(error), lost=True)
+                return Skipped(shown(file.name), self.item.foreign)
         except Exception as error:  # a zip archive's parsers may raise anything
-            return Skipped(_shown(file.name), f"cannot be read: {readers.reason_of(error)}", lost=True)
+            return Skipped(shown(file.name), f"cannot be read: {readers.reason_of(error)}", lost=True)
+        if reason := unfit(file.name) or unfit(with_suffix(file.name, self.item.suffix)):
+            return Skipped(shown(file.name), f"a name that no archive can hold: {reason}", lost=True)
         opened = partial(file.open, self.item, self.convert)
         return ItemRef(file.name, {"class": folder}, opened, file.size, file.seekable)
 
@@ -273,7 +274,7 @@ def _files_below(root: Path) -> Iterator[File | Skipped]:
         elif path.is_dir():
             status = path.stat()
             if (identity := (status.st_dev, status.st_ino)) in entered:
-                yield Skipped(name, f"the same folder as {_shown(entered[identity])}")
+                yield Skipped(name, f"the same folder as {shown(entered[identity])}")
             else:
                 entered[identity] = name
                 pending += sorted(path.iterdir(), reverse=True)
@@ -286,7 +287,7 @@ def _files_below(root: Path) -> Iterator[File | Skipped]:
 def _entries(path: Path) -> Iterator[File]:
     """Files of a zip archive in the order of their names."""
     archive = zipfile.ZipFile(path)
-    entries = [(e.filename.replace("\\", "/"), e) for e in archive.infolist() if not e.is_dir()]
+    entries = [(_entry_name(entry), entry) for entry in archive.infolist() if not entry.is_dir()]
     if sum(entry.file_size for _, entry in entries) > _MAX_ARCHIVE_BYTES:
         raise ItemError("the archive declares more than a tebibyte: is it a zip bomb?")
     for name, entry in sorted(entries, key=itemgetter(0)):
@@ -294,12 +295,17 @@ def _entries(path: Path) -> Iterator[File]:
             yield File(name, partial(archive.open, entry), entry.file_size)
 
 
+def _entry_name(entry: zipfile.ZipInfo) -> str:
+    """Its name: UTF-8 if it says so or is, else code page 437; backslashes part it unless Unix made it."""
+    name = entry.filename
+    if not entry.flag_bits & _ZIP_UTF8:
+        with suppress(UnicodeError):  # it has a name of another field, or is of code page 437 indeed
+            name = name.encode("cp437").decode()
+    return name if entry.create_system == _ZIP_UNIX else name.replace("\\", "/")
+
+
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part != ".." for part in name.split("/"))
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else ascii(name)
 
 
 def _open_row(item: Item, samples: Samples | Sequence[Samples], index: int, convert: bool) -> Content:

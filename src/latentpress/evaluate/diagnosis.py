@@ -27,6 +27,7 @@ from latentpress.model.base import Model
 from latentpress.model.details import LatentDetails
 from latentpress.model.labels import labels_of
 from latentpress.model.latents import Latents
+from latentpress.names import shown
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -107,7 +108,9 @@ def diagnose(
         raise LatentpressError("a diagnosis compares items with one another: give it two or more")
     for name, extents in zip(dataset.names, dataset.extents.tolist(), strict=True):
         if not model.takes((*extents, model.item.channels)):
-            raise ItemError(f"{name}: {' x '.join(map(str, extents))}, and the model takes {model.wanted()}")
+            raise ItemError(
+                f"{shown(name)}: {' x '.join(map(str, extents))}, and the model takes {model.wanted()}"
+            )
     with torch.inference_mode(), torch.random.fork_rng([]):  # whatever the model draws on the way
         if alone is not None:
             first = alone.infer(as_tensor(dataset[0][None]), generator=torch.Generator())

@@ -31,6 +31,7 @@ from latentpress.model.base import Model
 from latentpress.model.details import LatentDetails
 from latentpress.model.labels import labels_of
 from latentpress.model.latents import Latents
+from latentpress.names import shown
 from latentpress.press import compress, decode_archive
 
 __all__ = ["Progress", "evaluate"]
@@ -140,7 +141,9 @@ class _Measuring:
             self.seconds += time.perf_counter() - start
             before, positions = self.refs[places[name]].read(), math.prod(after.shape[:-1])
             if lossless and not np.array_equal(before, after):
-                raise ItemError(f"{name}: the archive does not give back its samples; please report this")
+                raise ItemError(
+                    f"{shown(name)}: the archive does not give back its samples; please report this"
+                )
             if run and (run[0][2].shape != after.shape or (len(run) + 1) * positions > _BATCH_POSITIONS):
                 self.measure(run)
                 run = []

@@ -117,7 +117,7 @@ class Report:
         """Writes the page to `path` and the figures to the same name with .json, each whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, self.to_html().encode())
+        write_atomically(path, self.to_html().encode(errors="backslashreplace"))
         write_atomically(path.with_suffix(".json"), f"{self.evaluation.to_json()}\n".encode())
 
     def to_html(self) -> str:

@@ -28,6 +28,7 @@ from latentpress.data import ItemRef
 from latentpress.errors import ItemError
 from latentpress.items import Content, Samples, Shape
 from latentpress.model import Model
+from latentpress.names import shown
 from latentpress.press.summary import Progress
 
 __all__ = ["HELD_SAMPLES", "Items", "grouped", "row_ranges"]
@@ -128,7 +129,7 @@ class Items:
         except ItemError as error:
             if number not in self._files or not item.takes(ref.name, lambda _: b""):
                 raise
-            self.kept[number] = str(error).removeprefix(f"{ref.name}: ")
+            self.kept[number] = str(error).removeprefix(f"{shown(ref.name)}: ")
             return Content.of(np.zeros((0, *(1 for _ in item.axes[1:]), item.channels), item.dtype))
 
     def content(self, number: int) -> Content:
@@ -164,7 +165,7 @@ class Items:
                 raise self._changed(number)
 
     def _changed(self, number: int) -> ItemError:
-        return ItemError(f"{self._refs[number].name}: the file changed while it was being compressed")
+        return ItemError(f"{shown(self._refs[number].name)}: the file changed while it was being compressed")
 
     def _opened(self, number: int) -> BinaryIO:
         file = self._refs[number].file
@@ -205,12 +206,12 @@ class Items:
         item, shape = self._model.item, content.shape
         if len(shape) != len(item.axes) + 1 or shape[-1] != item.channels:
             wanted = f"({', '.join(item.axes)}; {item.channels} channels)"
-            raise ItemError(f"{name}: the model takes {item.words.items} {wanted}, got {shape}")
+            raise ItemError(f"{shown(name)}: the model takes {item.words.items} {wanted}, got {shape}")
         try:
             item.fit(content.read(0, min(1, shape[0])))
             item.fit(np.broadcast_to(np.zeros((), item.dtype), shape))
         except ItemError as error:
-            raise ItemError(f"{name}: {error}") from None
+            raise ItemError(f"{shown(name)}: {error}") from None
 
 
 def row_ranges(shape: Shape, hop: int = 1) -> Iterator[tuple[int, int]]:

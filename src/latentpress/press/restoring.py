@@ -26,7 +26,7 @@ from latentpress.files import is_special, open_atomic, refuse_existing, safe_pat
 from latentpress.items import Content, Samples, Shape
 from latentpress.items.base import write_bytes
 from latentpress.model import Model
-from latentpress.names import check_name, output_names
+from latentpress.names import check_name, output_names, shown, with_suffix
 from latentpress.press.blocks import BandReader, decoded, labels_in, window
 from latentpress.press.matching import CODED, check_model, coder_for, leaves
 from latentpress.press.reading import HELD_SAMPLES, grouped, row_ranges
@@ -50,7 +50,8 @@ def decompress(
     of them, which it writes to the disk in its own time: keep the archive until then.
 
     An image `a/b.jpg` becomes `a/b.png`, a text keeps its name, and so does what is stored as the file that
-    it was; `latentpress.names.output_names` says what happens where two items would meet.
+    it was; `latentpress.names.output_names` says what becomes of names that this system cannot write, and of
+    two that would meet.
 
     Args:
         archive: a path, a binary stream, or the archive's bytes.
@@ -69,7 +70,7 @@ def decompress(
     with open_archive(archive) as opened:
         chosen = _choose(opened, only)
         restorer = _Restorer(opened, model, chosen)
-        targets = _targets(opened, model.item.suffix, chosen, out, overwrite)
+        targets, renamed = _targets(opened, model.item.suffix, chosen, out, overwrite)
         _prepare(opened, progress)
         start, file_bytes = time.perf_counter(), 0
         for done, (number, content) in enumerate(restorer.contents(), start=1):
@@ -81,7 +82,8 @@ def decompress(
                 file_bytes += file.tell()
             if progress is not None:
                 progress("decode", done, len(chosen))
-        return Summary.of(opened, model.item.words, chosen, start, file_bytes=file_bytes)
+        more = {"file_bytes": file_bytes, "renamed": renamed}
+        return Summary.of(opened, model.item.words, chosen, start, **more)
 
 
 def decode_archive(
@@ -266,12 +268,12 @@ def _choose(archive: Archive, only: str | Sequence[str] | None) -> list[int]:
 
 def _targets(
     archive: Archive, suffix: str | None, chosen: Sequence[int], out: Path | str | BinaryIO, overwrite: bool
-) -> dict[int, Path | BinaryIO]:
-    """Where each item goes; raises before anything is written."""
+) -> tuple[dict[int, Path | BinaryIO], int]:
+    """Where each item goes, and how many under another name; raises before anything is written."""
     if not isinstance(out, str | Path):
         if len(chosen) != 1:
             raise ArchiveError(f"a stream takes one item, and {len(chosen)} were asked for; name one")
-        return {chosen[0]: out}
+        return {chosen[0]: out}, 0
     names, targets = [item.name for item in archive.items], dict[int, Path | BinaryIO]()
     files = {number for number in range(len(names)) if archive.original(number) in archive.stored.files}
     outputs = output_names(names, suffix, files)
@@ -280,5 +282,8 @@ def _targets(
         targets[number] = path = safe_path(Path(out), outputs[number])
         refuse_existing(path, overwrite)
         if is_special(path):
-            raise LatentpressError(f"{path} is a device or a pipe; items are restored as files only")
-    return targets
+            raise LatentpressError(
+                f"{shown(str(path))} is a device or a pipe; items are restored as files only"
+            )
+    same = (outputs[number] in (names[number], with_suffix(names[number], suffix)) for number in chosen)
+    return targets, len(chosen) - sum(same)

@@ -36,6 +36,8 @@ class Summary:
         files: how many items are stored as the files that they were.
         kept: those of them that could not be stored otherwise, by name, and why.
         duplicates: how many items are stored as a reference to an equal one.
+        renamed: how many files have another name than their item, their kind's suffix aside: one that this
+            system can write, or that is not taken.
     """
 
     words: Words
@@ -51,6 +53,7 @@ class Summary:
     files: int = 0
     kept: Mapping[str, str] = field(default_factory=dict)
     duplicates: int = 0
+    renamed: int = 0
 
     @classmethod
     def of(cls, archive: Archive, words: Words, chosen: Sequence[int], start: float, **more: Any) -> Summary:

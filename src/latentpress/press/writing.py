@@ -27,11 +27,11 @@ from latentpress.coding import MAX_ITEMS, Archive, Block, BlockLayout, Header, M
 from latentpress.coding.container import write_archive
 from latentpress.coding.records import Content, symbols_crc
 from latentpress.data import ItemRef, Source, open_sources
-from latentpress.errors import ArchiveError, ItemError, LatentpressError
+from latentpress.errors import ArchiveError, ItemError, LatentpressError, UnsafePathError
 from latentpress.files import open_atomic
 from latentpress.items import Samples
 from latentpress.model import Model
-from latentpress.names import check_name, output_names
+from latentpress.names import output_names, shown, unfit
 from latentpress.press.blocks import Bits, BlockCoder, Blocks, batches, decoded
 from latentpress.press.coders import CodesCoder
 from latentpress.press.matching import CODED, check_half, coder_for, header_for, leaves
@@ -41,7 +41,7 @@ from latentpress.press.summary import Progress, Summary
 __all__ = ["compress", "encode_archive"]
 
 _SPOOL_BYTES = 1 << 26  # of coded blocks that are in memory rather than in a temporary file
-_MOST_NAMED = 5  # of the files that would be left out
+_MOST_NAMED = 100  # of the files that would be left out
 _LARGE = 1 << 14  # positions of an item whose lossy file is stored without a try of anything else
 _LEAST_PACKED = 0.5  # of a file: what packs one reversibly does not halve it
 _LEAST_BITS = 2.0**-20  # of an item, which by bits back may give back more than it costs
@@ -83,7 +83,7 @@ def compress(
     Raises:
         ItemError: an item is damaged (a file that its kind takes by its name is kept as it is instead), it
             changed, or one was left out of the source without `skip`; nothing is written.
-        UnsafePathError: an item's name cannot be restored everywhere; nothing is written.
+        UnsafePathError: no archive can hold an item's name (`latentpress.names.unfit`); nothing is written.
         ArchiveError: verification failed; nothing is written.
         LatentpressError: `out` exists and `overwrite` is False, or the model lacks something.
 
@@ -133,7 +133,7 @@ def compress(
         bits = float(sum(each.bits.sum() for each in coded.values()))
         file_bytes = sum(sizes) if len(sizes) == len(source.items) else None
         chosen = range(len(source.items))
-        kept = {source.items[number].name: reason for number, reason in items.kept.items()}
+        kept = {shown(source.items[number].name): reason for number, reason in items.kept.items()}
         more = {"file_bytes": file_bytes, "model_bits": bits, "kept": kept}
         return Summary.of(archive, model.item.words, chosen, start, **more)
 
@@ -294,12 +294,18 @@ def _check_source(source: Source, skip: bool) -> None:
     names = [ref.name for ref in source.items]
     lost = [f"{skipped.name} ({skipped.reason})" for skipped in source.skipped if skipped.lost and not skip]
     if lost:
-        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        listed = ", ".join(lost[:_MOST_NAMED]) + more
-        raise ItemError(f"would be left out: {listed}; rename it, take it away, or skip it (--skip)")
+        raise ItemError(f"would be left out: {_listed(lost)}; rename it, take it away, or skip it (--skip)")
     if not 1 <= len(names) <= MAX_ITEMS:
         raise ItemError(f"an archive holds 1 to {MAX_ITEMS} items, got {len(names)}")
     if len(set(names)) != len(names):
         raise ItemError("two items have the same name; compress them into two archives")
-    for name in (*names, *output_names(names, source.item.suffix)):
-        check_name(name)
+    unfits = {name: reason for name in names if (reason := unfit(name))}
+    unfits = unfits or {n: reason for n in output_names(names, source.item.suffix) if (reason := unfit(n))}
+    if unfits:
+        listed = _listed([f"{name[:80]!a}: {reason}" for name, reason in unfits.items()])
+        raise UnsafePathError(f"no archive can hold these names: {listed}")
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    more = f" and {len(reasons) - _MOST_NAMED} more" if len(reasons) > _MOST_NAMED else ""
+    return ", ".join(reasons[:_MOST_NAMED]) + more

@@ -15,6 +15,7 @@ from latentpress.errors import ConfigError, TrainingError
 from latentpress.items import Item, residuals_are_cheaper
 from latentpress.latents.rates import alpha_for_rate
 from latentpress.model import Model
+from latentpress.names import shown
 
 __all__ = ["Suggestion", "check_dataset", "committing", "fitted", "suggest"]
 
@@ -117,5 +118,5 @@ def check_dataset(model: Model, dataset: Dataset) -> None:
         size = " x ".join(map(str, sizes[others[0]]))
         raise TrainingError(
             f"the model takes {model.wanted()}; {len(others):,} of {len(dataset):,} {words.items} have "
-            f"another size, first {dataset.names[others[0]]}: {size}; scale them, or leave them out"
+            f"another size, first {shown(dataset.names[others[0]])}: {size}; scale them, or leave them out"
         )
