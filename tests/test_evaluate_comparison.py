@@ -21,7 +21,7 @@ from latentpress.evaluate.comparison import (
     compare_lossless,
 )
 from latentpress.items import Image, Text
-from latentpress.items.base import LossyBaseline
+from latentpress.items.base import Baseline, LossyBaseline
 
 IMAGE = Image()
 CODECS = {codec.name: codec for codec in IMAGE.lossy_baselines()}
@@ -160,3 +160,10 @@ def test_a_single_item_and_mixed_sizes_are_not_joined() -> None:
         found = compare_lossless(IMAGE, IMAGE.lossless_baselines(), lambda images=images: images, quiet)
         assert {each.layout for each in found} == {"files"}
     assert compare_lossless(IMAGE, (), lambda: [], quiet) == ()
+
+
+def test_a_first_word_chooses_every_codec_that_has_it() -> None:
+    plain, primed, other = (Baseline(name, bytes) for name in ("zstd -19", "zstd -19 primed", "xz -9e"))
+    assert choose((plain, primed, other), ["zstd"]) == (plain, primed)
+    assert choose((plain, primed, other), ["xz", "zstd -19"]) == (other, plain)
+    assert choose((plain, primed, other), ["zstd -19 primed", "zstd"]) == (primed, plain)

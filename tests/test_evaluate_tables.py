@@ -1,10 +1,12 @@
 """The table that `evaluate`, the demo and the benchmarks print."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from latentpress.evaluate import Evaluation
+from latentpress.evaluate import Comparison, Evaluation
+from latentpress.evaluate.report import Report
 from latentpress.evaluate.tables import codec_rows, evaluation_table, figure_rows
 from latentpress.items import Text
 from small.evaluations import an_evaluation, with_lossy
@@ -49,6 +51,20 @@ def test_a_lossless_table_has_sizes_alone() -> None:
     )
     assert codec_rows(replace(exact, dims=exact.positions, words=Text.words))[0][-1] == "bits/byte"
     assert dict(figure_rows(exact))["images"] == "10, every pixel restored"
+
+
+def test_what_codecs_know_of_the_training_items_is_said() -> None:
+    primed = [
+        Comparison(codec="ppmd o16 primed", layout=layout, size_bytes=99, training_bytes=1234)
+        for layout in ("files", "tar")
+    ]
+    found = replace(an_evaluation(), lossy=None, words=Text.words, comparisons=tuple(primed))
+    assert [row[0] for row in codec_rows(found)[3:]] == ["ppmd o16 primed, files", "ppmd o16 primed, tar"]
+    said = [each for each in figure_rows(found) if "training" in each[0]]
+    assert said == [("training texts that ppmd o16 primed knows, bytes", "1,234, not counted")]
+    for line in ("ppmd o16 primed, tar", "1,234, not counted"):
+        assert line in evaluation_table(found) and line in Report(found).to_html()
+    assert [each["training_bytes"] for each in json.loads(found.to_json())["comparisons"]] == [1234, 1234]
 
 
 BARE = replace(an_evaluation(), comparisons=(), file_bytes=None, model_bits=None, part_bytes={})

@@ -124,7 +124,12 @@ def test_no_cycles() -> None:
 
 @pytest.mark.parametrize("module", [module for module in INSIDE if FLOOR[unit(module)] == 0])
 def test_the_ground_floor_is_light(module: str) -> None:
-    optional = ("brotli", "zstandard", "pillow_jxl")  # codecs to compare with, where they are installed
+    optional = (
+        "brotli",
+        "zstandard",
+        "pyppmd",
+        "pillow_jxl",
+    )  # codecs to compare with, where they are installed
     allowed = ("latentpress", *LIGHT, *optional)
     roots = {name.split(".")[0] for name in imported(tree(module))}
     assert roots <= {*allowed, *sys.stdlib_module_names}

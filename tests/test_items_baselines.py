@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentpress.items import Image, Text, image_codecs, text
+from latentpress.items import Image, Text, image_codecs, text_codecs
 from latentpress.items.image_codecs import mosaic
 
 
@@ -82,7 +82,7 @@ def test_which_codecs_there_are():
 
 
 def test_what_is_not_installed_is_not_there(monkeypatch):
-    for module in (image_codecs, text):
+    for module in (image_codecs, text_codecs):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert [each.name for each in Text().lossless_baselines()] == ["xz -9e"]
     assert "jxl" not in [each.name for each in (*Image().lossless_baselines(), *Image().lossy_baselines())]

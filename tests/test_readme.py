@@ -43,9 +43,9 @@ def newcomer(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("newcomer")
     for name in ("photos", "holdout", "icons"):
         shutil.copytree(workplace.folder / "photos", folder / name)
-    (folder / "notes").mkdir()
-    for name in ("README.md", "CHANGELOG.md"):
-        shutil.copy(ROOT / name, folder / "notes" / name)
+    for notes, name in (("notes", "README.md"), ("notes", "CHANGELOG.md"), ("more-notes", "README.md")):
+        (folder / notes).mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / notes / name)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 8, 8), np.uint8)
     np.savez(folder / "digits.npz", images=images, labels=rng.integers(0, 2, 20))

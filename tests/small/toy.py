@@ -147,6 +147,9 @@ class Toy(Strict):
     def lossless_baselines(self) -> tuple[Baseline, ...]:
         return (Baseline("zlib", lambda samples: zlib.compress(samples.tobytes(), 9)),)
 
+    def primed_baselines(self, training: Callable[[], Iterable[Content]], count: int) -> tuple[Baseline, ...]:
+        return ()
+
     def lossy_baselines(self) -> tuple[LossyBaseline, ...]:
         return ()
 

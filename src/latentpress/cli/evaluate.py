@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,15 @@ _GENERATED_SIDE = 128  # and the most pixels a side: they are drawn one position
     "--against",
     metavar="CODECS",
     help="Codecs to compare with, such as jpeg,webp,avif,jxl, losslessly png,webp,jxl, for texts "
-    "xz,zstd,brotli; 'none' for none. By default all that are installed.",
+    "xz,zstd,brotli,ppmd; 'none' for none. By default all that are installed.",
+)
+@click.option(
+    "--train-data",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="TRAIN",
+    help="What the model was trained on, for codecs that can learn from it too: zstd and PPMd, of texts. "
+    "May be given several times. PPMd codes up to 16 MiB of it again for each text, which takes minutes.",
 )
 @click.option(
     "--report",
@@ -50,6 +59,7 @@ def command(
     model: Path,
     data: tuple[Path, ...],
     against: str | None,
+    train_data: tuple[Path, ...],
     report: Path | None,
     lossless: bool,
     bits_back: bool,
@@ -62,12 +72,14 @@ def command(
 
     Where something is lost, lossy codecs get the same bytes: small items of one size as one mosaic and as
     files of their own, others each at the bytes that it takes in the archive. With --lossless, and always for
-    texts, lossless codecs get each item as a file, and all of them as one mosaic or tar if that goes.
+    texts, lossless codecs get each item as a file, and all of them as one mosaic or tar if that goes; with
+    --train-data they are measured once more, knowing the files that the model learned from.
 
     \b
     Examples:
       latentpress evaluate model holdout/ --against webp,jpeg --report report.html
       latentpress evaluate model holdout/ --lossless
+      latentpress evaluate texts-model holdout/ --train-data train/
     """
     if report == options.STREAM:
         raise click.UsageError("a report is a file; --json prints the figures to stdout")
@@ -82,15 +94,23 @@ def command(
     loaded = load(model, device)
     with (
         options.open_items(data, loaded.item, convert) as source,
+        options.open_items(train_data, loaded.item, convert) if train_data else nullcontext() as training,
         progress_bar(loaded.item.words.item) as progress,
     ):
         found = evaluate(
-            loaded, source, lossless=lossless, bits_back=bits_back, against=codecs, progress=progress
+            loaded,
+            source,
+            lossless=lossless,
+            bits_back=bits_back,
+            against=codecs,
+            training=training,
+            progress=progress,
         )
         if report is not None:
             title = f"{model.resolve().name} on {', '.join(path.name for path in data)}"
             words = ["latentpress", "evaluate", *map(str, (model, *data, "--report", report))]
             words += ["--against", against] if against else []
+            words += [word for path in train_data for word in ("--train-data", str(path))]
             words += ["--lossless"] * lossless + ["--bits-back"] * bits_back
             write_report(report, model, loaded, source, found, title=title, again=shlex.join(words))
     show(found.to_json() if as_json else evaluation_table(found))

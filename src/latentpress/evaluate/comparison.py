@@ -1,7 +1,8 @@
 """What conventional codecs make of the same items: at equal bytes where they lose something, or without loss.
 
 Which codecs there are, and how items are joined into one picture or archive, is the item's to say
-(`Item.lossy_baselines`, `Item.lossless_baselines`, `Item.join`).
+(`Item.lossy_baselines`, `Item.lossless_baselines`, `Item.join`), and which of them can know training items,
+as the model does (`Item.primed_baselines`).
 
 A lossy codec has one integer quality setting. For a budget of bytes, `Search.at_bytes` finds by bisection
 the two neighbouring settings whose sizes enclose it and interpolates linearly in the logarithm of the bytes:
@@ -56,6 +57,7 @@ class Comparison:
         budget_bytes: bytes of the archive, for a lossy codec.
         quality: of the restored items, where something is lost.
         curve: at half, once and twice the budget; empty for "files".
+        training_bytes: of the training items that the codec knows, which `size_bytes` leaves out.
     """
 
     codec: str
@@ -64,6 +66,7 @@ class Comparison:
     budget_bytes: int | None = None
     quality: Quality | None = None
     curve: tuple[RatePoint, ...] = ()
+    training_bytes: int = 0
 
     @property
     def fits(self) -> bool:
@@ -72,7 +75,7 @@ class Comparison:
 
 
 def choose(baselines: Sequence[T], names: Sequence[str] | None) -> tuple[T, ...]:
-    """The baselines of these names, of which the first word is enough; all of them for None.
+    """The baselines of these names, or whose names have these first words; all of them for None.
 
     Raises:
         ConfigError: there is none of that name, or it is not installed.
@@ -81,12 +84,17 @@ def choose(baselines: Sequence[T], names: Sequence[str] | None) -> tuple[T, ...]
     >>> [codec.name for codec in choose(Image().lossy_baselines(), ["webp", "jpeg"])]
     ['webp', 'jpeg']
     """
-    known = {name: each for each in baselines for name in (each.name.split()[0], each.name)}
-    if missing := [name for name in names or () if name not in known]:
+    if names is None:
+        return tuple(baselines)
+    known: dict[str, list[T]] = {}
+    for each in baselines:
+        for name in {each.name.split()[0], each.name}:
+            known.setdefault(name, []).append(each)
+    if missing := [name for name in names if name not in known]:
         there = ", ".join(each.name for each in baselines) or "none"
         more = "latentpress[bench] installs more"
         raise ConfigError(f"no codec {missing[0]!r} to compare with; there are: {there}; {more}")
-    return tuple(baselines) if names is None else tuple(known[name] for name in names)
+    return tuple(dict.fromkeys(each for name in names for each in known[name]))
 
 
 def compare_lossless(
@@ -95,14 +103,16 @@ def compare_lossless(
     """What lossless codecs need for items as files of their own and, where they can be joined, as one."""
     everything = list(items()) if codecs else []
     joined = item.join(everything) if len(everything) > 1 else None
-    results = []
+    results: list[Comparison] = []
     for done, codec in enumerate(codecs):
         progress(codec.name, done)
-        size = sum(len(codec.pack(samples)) for samples in everything)
-        results.append(Comparison(codec=codec.name, layout="files", size_bytes=size))
+        sizes = {"files": sum(len(codec.pack(samples)) for samples in everything)}
         if joined is not None:
-            size = len(codec.pack(joined.samples))
-            results.append(Comparison(codec=codec.name, layout=joined.layout, size_bytes=size))
+            sizes[joined.layout] = len(codec.pack(joined.samples))
+        results += [
+            Comparison(codec=codec.name, layout=layout, size_bytes=size, training_bytes=codec.training_bytes)
+            for layout, size in sizes.items()
+        ]
     return tuple(results)
 
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from latentpress.coding.container import Archive
 from latentpress.coding.inspection import inspect_archive
 from latentpress.data import ItemRef, Source
-from latentpress.errors import ItemError
+from latentpress.errors import ConfigError, ItemError
 from latentpress.evaluate.comparison import choose, compare_at_bytes, compare_lossless
 from latentpress.evaluate.latents import as_tensor, light, pooled
 from latentpress.evaluate.quality import Distortion, distortion, join
 from latentpress.evaluate.results import Evaluation, ItemResult, LossyResult
-from latentpress.items.base import Samples
+from latentpress.items.base import Baseline, Samples
 from latentpress.model.base import Model
 from latentpress.model.details import LatentDetails
 from latentpress.model.labels import labels_of
@@ -49,6 +49,7 @@ def evaluate(
     lossless: bool = False,
     bits_back: bool = False,
     against: Sequence[str] | None = None,
+    training: Source | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Compresses `source` into an archive in memory, restores it, measures both, and compares.
@@ -59,12 +60,14 @@ def evaluate(
         lossless: measure a lossless archive; kinds that may not change have no other.
         bits_back: measure a lossless archive coded by bits back.
         against: names of codecs to compare with, of the item's baselines; by default all that are installed.
+        training: what the model has learned from, for lossless codecs that can know it too; it must not
+            hold the items of `source`.
         progress: called with every step.
 
     Raises:
         ItemError: an item cannot be read, there is none, all are empty, or one came back other than it was
             from a lossless archive.
-        ConfigError: a codec of `against` is not there.
+        ConfigError: a codec of `against` is not there, or none can know `training`.
         MissingPartError: this is half a model.
         LatentpressError: the model cannot make such an archive.
     """
@@ -72,7 +75,8 @@ def evaluate(
         model.require(part)
     item, report = model.item, progress or (lambda *_: None)
     lossless = lossless or bits_back or not item.lossy
-    exact = choose(item.lossless_baselines(), against) if lossless else ()
+    primed = () if training is None else _primed_baselines(training, source, lossless)
+    exact = choose((*item.lossless_baselines(), *primed), against) if lossless else ()
     others = () if lossless else choose(item.lossy_baselines(), against)
     words, file = item.words, io.BytesIO()
     if not source.items:
@@ -119,6 +123,23 @@ def evaluate(
         comparisons=comparisons,
         lossy=lossy,
     )
+
+
+def _primed_baselines(training: Source, source: Source, lossless: bool) -> tuple[Baseline, ...]:
+    """The codecs that know the training items; an error where there are none."""
+    item = source.item
+    primed = (
+        item.primed_baselines(lambda: (ref.open() for ref in training.items), len(source.items))
+        if lossless
+        else ()
+    )
+    if not primed:
+        loss = "" if lossless else " that lose something"
+        raise ConfigError(
+            f"no codec of {item.words.items}{loss} can be primed with training data; leave them out; "
+            "latentpress[bench] installs all there are"
+        )
+    return primed
 
 
 class _Measuring:

@@ -108,6 +108,9 @@ def figure_rows(found: Evaluation) -> Iterator[tuple[str, str]]:
         yield f"{words.items} stored by the fallback codec", f"{found.fallbacks:,}"
     if found.duplicates:
         yield f"{words.items} that are there once already", f"{found.duplicates:,}"
+    known = {each.codec: each.training_bytes for each in found.comparisons if each.training_bytes}
+    for codec, length in known.items():
+        yield f"training {words.items} that {codec} knows, bytes", f"{length:,}, not counted"
     for what, seconds in (("compressing", found.encode_seconds), ("restoring", found.decode_seconds)):
         items, samples = (count / max(seconds, 1e-9) for count in (found.num_items, found.dims))
         yield what, f"{items:.1f} {words.items}/s, {samples / 1000:,.1f} thousand samples/s"

@@ -88,10 +88,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A lossless codec to compare with: `pack` makes a whole file of samples."""
+    """A lossless codec to compare with: `pack` makes a whole file of samples.
+
+    `training_bytes` are those of the training items that it knows, which are not in the file.
+    """
 
     name: str
     pack: Callable[[Samples], bytes]
+    training_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,18 @@ class Item(Protocol):
 
     def lossless_baselines(self) -> tuple[Baseline, ...]:
         """The lossless codecs to compare with that are installed."""
+        ...
+
+    def primed_baselines(self, training: Callable[[], Iterable[Content]], count: int) -> tuple[Baseline, ...]:
+        """The lossless codecs that are installed and can know training items, as a trained model does.
+
+        Args:
+            training: gives the training items, one after another, each time it is called.
+            count: how many items are to be packed, which may bound how much of the training items is taken.
+
+        Raises:
+            ItemError: a training item cannot be read.
+        """
         ...
 
     def lossy_baselines(self) -> tuple[LossyBaseline, ...]:

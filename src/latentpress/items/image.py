@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
 from latentpress.items import image_codecs, image_files, jpeg
-from latentpress.items.base import Content, Samples, Shape, Symbols, Words, read_whole
+from latentpress.items.base import Baseline, Content, Samples, Shape, Symbols, Words, read_whole
 from latentpress.items.image_files import ALPHA, MAX_PIXELS, MAX_SIDE
 from latentpress.strict import Strict, require
 
@@ -169,6 +169,11 @@ class Image(Strict):
     pack_file = staticmethod(jpeg.pack_jpeg)
     unpack_file = staticmethod(jpeg.unpack_jpeg)
     lossless_baselines = staticmethod(image_codecs.lossless_images)
+
+    def primed_baselines(self, training: Callable[[], Iterable[Content]], count: int) -> tuple[Baseline, ...]:
+        """None: no image codec takes other images to know."""
+        return ()
+
     lossy_baselines = staticmethod(image_codecs.lossy_images)
     join = staticmethod(image_codecs.mosaic)
 

@@ -12,9 +12,6 @@ import posixpath
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from io import BytesIO
 from typing import Annotated, BinaryIO, ClassVar, Literal
 
@@ -22,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.errors import ItemError
+from latentpress.items import text_codecs
 from latentpress.items.base import (
-    Baseline,
     Content,
     Joined,
     LossyBaseline,
@@ -163,16 +160,8 @@ class Text(Strict):
         """Always the same."""
         return "text", "texts are restored to the byte"
 
-    def lossless_baselines(self) -> tuple[Baseline, ...]:
-        """xz, and zstd and brotli where they are installed, at their strongest."""
-        packers = {"xz -9e": partial(lzma.compress, preset=9 | lzma.PRESET_EXTREME)}
-        if find_spec("zstandard") is not None:
-            packers["zstd -19"] = import_module("zstandard").ZstdCompressor(level=19).compress
-        if find_spec("brotli") is not None:
-            packers["brotli 11"] = partial(import_module("brotli").compress, quality=11, lgwin=24)
-        return tuple(
-            Baseline(name, lambda text, pack=pack: pack(text.tobytes())) for name, pack in packers.items()
-        )
+    lossless_baselines = staticmethod(text_codecs.lossless_texts)
+    primed_baselines = staticmethod(text_codecs.primed_texts)
 
     def lossy_baselines(self) -> tuple[LossyBaseline, ...]:
         """None."""
