@@ -19,7 +19,7 @@ SMALL = (
     *("--set=codec.batch_size=3", "--set=codec.crop=48"),
 )
 LATENTS = ("--set=model.auxiliary.width=8", "--set=prior.batch_size=3", "--set=prior.crop=48")
-PRESETS = ("text", "delta-text", "delta-images")
+PRESETS = ("text-network", "delta-text", "delta-images")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def training(name: str, texts: Path, pictures: Path, model: Path) -> list[str]:
     """The command that trains a preset."""
     data, width = (pictures, "network.width") if name == "delta-images" else (texts, "width")
-    options = [] if name == "text" else [*LATENTS, f"--set=model.encoder.{width}=8"]
+    options = [] if name == "text-network" else [*LATENTS, f"--set=model.encoder.{width}=8"]
     return ["train", str(data), "-o", str(model), "--preset", name, *SMALL, *options]
 
 
@@ -61,7 +61,7 @@ def models(texts: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
 def test_every_preset_trains_to_the_end(name: str, models: Path, texts: Path, pictures: Path, capsys) -> None:
     model = load(models / name, "cpu")
     assert isinstance(model, DeltaVAE) and model.integer.decoder is not None
-    assert (model.latents is None) == (name == "text")
+    assert (model.latents is None) == (name == "text-network")
     if name == "delta-images":
         assert model.item.size == (9, 7)
     else:
@@ -76,9 +76,13 @@ def test_every_preset_trains_to_the_end(name: str, models: Path, texts: Path, pi
 
 
 def test_a_folder_of_texts_is_known_for_what_it_is(texts: Path, tmp_path: Path, capsys) -> None:
-    assert main(["train", str(texts), "-o", str(tmp_path / "m"), *SMALL]) == 0
-    assert "preset text: " in capsys.readouterr().err
+    assert main(["train", str(texts), "-o", str(tmp_path / "m")]) == 0
+    err = capsys.readouterr().err
+    assert "preset text: " in err and "note: it holds the items that it was trained on" in err
     assert load(tmp_path / "m", "cpu").item.kind == "text"
+    assert main(["inspect", str(tmp_path / "m")]) == 0
+    assert "It holds the items that it was trained on" in capsys.readouterr().out
+    assert "It holds the items that it was trained on" in (tmp_path / "m" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("side", "preset"), [(16, "images-small"), (90, "tiny")])
@@ -138,7 +142,7 @@ def test_what_is_wrong_is_said_in_one_line(texts: Path, pictures: Path, tmp_path
 
 
 def test_options_that_would_do_nothing_are_refused(models: Path, texts: Path, tmp_path: Path, capsys) -> None:
-    alone, drawn = str(models / "text"), str(tmp_path / "drawn")
+    alone, drawn = str(models / "text-network"), str(tmp_path / "drawn")
     for args, said in {
         ("generate", alone, "-n1", "-o", drawn, "--prior=ar1"): "a decoder alone",
         ("generate", alone, "-n1", "-o", drawn, "--label=poems"): "nothing in the model is conditioned",
@@ -164,7 +168,7 @@ def test_a_text_is_continued(models: Path, texts: Path, tmp_path: Path) -> None:
 
 def test_diagnoses(models: Path, texts: Path, pictures: Path, capsys) -> None:
     delta = ["diagnose", str(models / "delta-text"), str(texts), "--window", "20"]
-    assert main([*delta, "--alone", str(models / "text")]) == 0
+    assert main([*delta, "--alone", str(models / "text-network")]) == 0
     out = capsys.readouterr().out
     for part in ("-ELBO", "decoder alone", "committed rate", "information", "active units", "items of 20"):
         assert part in out
@@ -172,7 +176,7 @@ def test_diagnoses(models: Path, texts: Path, pictures: Path, capsys) -> None:
     assert main([*delta, "--json", "--items", "5", "--seed", "1"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["items"] == 5 and told["alone_nats"] is None and told["verdict"]
-    assert main(["diagnose", str(models / "text"), str(texts), "--window", "20"]) == 0
+    assert main(["diagnose", str(models / "text-network"), str(texts), "--window", "20"]) == 0
     assert "decoder alone" in capsys.readouterr().out
     assert main(["diagnose", str(models / "delta-images"), str(pictures)]) == 0
     assert main([*delta[:-2], "--window", "5000"]) == 1  # no text is as long

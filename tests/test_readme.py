@@ -30,9 +30,11 @@ def quickly(args: list[str]) -> list[str]:
     if args[0] != "train":
         return args
     options = dict(zip(args[4::2], args[5::2], strict=True))  # after `train DATA -o MODEL`
+    if "notes" in args[1]:
+        return args
     assert args[2] == "-o" and options.pop("--time"), args
     preset = options.pop("--preset", None)
-    quick = QUICKLY.get(preset or ("text" if "notes" in args[1] else ""), QUICK)
+    quick = QUICKLY.get(preset or "", QUICK)
     more = [part for option in options.items() for part in option]
     return [*args[:4], *(quick if preset else quick[1:]), *more]  # the first quick option is the preset
 

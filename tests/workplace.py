@@ -37,7 +37,7 @@ QUICK = ("--preset=tiny", "--steps=4", "--device=cpu", *_NARROW, *_BATCHES)
 LOSSLESS = ("--preset=image-lossless", "--steps=12", "--device=cpu", *_NARROW, *_CAUSAL, *_BATCHES)
 """Those that make a useless model that compresses losslessly."""
 
-TEXT = ("--preset=text", "--steps=4", "--device=cpu", *_CAUSAL, *_BATCHES, "--set=codec.crop=64")
+TEXT = ("--preset=text-network", "--steps=4", "--device=cpu", *_CAUSAL, *_BATCHES, "--set=codec.crop=64")
 """Those that make a useless model of texts."""
 
 DELTA = (
@@ -50,7 +50,10 @@ DELTA = (
 )
 """Those that make a useless delta-VAE of images."""
 
-QUICKLY = {"image-lossless": LOSSLESS, "text": TEXT, "delta-images": DELTA}
+COUNTED = ("--preset=text", "--device=cpu")
+"""Those that make a model of texts that counts."""
+
+QUICKLY = {"image-lossless": LOSSLESS, "text": COUNTED, "text-network": TEXT, "delta-images": DELTA}
 """The options for presets that differ from `QUICK`."""
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import Tensor
 
-from latentpress.autoregressive.coding import prepare
 from latentpress.errors import ConfigError, LatentpressError
 from latentpress.exact.distribution import Sampling
 from latentpress.items.base import Samples, Shape
@@ -69,7 +68,7 @@ def generate(
     every = _label_numbers(model, labels or {}, size[0], count)
     codes_total = count * math.prod(model.grid(size)) * len(model.alphabets)
     symbols = math.prod(size) * len(model.item.alphabets)
-    prepare(count, report)
+    model.integer.prepare(count, report)
     drawn = _counted("draw", codes_total, report)
     codes = model.sample_codes(count, size, how, labels=every, given=given, prior=prior, progress=drawn)
     run, items = max(1, _DECODED_POSITIONS // math.prod(size)), []

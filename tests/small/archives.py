@@ -20,6 +20,8 @@ from torch import Tensor
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
+from latentpress.config import CountedDecoderConfig, DeltaVAEConfig
+from latentpress.counted import CountedBytes, CountedDecoder
 from latentpress.data import ItemRef, Source
 from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples, Shape
@@ -127,12 +129,14 @@ def codec(model: str, item: str, decoders: str = "both", seed: int = 0, **settin
     """A codec in evaluation mode; do not change it.
 
     Args:
-        model: "vq", "delta", or "alone" for a delta-VAE without latents.
+        model: "vq", "delta", "alone" for a delta-VAE without latents, or "counted" for one that counts.
         item: of `ITEMS`.
         decoders: of `small.configs.DECODERS`.
         seed: of the integers.
         settings: of the configuration, by `small.configs.vq_vae` or `delta_vae`.
     """
+    if model == "counted":
+        return _counted(ITEMS[item], seed)
     torch.manual_seed(0)
     kind = ITEMS[item]
     if decoders != "parallel":
@@ -147,6 +151,16 @@ def codec(model: str, item: str, decoders: str = "both", seed: int = 0, **settin
         built = IntegerDeltaVAE(delta_vae(kind, decoders, **alone, **settings))
     built.eval().requires_grad_(False)
     built.integer = _forms(built, kind, seed)
+    return built
+
+
+def _counted(kind: Item, seed: int) -> Model:
+    counted = CountedDecoderConfig()
+    config = DeltaVAEConfig(item=kind, latents=None, auxiliary=None, autoregressive=counted)
+    built = IntegerDeltaVAE(config).eval()
+    texts = [expected_samples(built, (200,), 100 + number + seed)[:, 0] for number in range(8)]
+    network = CountedBytes.primed_by(texts, sum(map(len, texts)), lambda _: None)
+    built.integer = IntegerForms(decoder=CountedDecoder(network))
     return built
 
 
@@ -302,7 +316,8 @@ class Case:
 def _cases() -> list[Case]:
     every = itertools.product(("vq", "delta"), ITEMS, ("parallel", "autoregressive", "both"), WAYS)
     cases = [case for case in itertools.starmap(Case, every) if case.possible]
-    return cases + [Case("alone", item, "autoregressive", "lossless") for item in ("image", "text")]
+    cases += [Case("alone", item, "autoregressive", "lossless") for item in ("image", "text")]
+    return [*cases, Case("counted", "text", "autoregressive", "lossless")]
 
 
 CASES = _cases()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from latentpress.autoregressive.engine import Action, Job, Program, Result
 
 __all__ = ["Intervals", "decode", "encode", "measure", "pop", "prepare", "push", "sample"]
+__all__ += ["while_compiling"]
 
 _COMPILE_SECONDS = 10  # about; for the bar only
 _CHUNK = 1 << 22  # entries of tables that are held at once
@@ -76,17 +77,27 @@ def prepare(lanes: int, report: Callable[[str, int, int], None]) -> None:
     That happens by itself with the first symbols; but it takes seconds, once a machine, and a caller
     can show them: `report("compile", seconds, about how many)`.
     """
-    share, failed = -(-lanes // torch.get_num_threads()), []
+    share = -(-lanes // torch.get_num_threads())
 
     def work() -> None:
-        try:
-            from latentpress.autoregressive.engine import FEW  # imports Numba
+        from latentpress.autoregressive.engine import FEW  # imports Numba
 
-            _warm_up(min(share, FEW))
+        _warm_up(min(share, FEW))
+
+    while_compiling(work, report)
+
+
+def while_compiling(work: Callable[[], None], report: Callable[[str, int, int], None]) -> None:
+    """Does what makes machine code, and calls `report("compile", seconds, about how many)` meanwhile."""
+    failed = list[BaseException]()
+
+    def attempt() -> None:
+        try:
+            work()
         except BaseException as error:
             failed.append(error)
 
-    worker = threading.Thread(target=work, daemon=True)  # Ctrl-C need not wait for it
+    worker = threading.Thread(target=attempt, daemon=True)  # Ctrl-C need not wait for it
     start = time.monotonic()
     worker.start()
     while worker.is_alive():

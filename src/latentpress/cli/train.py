@@ -40,7 +40,7 @@ _STAGES = ("codec", "prior", "decoder", "encoder")
     "--preset",
     metavar="NAME",
     help="images, images-small, image-lossless, photos, tiny, vq-autoregressive; delta-images, "
-    "delta-parallel; text, delta-text. By default what suits the data.",
+    "delta-parallel; text, text-network, delta-text. By default what suits the data.",
 )
 @click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
 @click.option(
@@ -122,6 +122,7 @@ def command(
     from latentpress.config import override
     from latentpress.data import load_dataset
     from latentpress.train import committing, fitted
+    from latentpress.train.card import HOLDS_TRAINING_ITEMS
 
     later = stage in ("prior", "decoder", "encoder") and preset is None and config is None
     model = output if later and (output / "model.safetensors").is_file() else None
@@ -137,6 +138,8 @@ def command(
     result = train_with_progress(run, dataset, output, stages=stages, **options)
     done = "trained" if result.finished else "stopped; the same command continues"
     say(f"{done}: {output}, {result.steps} steps, {format_seconds(result.seconds)}{_words(result.figures)}")
+    if result.model.integer.holds_training_items:
+        say(f"note: {HOLDS_TRAINING_ITEMS[0].lower()}{HOLDS_TRAINING_ITEMS[1:]}")
     if not result.finished:
         click.get_current_context().exit(1)
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from latentpress.config.networks import (
+    AnyAutoregressiveConfig,
     AutoregressiveDecoderConfig,
     CausalConfig,
+    CountedDecoderConfig,
     HalfName,
     LabelConfig,
     ParallelDecoderConfig,
@@ -193,9 +195,9 @@ class DeltaVAEConfig(Strict):
     """A delta-VAE: Gaussian latents in sequences along the items' first axis, and one decoder or both.
 
     Where the encoder's `hop` leaves axes open, items have exactly the size `item.size` along them.
-    Without `latents` the model is the autoregressive decoder alone. `half` says that only one side of it
-    is there, with the priors: the encoder, or the decoders. An encoder half knows the decoder that its
-    codes are for by its `decoder_id`, 32 hexadecimal digits.
+    Without `latents` the model is the autoregressive decoder alone, a causal network or a counted one. `half`
+    says that only one side of it is there, with the priors: the encoder, or the decoders. An encoder half
+    knows the decoder that its codes are for by its `decoder_id`, 32 hexadecimal digits.
     """
 
     kind: Literal["delta-vae"] = "delta-vae"
@@ -203,7 +205,7 @@ class DeltaVAEConfig(Strict):
     encoder: AnticausalConfig | RecurrentEncoderConfig = field(default_factory=AnticausalConfig)
     latents: GaussianLatentsConfig | None = field(default_factory=AR1Config)
     parallel: ParallelDecoderConfig | None = None
-    autoregressive: AutoregressiveDecoderConfig | None = field(default_factory=AutoregressiveDecoderConfig)
+    autoregressive: AnyAutoregressiveConfig | None = field(default_factory=AutoregressiveDecoderConfig)
     auxiliary: AuxiliaryConfig | None = field(default_factory=AuxiliaryConfig)
     objective: ObjectiveConfig = field(default_factory=ElboObjectiveConfig)
     labels: tuple[LabelConfig, ...] = ()
@@ -214,6 +216,11 @@ class DeltaVAEConfig(Strict):
         super().__post_init__()
         check_parts(self.labels, self.parallel, self.autoregressive, latents=self.latents is not None)
         hop, rank = self.encoder.hop, len(self.item.axes)
+        if isinstance(self.autoregressive, CountedDecoderConfig):
+            bytewise = (rank, self.item.alphabets) == (1, (256,))
+            require(
+                self.latents is None and bytewise, "autoregressive: counts are for bytes, without latents"
+            )
         require(len(hop) <= rank, f"encoder.hop: items have {rank} axes, got {hop}")
         if self.latents is None:
             require(self.autoregressive is not None, "latents: only an autoregressive decoder does without")

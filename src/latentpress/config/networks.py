@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from latentpress.strict import POSITIVE, Strict, require, within
 
 __all__ = [
+    "AnyAutoregressiveConfig",
     "AutoregressiveDecoderConfig",
     "CausalConfig",
     "ConvConfig",
+    "CountedDecoderConfig",
     "DiscretizedLogisticConfig",
     "GaussianConfig",
     "HalfName",
@@ -187,10 +189,30 @@ class AutoregressiveDecoderConfig(Strict):
     training: Literal["joint", "after"] = "joint"
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountedDecoderConfig(Strict):
+    """A decoder of bytes that learns by counting contexts (see `latentpress.counted`); it sees no latents.
+
+    It learns from `training_bytes` at most, of more from some of the items, evenly chosen, and keeps them in
+    the model, coded: who has the model can read them.
+    """
+
+    kind: Literal["counted"] = "counted"
+    training_bytes: Annotated[int, within(1, 1 << 28)] = 1 << 24
+
+    use_latents: ClassVar[bool] = False
+    residual: ClassVar[bool] = False
+    labels: ClassVar[tuple[str, ...]] = ()
+    training: ClassVar[Literal["joint"]] = "joint"
+
+
+AnyAutoregressiveConfig = AutoregressiveDecoderConfig | CountedDecoderConfig
+
+
 def check_parts(
     labels: Sequence[LabelConfig],
     parallel: ParallelDecoderConfig | None,
-    autoregressive: AutoregressiveDecoderConfig | None,
+    autoregressive: AnyAutoregressiveConfig | None,
     prior: Sequence[str] = (),
     *,
     latents: bool = True,

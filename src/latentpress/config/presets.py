@@ -19,6 +19,7 @@ from latentpress.config.networks import (
     AutoregressiveDecoderConfig,
     CausalConfig,
     ConvConfig,
+    CountedDecoderConfig,
     DiscretizedLogisticConfig,
     ParallelDecoderConfig,
 )
@@ -168,7 +169,13 @@ def delta_parallel() -> RunConfig:
 
 
 def text() -> RunConfig:
-    """Texts, restored to the byte: the autoregressive decoder alone, which costs no latents."""
+    """Texts, restored to the byte: contexts counted in the training texts, which takes a minute or two."""
+    model = DeltaVAEConfig(item=Text(), latents=None, auxiliary=None, autoregressive=CountedDecoderConfig())
+    return RunConfig(model=model, codec=StageConfig(crop=1024))  # the size of new texts, at most
+
+
+def text_network() -> RunConfig:
+    """Texts, restored to the byte: a causal network over the bytes, which costs no latents."""
     dilations = (1, 2, 4, 8, 16, 32, 64, 128)
     network = CausalConfig(width=96, depth=8, radius=6, dilations=dilations, embedding=48, head_width=160)
     decoder = AutoregressiveDecoderConfig(network=network)
@@ -181,8 +188,8 @@ def text() -> RunConfig:
 
 
 def delta_text() -> RunConfig:
-    """As `text`, with a latent number for every 128 bytes, read by an LSTM; windows of 512 bytes."""
-    base = text()
+    """As `text_network`, with a latent number for every 128 bytes, read by an LSTM; windows of 512 bytes."""
+    base = text_network()
     model = replace(
         base.model,
         encoder=RecurrentEncoderConfig(hop=(128,), width=128),
@@ -196,7 +203,7 @@ def delta_text() -> RunConfig:
 
 
 _VQ_VAES = (images, images_small, photos, tiny, image_lossless, vq_autoregressive)
-_DELTA_VAES = (delta_images, delta_parallel, delta_text, text)
+_DELTA_VAES = (delta_images, delta_parallel, delta_text, text, text_network)
 
 PRESETS = {make.__name__.replace("_", "-"): make for make in (*_VQ_VAES, *_DELTA_VAES)}
 

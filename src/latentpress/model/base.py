@@ -23,10 +23,12 @@ from torch import Tensor, nn
 
 from latentpress.autoregressive.decoder import AutoregressiveDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
-from latentpress.config import AnyModelConfig, HalfName, from_json, label_sizes, to_json
+from latentpress.config import AnyModelConfig, HalfName, from_json, to_json
+from latentpress.counted import CountedDecoder
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError, MissingPartError
 from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples, Shape
+from latentpress.model.decoders import counted_nats, decoder_fits
 from latentpress.model.decoding import decode_autoregressive, decode_parallel, parallel_nats, symbol_nats
 from latentpress.model.details import LatentDetails
 from latentpress.model.device import resolve_device
@@ -54,7 +56,8 @@ class Model(nn.Module, ABC):
         config: what the model is made of.
         integer: its integer forms, made after training.
         parallel: the decoder that gives all samples at once, or None.
-        autoregressive: the decoder that gives one symbol after another, or None.
+        autoregressive: the network of the decoder that gives one symbol after another, or None; a counted one
+            has none, and is among the integer forms alone.
         config_class: of `config`, as which a model folder's configuration is read.
         prior_class: of the prior's integer form.
         sides: the parts that only one half of a model has, and which half.
@@ -116,8 +119,8 @@ class Model(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks' weights are."""
-        return next(self.parameters()).device
+        """Where the networks' weights are; the CPU where there are none."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     @property
     @abstractmethod
@@ -347,6 +350,8 @@ class Model(nn.Module, ABC):
 
         Under the autoregressive decoder if it looks at latents, else under the parallel one.
         """
+        if isinstance(counted := self.integer.decoder, CountedDecoder):
+            return counted_nats(counted, samples, self.item, mask)
         config = self.config.autoregressive
         if self.autoregressive is None or (self.parallel is not None and not (config and config.use_latents)):
             assert self.parallel is not None
@@ -369,31 +374,15 @@ class Model(nn.Module, ABC):
 
     def _read_forms(self, tensors: Mapping[str, Mapping[str, Tensor]], device: torch.device) -> IntegerForms:
         """Integer forms from their tensors; raises `CheckpointError` where they do not fit the model."""
-        forms, decoder = IntegerForms.from_tensors(tensors, self.prior_class, device), self.autoregressive
+        forms = IntegerForms.from_tensors(tensors, self.prior_class, device)
         fits = {
             "prior": forms.prior is not None and self._fits(forms.prior),
-            "decoder": forms.decoder is not None and decoder is not None and forms.decoder.fits(decoder),
+            "decoder": decoder_fits(forms.decoder, self.config, self.autoregressive),
             "encoder": forms.encoder is not None and self._fits(forms.encoder),
         }
         if wrong := [name for name in tensors if not fits.get(name, False)]:
             raise CheckpointError(f"the integer {wrong[0]} does not fit the configuration")
         return forms
-
-    def _build_decoders(self, vectors: int, **latents: Any) -> None:
-        """Builds the decoders that the configuration has, of latents with so many numbers a position.
-
-        `latents` are the arguments of `AutoregressiveDecoder` for the latents that it looks at.
-        """
-        config, item = self.config, self.item
-        if self.has("parallel") and (parallel := config.parallel) is not None:
-            labels = label_sizes(config.labels, parallel.labels)
-            self.parallel = ParallelDecoder(parallel, self.rank, vectors, item.channels, item.levels, labels)
-        if self.has("autoregressive") and (decoder := config.autoregressive) is not None:
-            seen = latents if decoder.use_latents else {}
-            labels = label_sizes(config.labels, decoder.labels)
-            self.autoregressive = AutoregressiveDecoder(
-                decoder, item.alphabets, self.hop, label_sizes=labels, ordinal=item.ordinal, **seen
-            )
 
     def _check_samples(self, samples: Tensor) -> None:
         if samples.ndim != self.rank + 2 or not self.takes(tuple(samples.shape[1:])):

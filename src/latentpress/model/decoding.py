@@ -15,8 +15,7 @@ from torch import Tensor
 
 from latentpress.autoregressive.conditioner import LatentInput
 from latentpress.autoregressive.decoder import AutoregressiveDecoder
-from latentpress.autoregressive.integer.network import IntegerNetwork
-from latentpress.exact.distribution import Conditioning, Sampling
+from latentpress.exact.distribution import Conditioning, IntegerDistribution, Sampling
 from latentpress.items.base import Item, Samples
 from latentpress.nn.conv import ConvEncoder
 from latentpress.nn.parallel import ParallelDecoder
@@ -168,7 +167,7 @@ def _band(conditioning: Conditioning, band: slice) -> Conditioning:
 
 
 def decode_autoregressive(
-    network: IntegerNetwork,
+    network: IntegerDistribution,
     item: Item,
     residual: bool,
     count: int,

@@ -33,6 +33,7 @@ from latentpress.latents import (
 from latentpress.latents.information import active_units, mutual_information_nats
 from latentpress.latents.sequences import as_sequences, from_sequences, mask_sequences
 from latentpress.model.base import Model, PriorName
+from latentpress.model.decoders import build_decoders
 from latentpress.model.decoding import symbols_of
 from latentpress.model.details import LatentDetails, posterior_details
 from latentpress.model.integer import IntegerPrior
@@ -80,8 +81,8 @@ class DeltaVAE(Model):
             kind = AnticausalEncoder if isinstance(config.encoder, AnticausalConfig) else RecurrentEncoder
             outputs = self.latents.params * channels
             self.encoder = kind(config.encoder, item.alphabets, self.hop, outputs, channels)  # type: ignore[arg-type]
-        cells = bool(config.encoder.hop[1:])
-        self._build_decoders(channels, latents=channels, unit=LATENT_UNIT, grid_cells=cells)
+        seen = {"latents": channels, "unit": LATENT_UNIT, "grid_cells": bool(config.encoder.hop[1:])}
+        self.parallel, self.autoregressive = build_decoders(config, self.has, self.hop, channels, seen)
         if self.parallel is not None and self.parallel.hop != self.hop:
             raise LatentpressError(
                 f"parallel.network.strides: their product is the latents' hop, {self.hop} samples along the "

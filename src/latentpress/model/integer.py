@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from latentpress.autoregressive.coding import prepare
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
+from latentpress.counted import CountedDecoder
 from latentpress.latents import IntegerLSTM
 from latentpress.model.files import INTEGER_PREFIX
 
-__all__ = ["IntegerForms", "IntegerPrior", "split_tensors"]
+__all__ = ["AnyIntegerDecoder", "IntegerForms", "IntegerPrior", "split_tensors"]
 
 IntegerPrior = IntegerNetwork | IntegerLSTM
+_COUNTED_SEGMENTS = 64
+AnyIntegerDecoder = IntegerDecoder | CountedDecoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +29,15 @@ class IntegerForms:
 
     Attributes:
         prior: of the codes.
-        decoder: of the samples' symbols, given latents in their finest steps.
+        decoder: of the samples' symbols, given latents in their finest steps, or by counted contexts.
         encoder: of the posterior; what bits back needs.
         archive_decoder: `decoder` for the codes that archives hold, whose steps are the prior's.
     """
 
     prior: IntegerPrior | None = None
-    decoder: IntegerDecoder | None = None
+    decoder: AnyIntegerDecoder | None = None
     encoder: IntegerEncoder | None = None
-    archive_decoder: IntegerDecoder | None = field(init=False, default=None)
+    archive_decoder: AnyIntegerDecoder | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         coarse = self.decoder
@@ -47,6 +51,26 @@ class IntegerForms:
         forms = {"prior": self.prior, "decoder": self.archive_decoder, "encoder": self.encoder}
         return {name: form.id for name, form in forms.items() if form is not None}
 
+    @property
+    def holds_training_items(self) -> bool:
+        """Whether who has the model can read items that it was trained on, word for word."""
+        return isinstance(self.decoder, CountedDecoder)
+
+    @property
+    def segments(self) -> int:
+        """How many of an item's segments are coded as one: more where coding learns within an item."""
+        return _COUNTED_SEGMENTS if isinstance(self.decoder, CountedDecoder) else 1
+
+    def prepare(self, lanes: int, report: Callable[[str, int, int], None]) -> None:
+        """Makes ready what codes symbols, of so many lanes at a time: it takes seconds, once a machine.
+
+        `report` is called with what is done, how much of it, and of how much.
+        """
+        if isinstance(self.decoder, CountedDecoder):
+            self.decoder.network.prepare(report)
+        else:
+            prepare(lanes, report)
+
     @classmethod
     def from_tensors(
         cls,
@@ -58,7 +82,7 @@ class IntegerForms:
         forms = {name: tensors.get(name) for name in ("prior", "decoder", "encoder")}
         return cls(
             None if forms["prior"] is None else prior(forms["prior"]).to(device),
-            None if forms["decoder"] is None else IntegerDecoder.from_tensors(forms["decoder"], device),
+            None if forms["decoder"] is None else _decoder(forms["decoder"], device),
             None if forms["encoder"] is None else IntegerEncoder(forms["encoder"], device),
         )
 
@@ -80,6 +104,12 @@ class IntegerForms:
             None if self.decoder is None else self.decoder.to(device),
             None if self.encoder is None else self.encoder.to(device),
         )
+
+
+def _decoder(tensors: Mapping[str, Tensor], device: torch.device) -> AnyIntegerDecoder:
+    if CountedDecoder.owns(tensors):
+        return CountedDecoder.from_tensors(tensors)
+    return IntegerDecoder.from_tensors(tensors, device)
 
 
 def split_tensors(

@@ -25,6 +25,7 @@ from latentpress.exact.distribution import Conditioning
 from latentpress.items.base import Shape
 from latentpress.latents import Codebook
 from latentpress.model.base import Model, PriorName
+from latentpress.model.decoders import build_decoders
 from latentpress.model.decoding import tiles_of
 from latentpress.model.details import LatentDetails, codebook_details
 from latentpress.model.integer import IntegerPrior
@@ -72,7 +73,8 @@ class VQVAE(Model):
         if self.has("encoder"):
             self.encoder = ConvEncoder(config.encoder, self.rank, item.channels, vectors)
         self.latents = Codebook(latents)
-        self._build_decoders(vectors, codes=self.alphabets, code_dim=latents.code_dim)
+        seen = {"codes": self.alphabets, "code_dim": latents.code_dim}
+        self.parallel, self.autoregressive = build_decoders(config, self.has, self.hop, vectors, seen)
         self.prior = None
         if config.prior is not None:
             labels = label_sizes(config.labels, config.prior.labels)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.autoregressive import coding
+from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.coding import Archive, BlockLayout, ItemRecord, Mode, Stacks
 from latentpress.errors import ArchiveError, LatentpressError
 from latentpress.exact.distribution import Conditioning, Stream
@@ -58,7 +59,7 @@ class ChainCoder:
 
     def __init__(self, model: Model) -> None:
         encoder, decoder, prior = model.integer.encoder, model.integer.decoder, model.integer.prior
-        if encoder is None or prior is None or decoder is None or decoder.conditioner is None:
+        if encoder is None or prior is None or not isinstance(decoder, IntegerDecoder):
             raise LatentpressError(
                 "bits back needs an encoder, a prior and a decoder of Gaussian latents in integer form, as "
                 "a delta-VAE with model.encoder.kind=anticausal has after training; compress without it"

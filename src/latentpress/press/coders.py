@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.coding import Archive, Block, BlockLayout, ItemRecord, Mode, Part, Segment, modes
 from latentpress.coding.container import pack_counts
 from latentpress.coding.records import symbols_crc
@@ -28,6 +27,7 @@ from latentpress.errors import ArchiveError, ItemError
 from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Item, Shape, Symbols
 from latentpress.model import Model
+from latentpress.model.integer import AnyIntegerDecoder
 from latentpress.press.blocks import BandReader, Blocks, Coded, labels_in, window
 from latentpress.press.reading import Items, grouped
 
@@ -121,7 +121,7 @@ class SamplesCoder:
     """
 
     model: Model
-    decoder: IntegerDecoder
+    decoder: AnyIntegerDecoder
     codes: CodesCoder | None
 
     def expected(self, block: BlockLayout, items: Items) -> Symbols:

@@ -39,7 +39,7 @@ def header_for(model: Model, content: Content, name: str = "", seed: int = 0) ->
         hop=model.hop,
         code_alphabets=model.alphabets if content == "codes" or conditioned else (),
         sample_alphabets=item.alphabets,
-        segment=item.segment,
+        segment=item.segment * model.integer.segments,
         content=content,
         residual=model.residual and content != "codes",
         labels=len(model.config.labels),

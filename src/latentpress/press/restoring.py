@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from latentpress.autoregressive.coding import prepare
 from latentpress.coding import Archive, ArchiveLike, Mode, Part, Segment, open_archive
 from latentpress.data.readers import named
 from latentpress.errors import ArchiveError, ItemError, LatentpressError
@@ -71,7 +70,7 @@ def decompress(
         chosen = _choose(opened, only)
         restorer = _Restorer(opened, model, chosen)
         targets, renamed = _targets(opened, model.item.suffix, chosen, out, overwrite)
-        _prepare(opened, progress)
+        _prepare(opened, model, progress)
         start, file_bytes = time.perf_counter(), 0
         for done, (number, content) in enumerate(restorer.contents(), start=1):
             target, is_file = targets[number], opened.original(number) in opened.stored.files
@@ -110,7 +109,7 @@ def verify_archive(archive: ArchiveLike, model: Model, *, progress: Progress | N
     with open_archive(archive) as opened:
         items = range(len(opened.items))
         check_model(opened, model, items)
-        _prepare(opened, progress)
+        _prepare(opened, model, progress)
         start, done, blocks = time.perf_counter(), 0, leaves(opened, items)
         for part, numbers in blocks.items():
             for _ in decoded(opened, coder_for(part, model, opened.header), numbers):
@@ -248,10 +247,10 @@ class _Rows:
         return np.concatenate(self._held)[start - self._first : stop - self._first]
 
 
-def _prepare(archive: Archive, progress: Progress | None) -> None:
+def _prepare(archive: Archive, model: Model, progress: Progress | None) -> None:
     """Compiles what decoding will need where somebody sees that it takes a while."""
     if progress is not None and {Mode.PRIOR, Mode.SAMPLES, Mode.BITS_BACK}.intersection(archive.modes):
-        prepare(len(archive.items), progress)
+        model.integer.prepare(len(archive.items), progress)
 
 
 def _choose(archive: Archive, only: str | Sequence[str] | None) -> list[int]:

@@ -22,7 +22,6 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from latentpress.autoregressive.coding import prepare
 from latentpress.coding import MAX_ITEMS, Archive, Block, BlockLayout, Header, Mode, Part, Segment, Stored
 from latentpress.coding.container import write_archive
 from latentpress.coding.records import Content, symbols_crc
@@ -107,7 +106,7 @@ def compress(
     parts = (*([Part.CODES] if header.code_alphabets else []), CODED[content], Part.FALLBACK, Part.FILE)
     coders = {part: coder_for(part, model, header) for part in parts}
     if header.lossless or model.integer.prior is not None:
-        prepare(len(source.items), report)
+        model.integer.prepare(len(source.items), report)
     start = time.perf_counter()
     with open_atomic(out, overwrite=overwrite) as file, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
         items = Items(model, source.items, header, report)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from latentpress.config import AnyModelConfig, VQVAEConfig
+from latentpress.config import AnyModelConfig, CountedDecoderConfig, VQVAEConfig
 from latentpress.data import Dataset
 from latentpress.train.plan import DECODERS
 
-__all__ = ["model_card"]
+__all__ = ["HOLDS_TRAINING_ITEMS", "model_card"]
+
+HOLDS_TRAINING_ITEMS = "It holds the items that it was trained on: who has it can read them, word for word"
 
 _MEANING = {
     "psnr_db": "PSNR of the reconstructions, dB",
@@ -66,6 +68,8 @@ def model_card(
 
 
 def _parts(config: AnyModelConfig) -> str:
+    if isinstance(config.autoregressive, CountedDecoderConfig):
+        return f"A decoder of counted contexts alone, without latents. {HOLDS_TRAINING_ITEMS}"
     if config.latents is None:
         return "An autoregressive decoder alone, without latents"
     prior = config.prior if isinstance(config, VQVAEConfig) else config.auxiliary

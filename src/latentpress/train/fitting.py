@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from latentpress.config import AR1Config, DeltaVAEConfig, LabelConfig, RunConfig, VQVAEConfig, override
+from latentpress.config import (
+    AR1Config,
+    AutoregressiveDecoderConfig,
+    DeltaVAEConfig,
+    LabelConfig,
+    RunConfig,
+    VQVAEConfig,
+    override,
+)
 from latentpress.data import Dataset, Survey, evenly_spaced
 from latentpress.errors import ConfigError, TrainingError
 from latentpress.items import Item, residuals_are_cheaper
@@ -56,7 +64,7 @@ def fitted(config: RunConfig, dataset: Dataset, changes: Mapping[str, Any] | Non
     ]
     config = override(config, {"model.labels": [asdict(label) for label in labels], **changes})
     fitting: dict[str, Any] = {}
-    if config.model.autoregressive is not None:
+    if isinstance(config.model.autoregressive, AutoregressiveDecoderConfig):
         some = evenly_spaced(len(dataset), _LOOKED_AT)
         rows = (dataset.rows(i, 0, min(_ROWS, int(dataset.extents[i, 0]))) for i in some)
         fitting["model.autoregressive.residual"] = residuals_are_cheaper(dataset.item, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from latentpress.files import write_atomically
 from latentpress.model import Model, build, load, resolve_device
 from latentpress.nn.blank import blank
 from latentpress.train.card import model_card
+from latentpress.train.counting import counted_decoder, counts, held_out_bits
 from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, Training, fit, stop_signals
 from latentpress.train.metrics import Sink, open_sinks
@@ -176,6 +178,10 @@ def _weights(model: Model, parts: Collection[str]) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
 
 
+class _Stopped(Exception):
+    """A signal came while items were counted."""
+
+
 @dataclass(eq=False)
 class _Session:
     """One call of `run`: what its stages share."""
@@ -202,6 +208,12 @@ class _Session:
                 position = Position(name, 0, position.step, position.elapsed, position.elapsed)
             elif checkpoint is not None and name != names[0]:
                 model.integer = load(self.folder, model.device).integer  # of the stages before
+            if counts(context.config.model, name):
+                position, reached = self._count(model, position, self.plan[name])
+                if not reached:
+                    break
+                self._save(model, position)
+                continue
             stage = make_stage(name, model, context, self.plan[name])
             training = Training(stage, model, position, context.replicas, context.seed)
             if checkpoint is not None:
@@ -211,14 +223,39 @@ class _Session:
             if not reached:
                 break
             training.finish()
-            if context.replicas.first:
-                about = context.dataset, position.step, position.elapsed, self.figures
-                model.save_pretrained(self.folder, card=model_card(model.config, *about))
+            self._save(model, position)
         if reached and context.replicas.first:
             self.runs.finish(steps=position.step, seconds=position.elapsed, figures=dict(self.figures))
         if signal.SIGINT in self.received:
             raise KeyboardInterrupt
         return TrainResult(model.eval(), self.folder, position.step, position.elapsed, reached, self.figures)
+
+    def _save(self, model: Model, position: Position) -> None:
+        """Writes the model folder."""
+        if self.context.replicas.first:
+            about = self.context.dataset, position.step, position.elapsed, self.figures
+            model.save_pretrained(self.folder, card=model_card(model.config, *about))
+
+    def _count(self, model: Model, position: Position, limit: Limit) -> tuple[Position, bool]:
+        """Gives a model its counted decoder; returns the position, and whether it got to the end."""
+        start = time.monotonic()
+
+        def report(share: float) -> None:
+            if self.received:
+                raise _Stopped
+            here = position.elapsed + time.monotonic() - start
+            self.progress(Progress(position.stage, position.step, share, here))
+
+        try:
+            decoder = counted_decoder(model, self.context.dataset, limit.seconds, report)
+        except _Stopped:
+            return position, False
+        model.integer = replace(model.integer, decoder=decoder)
+        self.figures = held_out_bits(model, self.context.held_out)
+        position = position._replace(elapsed=position.elapsed + time.monotonic() - start)
+        for sink in self.sinks:
+            sink(position.stage, position.step, {f"held_out_{n}": v for n, v in self.figures.items()})
+        return position, True
 
     def _fit(self, training: Training, limit: Limit) -> bool:
         first, stage = self.context.replicas.first, training.stage

@@ -17,7 +17,9 @@ from latentpress.coding.tables import TOTAL, TOTAL_BITS
 
 __all__ = [
     "Streams",
+    "decode_bit",
     "decode_symbol",
+    "encode_bit",
     "encode_symbol",
     "find",
     "finish_stream",
@@ -179,6 +181,13 @@ def interval(weights, count, factor, symbol):
 def encode_symbol(streams, stream, weights, count, factor, symbol):
     """Appends a symbol to a stream; returns how many of the 2^24 numbers are the symbol's."""
     low, size = interval(weights, count, factor, symbol)
+    _encode_interval(streams, stream, low, size)
+    return size
+
+
+@compiled
+def _encode_interval(streams, stream, low, size):
+    """Appends the symbol whose numbers are `size` of the 2^24, from `low` on."""
     scale = streams.range[stream] >> _TOTAL_BITS
     span = scale * np.uint64(size)
     before = streams.lower[stream]
@@ -198,7 +207,35 @@ def encode_symbol(streams, stream, weights, count, factor, symbol):
             streams.first_held[stream] = word
     streams.lower[stream] = lower
     streams.range[stream] = span
-    return size
+
+
+@compiled
+def encode_bit(streams, stream, ones, bit):
+    """Appends a bit that is one with the probability `ones` / 2^24."""
+    if bit:
+        _encode_interval(streams, stream, np.int64(0), ones)
+    else:
+        _encode_interval(streams, stream, ones, np.int64(TOTAL) - ones)
+
+
+@compiled
+def decode_bit(streams, stream, ones):
+    """The next bit of a stream; 0 where the stream is found damaged."""
+    scale = streams.range[stream] >> _TOTAL_BITS
+    ahead, split = streams.point[stream] - streams.lower[stream], scale * np.uint64(ones)
+    if ahead >= scale << _TOTAL_BITS or streams.cursors[stream] > streams.ends[stream] + 1:
+        streams.damaged[stream] = 1
+        return np.int64(0)
+    if ahead < split:
+        streams.range[stream] = split
+    else:
+        streams.lower[stream] += split
+        streams.range[stream] = scale * np.uint64(np.int64(TOTAL) - ones)
+    if streams.range[stream] < _LEAST:
+        streams.lower[stream] <<= _WORD_BITS
+        streams.range[stream] <<= _WORD_BITS
+        _next_word(streams, stream)
+    return np.int64(1) if ahead < split else np.int64(0)
 
 
 @compiled

@@ -23,7 +23,11 @@ from latentpress.coding import tables
 from latentpress.errors import LatentpressError
 from latentpress.exact import affine
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "compiled_bare", "inlined"]
+
+
+_BARE: dict[str, Any] = {"_nrt": False}
+_INLINED: dict[str, Any] = {"forceinline": True}
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -34,7 +38,20 @@ def compiled(function: Callable[..., Any]) -> Any:
     """
     if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]
         raise LatentpressError("NUMBA_DISABLE_JIT is set, and the step engine is compiled code: unset it")
-    made: Any = njit(nogil=True, error_model="numpy")(function)
+    return _kept(function, njit(nogil=True, error_model="numpy")(function))
+
+
+def compiled_bare(function: Callable[..., Any]) -> Any:
+    """As `compiled`, a function that makes no arrays: nothing counts who holds those that it is given."""
+    return _kept(function, njit(nogil=True, error_model="numpy", **_BARE)(function))
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compiles a function that makes no arrays into those that call it, as its arguments would cost more."""
+    return njit(nogil=True, error_model="numpy", **_BARE, **_INLINED)(function)
+
+
+def _kept(function: Callable[..., Any], made: Any) -> Any:
     with suppress(RuntimeError, OSError), _cache_folder():  # else there is no folder to write to
         made._cache = _Cache(function)
     return made
@@ -76,7 +93,9 @@ def _cache_folder() -> Iterator[None]:
 @functools.cache
 def _sources() -> str:
     constants = [Path(str(module.__file__)) for module in (tables, affine)]
-    files = [*constants, *sorted(Path(__file__).parent.glob("*.py"))]
+    package = Path(__file__).parent.parent.parent
+    folders = (Path(__file__).parent, package / "counted")
+    files = [*constants, *(file for folder in folders for file in sorted(folder.glob("*.py")))]
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         digest.update(file.read_bytes())

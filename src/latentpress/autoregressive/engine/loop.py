@@ -24,7 +24,7 @@ from latentpress.autoregressive.engine.kernels import begin_position, component_
 from latentpress.coding.tables import TOTAL, TOTAL_BITS
 from latentpress.exact.distribution import Sampling
 
-__all__ = ["ACTIONS", "Action", "Choice", "Task", "advance"]
+__all__ = ["ACTIONS", "Action", "Choice", "Task", "advance", "choose_symbol"]
 
 Action = Literal["decode", "encode", "sample", "measure", "pop"]
 """What happens with the logits of a symbol.
@@ -101,6 +101,14 @@ def advance(program, lanes, order, task, streams, action, choice, steps, x, room
                     _symbol(logits, lane, at, task, streams, action, choice, room)
                 lanes.components[lane, component] = task.symbols[at]
         end_position(program, lanes, order)
+
+
+@compiled
+def choose_symbol(logits, weights, number, choice, counts):
+    """The symbol that a number of 24 bits chooses, of these logits; what they were is lost."""
+    _sharpen(logits, choice)
+    factor = weigh(logits, weights)
+    return _choose(logits, weights, factor, number, choice, counts)
 
 
 @compiled
