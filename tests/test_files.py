@@ -2,7 +2,10 @@
 
 import io
 import os
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -133,3 +136,62 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
         assert file.read() == b"new"
     reader.join(10)
     assert read == [b"new"] and pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
+PART = ".0123456789abcdef.part"
+
+
+def leftover(folder, name, age=100):
+    """A file that a killed process could have left so many seconds ago."""
+    path = folder / name
+    path.write_bytes(b"half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    dead = leftover(tmp_path, PART)
+    others = [
+        leftover(tmp_path, name) for name in ("a.part", ".0123.part", f"x{PART}", ".0123456789abcdeg.part")
+    ]
+    young = leftover(tmp_path, ".fedcba9876543210.part", age=5)
+    (tmp_path / "below").mkdir()
+    below = leftover(tmp_path / "below", PART)
+    with open_atomic(tmp_path / "x", overwrite=False) as file:
+        file.write(b"whole")
+    assert not dead.exists() and young.exists() and below.exists()
+    assert all(path.read_bytes() == b"half" for path in others)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".part") == sorted(
+        path.name for path in (*others, young)
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_what_a_living_process_writes_stays(tmp_path):
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from latentpress.files import open_atomic
+with open_atomic(Path({str(tmp_path / "slow")!r}), overwrite=False) as file:
+    file.write(b"slow")
+    file.flush()
+    os.utime(file.name, (1, 1))
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as other:
+        assert other.stdout.readline() == "ready\n"
+        with open_atomic(tmp_path / "quick", overwrite=False) as file:
+            file.write(b"quick")
+        other.communicate()
+    assert (tmp_path / "slow").read_bytes() == b"slow" and (tmp_path / "quick").read_bytes() == b"quick"
+
+
+def test_a_link_called_like_a_leftover_stays(tmp_path):
+    (tmp_path / "own").write_bytes(b"own")
+    (tmp_path / PART).symlink_to(tmp_path / "own")
+    os.utime(tmp_path / PART, (1, 1), follow_symlinks=False)
+    with open_atomic(tmp_path / "x", overwrite=False):
+        pass
+    assert (tmp_path / PART).is_symlink() and (tmp_path / "own").read_bytes() == b"own"

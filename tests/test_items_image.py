@@ -302,3 +302,14 @@ def test_webp_of_another_size_is_refused_before_it_is_decoded(size):
     assert packed is not None
     with pytest.raises(ItemError, match="of this size"):
         unpack_webp(packed, (*size, 3))
+
+
+def test_images_beyond_pillows_own_bound_are_read(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 10)
+    packed = image_files.pack_webp(pixels)
+    assert np.array_equal(image_files.unpack_webp(packed, pixels.shape), pixels)
+    assert pillow.MAX_IMAGE_PIXELS == 10
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 71)
+    with pytest.raises(ItemError, match="more than the limit"):
+        image_files.unpack_webp(packed, pixels.shape)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latentpress.coding import Archive, Mode, Part, inspect_archive
 from latentpress.coding.metadata import pack
-from latentpress.errors import ArchiveError, LatentpressError, WrongModelError
+from latentpress.errors import ArchiveError, ItemError, LatentpressError, WrongModelError
 from latentpress.press import compress, decode_archive, decompress, verify_archive
 from latentpress.press.coders import FallbackCoder
 from latentpress.press.matching import CODED, coder_for, required_ids
@@ -316,6 +316,23 @@ def test_items_that_a_model_does_not_take_are_stored_by_the_fallback():
         assert_same({n: restored[n] for n in ("1.png", "3.png")}, {n: items[n] for n in ("1.png", "3.png")})
         assert restored["0.png"].shape == (6, 4, 1)
         assert verify_archive(data, case.codec).fallback == summary.fallback
+
+
+@pytest.mark.parametrize("broken", ["pack raises", "unpack raises", "unpack errs"])
+def test_what_the_kinds_own_codec_cannot_do_is_stored_as_it_is(one, broken, monkeypatch):
+    if not one.options.get("lossless") and one.codec.item.lossy:
+        pytest.skip("nothing is packed")
+    model, items = one.codec, {"a": flat_samples(one.codec.item, (300, *one.codec.item.size[1:]))}
+
+    def fail(*_):
+        raise ItemError("made to fail")
+
+    wrong = fail if broken.endswith("raises") else lambda _, shape: np.full(shape, 3, model.item.dtype)
+    monkeypatch.setattr(type(model.item), broken.split()[0], staticmethod(wrong))
+    data, _ = compressed(model, items, **one.options)
+    assert Mode.PACKED not in Archive(io.BytesIO(data)).modes
+    monkeypatch.undo()
+    assert np.array_equal(dict(decode_archive(data, model))["a"], items["a"])
 
 
 @pytest.mark.parametrize("part", ["leaf", "codes", "fallback"])

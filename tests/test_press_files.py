@@ -159,6 +159,17 @@ def test_nothing_is_overwritten_unasked(images, tmp_path):
     assert (tmp_path / "dot.png").read_bytes() != b"mine"
 
 
+def test_an_input_is_no_output(texts, tmp_path):
+    model, _ = texts
+    path = tmp_path / "in" / "a.txt"
+    path.parent.mkdir()
+    path.write_bytes(b"abc")
+    for source in ([path], [path.parent], [tmp_path / "in" / ".." / "in"]):
+        with pytest.raises(LatentpressError, match="is one of the inputs"):
+            compress(model, source, path, overwrite=True)
+        assert path.read_bytes() == b"abc"
+
+
 def test_a_damaged_item_leaves_nothing(images, tmp_path):
     def fail():
         raise ItemError("b.png: truncated")

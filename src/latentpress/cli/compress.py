@@ -79,7 +79,6 @@ def command(
     from latentpress.press import compress
 
     loaded = load(model, device)
-    options.refuse_input(output, paths, loaded.item)
     with (
         options.open_items(paths, loaded.item, convert) as source,
         progress_bar(loaded.item.words.item) as progress,

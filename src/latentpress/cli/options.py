@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEW_FILE", "NEW_FOLDER", "OLD_FILE", "OLD_FOLDER", "OLD_PATH", "STREAM", "Duration"]
 __all__ += ["convert_option", "debug_option", "device_option", "force_option", "input_file", "json_option"]
-__all__ += ["model_option", "open_items", "refuse_input", "refuse_overwrite", "seed_option"]
+__all__ += ["model_option", "open_items", "refuse_overwrite", "seed_option"]
 
 STREAM = Path("-")
 OLD_PATH = click.Path(exists=True, allow_dash=True, path_type=Path)
@@ -86,28 +86,6 @@ def refuse_overwrite(path: Path, force: bool) -> None:
     """Raises, before any work is done, where `path` is neither free nor stdout nor may be overwritten."""
     if path != STREAM and path.exists() and not force:
         raise LatentpressError(f"{path} exists already; -f overwrites it")
-
-
-def refuse_input(output: Path, paths: Sequence[Path], item: Item) -> None:
-    """Raises where writing `output` would replace one of the items at `paths`."""
-    if output == STREAM or not output.is_file():
-        return
-    real = output.resolve()
-    for path in paths:
-        if path != STREAM and path.is_dir():
-            is_input = real.is_relative_to(path.resolve()) and item.takes(output.name, _head(output))
-        else:
-            is_input = path != STREAM and path.samefile(output)
-        if is_input:
-            raise LatentpressError(f"{output} is one of the inputs; choose another name for the output")
-
-
-def _head(path: Path) -> Callable[[int], bytes]:
-    def read(most: int) -> bytes:
-        with path.open("rb") as file:
-            return file.read(most)
-
-    return read
 
 
 @contextmanager

@@ -89,11 +89,24 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Items of one kind in a fixed order, and the files that were left out."""
+    """Items of one kind in a fixed order, files that were left out, and the `paths` where all that was."""
 
     item: Item
     items: tuple[ItemRef, ...]
     skipped: tuple[Skipped, ...] = ()
+    paths: tuple[Path, ...] = ()
+
+    def reads(self, path: Path) -> bool:
+        """Whether a file is one of those that the items came from, or could be read as one of them."""
+        if not path.is_file():
+            return False
+        real, head = path.resolve(), partial(_head, path)
+        return any(
+            real.is_relative_to(place.resolve()) and self.item.takes(path.name, head)
+            if place.is_dir()
+            else place.exists() and place.samefile(path)
+            for place in self.paths
+        )
 
     def evenly(self, most: int) -> Source:
         """The same source with at most so many items, evenly spaced."""
@@ -137,7 +150,13 @@ def list_sources(
         with named(str(path)):
             listed.extend(lister.path(path))
     refs = _uniquely_named(each for each in listed if isinstance(each, ItemRef))
-    return Source(item, refs, tuple(each for each in listed if isinstance(each, Skipped)))
+    skipped = tuple(each for each in listed if isinstance(each, Skipped))
+    return Source(item, refs, skipped, tuple(map(Path, paths)))
+
+
+def _head(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(most)
 
 
 def array_source(

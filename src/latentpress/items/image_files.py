@@ -208,7 +208,10 @@ def _resolution(dpi: Any, turned: bool) -> dict[str, int]:
 
 
 class _Quiet:
-    """Pillow's warnings off while any thread decodes: the filters are the process's, so threads share."""
+    """While any thread decodes, Pillow's warnings are off, and its bound on pixels is ours.
+
+    Both are the process's, so threads share.
+    """
 
     def __init__(self) -> None:
         self.lock, self.users, self.filters = threading.Lock(), 0, ExitStack()
@@ -219,6 +222,8 @@ class _Quiet:
             if self.users == 1:
                 self.filters.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.")
+                self.filters.callback(setattr, PIL.Image, "MAX_IMAGE_PIXELS", PIL.Image.MAX_IMAGE_PIXELS)
+                PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # `_check` bounds them before anything is decoded
 
     def __exit__(self, *_: object) -> None:
         with self.lock:

@@ -45,7 +45,7 @@ class EMACodebook(nn.Module):
     def __init__(self, config: EMAConfig, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.decay = config.decay
-        self.register_buffer("vectors", torch.randn(shape))
+        self.register_buffer("vectors", torch.empty(shape).normal_())
         self.register_buffer("counts", torch.zeros(shape[:2]))
         self.register_buffer("sums", torch.zeros(shape))
 
@@ -75,7 +75,7 @@ class LearnedCodebook(nn.Module):
     def __init__(self, config: LearnedConfig, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.weight = config.weight
-        self.vectors = nn.Parameter(torch.randn(shape))
+        self.vectors = nn.Parameter(torch.empty(shape).normal_())
 
     def loss(self, z: Tensor, chosen: Tensor, elements: Tensor | int) -> Tensor:
         """Returns the weighted mean squared error whose gradient reaches the chosen vectors only."""

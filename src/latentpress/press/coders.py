@@ -189,10 +189,11 @@ class FallbackCoder:
         for block, each in zip(blocks, symbols, strict=True):
             samples = items.rows(*block.lanes)
             mode, payload = Mode.RAW, modes.encode_raw(each, self.item.alphabets)
-            packed = self.item.pack(samples)
-            if packed is not None and len(packed) < len(payload):
-                holds = np.array_equal(self.item.unpack(packed, samples.shape), samples)
-                mode, payload = (Mode.PACKED, packed) if holds else (mode, payload)
+            with suppress(ItemError):
+                packed = self.item.pack(samples)
+                smaller = packed is not None and len(packed) < len(payload)
+                if smaller and np.array_equal(self.item.unpack(packed, samples.shape), samples):
+                    mode, payload = Mode.PACKED, packed
             yield mode, payload, np.array([8.0 * len(payload)])
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[Symbols]:

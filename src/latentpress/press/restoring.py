@@ -71,11 +71,12 @@ def decompress(
         restorer = _Restorer(opened, model, chosen)
         targets, renamed = _targets(opened, model.item.suffix, chosen, out, overwrite)
         _prepare(opened, model, progress)
-        start, file_bytes = time.perf_counter(), 0
+        start, file_bytes, folders = time.perf_counter(), 0, set[Path]()
         for done, (number, content) in enumerate(restorer.contents(), start=1):
             target, is_file = targets[number], opened.original(number) in opened.stored.files
-            if isinstance(target, Path):
+            if isinstance(target, Path) and target.parent not in folders:
                 target.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(target.parent)
             with open_atomic(target, overwrite=overwrite, durable=False) as file:
                 (write_bytes if is_file else model.item.write)(content, file)
                 file_bytes += file.tell()

@@ -84,7 +84,8 @@ def compress(
             changed, or one was left out of the source without `skip`; nothing is written.
         UnsafePathError: no archive can hold an item's name (`latentpress.names.unfit`); nothing is written.
         ArchiveError: verification failed; nothing is written.
-        LatentpressError: `out` exists and `overwrite` is False, or the model lacks something.
+        LatentpressError: `out` is one of the inputs, or exists and `overwrite` is False, or the model lacks
+            something.
 
     >>> from latentpress.config import ConvConfig, ParallelDecoderConfig, VQVAEConfig
     >>> from latentpress.model import build
@@ -102,6 +103,8 @@ def compress(
     check_half(model, content, restoring=False)
     source = sources if isinstance(sources, Source) else open_sources(sources, model.item, convert=convert)
     _check_source(source, skip)
+    if isinstance(out, str | Path) and source.reads(Path(out)):
+        raise LatentpressError(f"{shown(str(out))} is one of the inputs; choose another name for the output")
     header = header_for(model, content, model_name, seed)
     parts = (*([Part.CODES] if header.code_alphabets else []), CODED[content], Part.FALLBACK, Part.FILE)
     coders = {part: coder_for(part, model, header) for part in parts}
