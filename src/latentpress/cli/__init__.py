@@ -107,12 +107,18 @@ def _ending_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+_NO_MEMORY = ("not enough memory", "cannot map zero-fill pages", "failed to map segment")
+"""What PyTorch, and who loads it, says where it gets none."""
+
+
 def _one_line(error: Exception) -> str:
     from latentpress.errors import LatentpressError
 
     text = " ".join(str(error).split())
     if isinstance(error, LatentpressError):
         return text
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return "there is not enough memory for this, or --max-memory does not allow it"
     if isinstance(error, ModuleNotFoundError) and (name := str(error.name).split(".")[0]) in _EXTRA:
         return f"{name} is not installed: pip install 'latentpress[evaluate]'"
     if isinstance(error, OSError) and error.strerror:

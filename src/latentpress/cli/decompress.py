@@ -19,11 +19,19 @@ __all__ = ["command"]
     "-o", "--output", required=True, type=options.NEW_FOLDER, help="The folder to write into; - is stdout."
 )
 @click.option("--only", metavar="NAME", multiple=True, help="An item, or a folder of items; may be repeated.")
+@options.max_samples_option
+@options.max_memory_option
 @options.device_option
 @options.force_option
 @options.debug_option
 def command(
-    archive: Path, model: Path, output: Path, only: tuple[str, ...], device: str, force: bool
+    archive: Path,
+    model: Path,
+    output: Path,
+    only: tuple[str, ...],
+    max_samples: int | None,
+    device: str,
+    force: bool,
 ) -> None:
     """Restore images as PNG files, texts and what was kept as a file as they were; `inspect` lists the names.
 
@@ -49,5 +57,13 @@ def command(
     with options.input_file(archive) as source, progress_bar() as progress:
         loaded = load(model, device)
         target = stdout_bytes() if output == options.STREAM else output
-        summary = decompress(source, loaded, target, only=only or None, overwrite=force, progress=progress)
+        summary = decompress(
+            source,
+            loaded,
+            target,
+            only=only or None,
+            overwrite=force,
+            max_samples=max_samples,
+            progress=progress,
+        )
     say_summary("restored", summary, everything=not only)

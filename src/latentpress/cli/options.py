@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEW_FILE", "NEW_FOLDER", "OLD_FILE", "OLD_FOLDER", "OLD_PATH", "STREAM", "Duration"]
 __all__ += ["convert_option", "debug_option", "device_option", "force_option", "input_file", "json_option"]
+__all__ += ["Size", "max_memory_option", "max_samples_option"]
 __all__ += ["model_option", "open_items", "refuse_overwrite", "seed_option"]
 
 STREAM = Path("-")
@@ -86,6 +87,51 @@ def refuse_overwrite(path: Path, force: bool) -> None:
     """Raises, before any work is done, where `path` is neither free nor stdout nor may be overwritten."""
     if path != STREAM and path.exists() and not force:
         raise LatentpressError(f"{path} exists already; -f overwrites it")
+
+
+class Size(click.ParamType):
+    """A number of bytes such as `500MB`, `2GB` or `1GiB`.
+
+    >>> Size().convert("2GB", None, None)
+    2000000000
+    """
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the bytes that `value` says."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B?", str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r} is no size: write 500MB or 2GB", param, ctx)
+        return int(float(match[1]) * (1024 if match[3] else 1000) ** " kMGT".index(match[2] or " "))
+
+
+def _limit_memory(ctx: click.Context, param: click.Parameter, size: int | None) -> None:
+    """Lets this process have no more memory of its own than that."""
+    if size is None or ctx.resilient_parsing:
+        return
+    try:
+        import resource
+    except ImportError:
+        raise click.BadParameter("this system has no such limit", ctx, param) from None
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+max_samples_option = click.option(
+    "--max-samples",
+    type=click.IntRange(1),
+    help="Refuse an archive whose items have more samples in all, before anything is decoded.",
+)
+max_memory_option = click.option(
+    "--max-memory",
+    type=Size(),
+    callback=_limit_memory,
+    expose_value=False,
+    metavar="SIZE",
+    help="Give up if it takes more memory than 500MB, 2GB, ...; PyTorch and the model are part of it.",
+)
 
 
 @contextmanager

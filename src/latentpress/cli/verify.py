@@ -14,9 +14,11 @@ __all__ = ["command"]
 @click.command(short_help="Prove that an archive decodes.")
 @click.argument("archive", metavar="IN.lpz", type=options.OLD_FILE)
 @options.model_option
+@options.max_samples_option
+@options.max_memory_option
 @options.device_option
 @options.debug_option
-def command(archive: Path, model: Path, device: str) -> None:
+def command(archive: Path, model: Path, max_samples: int | None, device: str) -> None:
     """Decode all of an archive and compare it with the checks that the archive carries.
 
     \b
@@ -29,5 +31,5 @@ def command(archive: Path, model: Path, device: str) -> None:
     from latentpress.press import verify_archive
 
     with options.input_file(archive) as source, progress_bar("block") as progress:
-        summary = verify_archive(source, load(model, device), progress=progress)
+        summary = verify_archive(source, load(model, device), max_samples=max_samples, progress=progress)
     say_summary("verified", summary)

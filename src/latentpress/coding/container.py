@@ -109,22 +109,28 @@ class Archive:
         layout, modes, lengths: what each block holds, its mode, and its bytes.
         size: bytes of the whole file.
 
+    Args:
+        file: to read from.
+        max_samples: of all items together, if there is a bound; it is looked at before anything is made of
+            them.
+
     Raises:
-        ArchiveError: the file is damaged, truncated, of another format or of a later version.
+        ArchiveError: the file is damaged, truncated, of another format or of a later version, or its items
+            have more samples.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, max_samples: int | None = None) -> None:
         self._file = file if file.seekable() else io.BytesIO(file.read())
         self.size = self._file.seek(0, os.SEEK_END)
         sections, start, length = self._read_sections()
         self.header = read_head(sections[b"HEAD"])
         self.tables = _read_tables(sections.get(b"TABL"), self.header.code_alphabets)
         index = metadata.load(metadata.inflate(sections[b"INDX"], _MAX_INDEX))
-        self.items = read_items(index, self.header)
-        self.stored = read_stored(index, self.items)
         self.lengths, self._payload_crcs, self._symbols_crcs, modes = read_blocks(index)
         if 0 in self.lengths or sum(self.lengths) != length:
             raise ArchiveError("damaged archive: the blocks' lengths do not sum to what is there")
+        self.items = read_items(index, self.header, max_samples)
+        self.stored = read_stored(index, self.items)
         self._starts = np.cumsum([start, *self.lengths]).tolist()
         # No more work from here on than there are blocks, each of which has a byte at least.
         self.layout = self.header.layout(self.items, self.stored, max_blocks=len(self.lengths))

@@ -121,17 +121,21 @@ def read_blocks(tree: Tree) -> list[list[int]]:
     return [*columns, list(modes)]
 
 
-def read_items(tree: Tree, header: Header) -> tuple[ItemRecord, ...]:
-    """The items of an index."""
+def read_items(tree: Tree, header: Header, max_samples: int | None = None) -> tuple[ItemRecord, ...]:
+    """The items of an index, which have so many samples at most, if that is given."""
     steps = metadata.unpack(get(tree, "steps", bytes))
     count = len(steps)
     if not 1 <= count <= MAX_ITEMS:
         raise ArchiveError(f"archive of {count} items; this release reads 1 to {MAX_ITEMS}")
+    columns = _columns(tree, "extents", header.rank, count, 8)
+    sizes = np.prod([column.astype(np.float64) for column in columns], axis=0)
+    if max_samples is not None and (samples := header.channels * float(sizes.sum())) > max_samples:
+        raise ArchiveError(f"archive of {samples:,.0f} samples; {max_samples:,} are allowed (--max-samples)")
     shared = metadata.unpack(get(tree, "shared", bytes))
     if len(shared) > count:
         raise ArchiveError("damaged archive: there are more names than items")
     names = unpack_names(NameColumns(steps.tolist(), shared.tolist(), get(tree, "endings", bytes)))
-    shapes = _rows(_columns(tree, "extents", header.rank, count, 8))
+    shapes = _rows(columns)
     if not all(map(shape_fits, set(shapes))):
         raise ArchiveError("archive with an item that is empty or too large for this release")
     labels = [(-1,) * header.labels] * count

@@ -63,13 +63,16 @@ class ArchiveInfo:
 
 
 @contextmanager
-def open_archive(source: ArchiveLike) -> Iterator[Archive]:
-    """Opens an archive given as a path, its bytes or a binary stream; `ArchiveError` if it is none."""
+def open_archive(source: ArchiveLike, max_samples: int | None = None) -> Iterator[Archive]:
+    """Opens an archive given as a path, its bytes or a binary stream; `ArchiveError` if it is none.
+
+    `max_samples` as for `Archive`.
+    """
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
-            yield Archive(file)
+            yield Archive(file, max_samples)
     else:
-        yield Archive(io.BytesIO(source) if isinstance(source, bytes) else source)
+        yield Archive(io.BytesIO(source) if isinstance(source, bytes) else source, max_samples)
 
 
 def inspect_archive(source: ArchiveLike) -> ArchiveInfo:

@@ -191,9 +191,9 @@ class FallbackCoder:
             mode, payload = Mode.RAW, modes.encode_raw(each, self.item.alphabets)
             with suppress(ItemError):
                 packed = self.item.pack(samples)
-                smaller = packed is not None and len(packed) < len(payload)
-                if smaller and np.array_equal(self.item.unpack(packed, samples.shape), samples):
-                    mode, payload = Mode.PACKED, packed
+                smaller = packed if packed is not None and len(packed) < len(payload) else None
+                if smaller and np.array_equal(self.item.unpack(smaller, samples.shape), samples):
+                    mode, payload = Mode.PACKED, smaller
             yield mode, payload, np.array([8.0 * len(payload)])
 
     def decode(self, archive: Archive, numbers: Sequence[int]) -> Iterator[Symbols]:

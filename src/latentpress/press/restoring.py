@@ -41,6 +41,7 @@ def decompress(
     *,
     only: str | Sequence[str] | None = None,
     overwrite: bool = False,
+    max_samples: int | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Restores the items of an archive below a folder, as files of their kind.
@@ -58,15 +59,16 @@ def decompress(
         out: a folder, made if need be; or a binary stream, for one item.
         only: names of items or of folders of items; the other items are not even decoded.
         overwrite: replace files that are there.
+        max_samples: of all items of the archive together, if it is a stranger's.
         progress: called as things go on.
 
     Raises:
-        ArchiveError: the archive is damaged, or holds no item of that name.
+        ArchiveError: the archive is damaged, has too many samples, or holds no item of that name.
         UnsafePathError: a name would be written outside the folder; nothing is written.
         WrongModelError: another model made the archive.
         LatentpressError: a file exists and `overwrite` is False; nothing is written.
     """
-    with open_archive(archive) as opened:
+    with open_archive(archive, max_samples) as opened:
         chosen = _choose(opened, only)
         restorer = _Restorer(opened, model, chosen)
         targets, renamed = _targets(opened, model.item.suffix, chosen, out, overwrite)
@@ -105,9 +107,15 @@ def decode_archive(
                 yield name, content.samples
 
 
-def verify_archive(archive: ArchiveLike, model: Model, *, progress: Progress | None = None) -> Summary:
+def verify_archive(
+    archive: ArchiveLike,
+    model: Model,
+    *,
+    max_samples: int | None = None,
+    progress: Progress | None = None,
+) -> Summary:
     """Decodes every block and checks its bytes and its symbols; raises as `decompress` does."""
-    with open_archive(archive) as opened:
+    with open_archive(archive, max_samples) as opened:
         items = range(len(opened.items))
         check_model(opened, model, items)
         _prepare(opened, model, progress)
