@@ -120,3 +120,42 @@ with locked(Path({str(folder)!r})):
         pass
     with locked(folder):
         pass
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "{}",
+        '{"steps": 1}',
+        '{"steps": "1", "seconds": 1.0, "figures": {}}',
+        '{"steps": 1, "seconds": null, "figures": {}}',
+        '{"steps": 1, "seconds": 1.0, "figures": []}',
+        '{"steps": 1, "seconds": 1.0, "figures": {"a": "b"}}',
+        '{"steps": 1, "seconds": 1.0, "figures": {}, "more": 1}',
+    ],
+)
+def test_a_damaged_note_of_the_end_is_one_clear_error(folder: RunFolder, note: str):
+    folder.finish(steps=3, seconds=1.5, figures={"loss": 2.0})
+    assert folder.finished() == {"steps": 3, "seconds": 1.5, "figures": {"loss": 2.0}}
+    (folder.path / "finished").write_text(note)
+    with pytest.raises(CheckpointError, match="finished is damaged; delete it"):
+        folder.finished()
+
+
+def test_a_full_disk_costs_no_checkpoint(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    folder.save(checkpoint(3))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("latentpress.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.save(checkpoint(5))
+    monkeypatch.undo()
+    latest = folder.latest()
+    assert latest is not None and latest.position.step == 3
+    assert not list(folder.path.glob(".*"))

@@ -53,8 +53,13 @@ _STAGES = ("codec", "prior", "decoder", "encoder")
     show_default=True,
     help="What to train; each but codec works on the codec that is in the model folder.",
 )
-@click.option("--time", "seconds", type=Duration(), help="Train for 90s, 20m, 2h.")
-@click.option("--steps", type=click.IntRange(1), help="Train for a number of optimiser steps.")
+@click.option(
+    "--time",
+    "seconds",
+    type=Duration(),
+    help="Train for 90s, 20m, 2h; given more than before, a finished run goes on.",
+)
+@click.option("--steps", type=click.IntRange(1), help="Train for a number of optimiser steps; as --time.")
 @click.option(
     "--rate",
     "rate_bits",

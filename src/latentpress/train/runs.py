@@ -4,17 +4,21 @@
     metrics.jsonl   one line of figures every few steps (`latentpress.train.metrics`)
     samples/        originals above their reconstructions
     step-N          a checkpoint in the safetensors format: weights, averages, moments; counters as metadata
+    end-STAGE       the checkpoint at the end of a stage, from which more of it can be trained
     finished        how the run ended; there once the model of the last stage is written
 
-A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept.
-It holds a digest of itself, since disks and copies fail too; a damaged one is given up for the one before it.
+A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept, and
+those at the ends of stages. It holds a digest of itself, since disks and copies fail too; a damaged one is
+given up for the one before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +37,8 @@ from latentpress.files import write_atomically
 __all__ = ["Checkpoint", "Position", "RunFolder", "locked"]
 
 _KEPT = 2
+_LIMITS = ("steps", "seconds")
+_ENDS = [{"steps": int, "seconds": kind, "figures": dict} for kind in (int, float)]
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -78,9 +84,22 @@ class RunFolder:
         self.path = path
 
     def finished(self) -> dict[str, Any] | None:
-        """How the run ended, as it was noted; None where its last model is not written yet."""
+        """How the run ended: `steps`, `seconds` and `figures`; None where its last model is not written yet.
+
+        Raises `CheckpointError` where the note is damaged.
+        """
         path = self.path / "finished"
-        return json.loads(path.read_bytes()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            end = json.loads(path.read_bytes())
+            sound = {name: type(value) for name, value in end.items()}
+            figures = [type(value) for value in end["figures"].values()]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            sound, figures = {}, []
+        if sound not in _ENDS or not set(figures) <= {int, float}:
+            raise CheckpointError(f"{path} is damaged; delete it, and the run's end is found again")
+        return end
 
     def finish(self, **end: Any) -> None:
         """Notes that the run's last model is written, and plain JSON values of how the run ended."""
@@ -89,17 +108,21 @@ class RunFolder:
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Makes the folder, and clears what a kill left behind.
 
-        Raises `TrainingError` where it holds a run of another `identity`, which is plain JSON values.
+        A run of the same `identity`, plain JSON values, but of more of one of its `_LIMITS` is the same run,
+        which then is not finished. Raises `TrainingError` where the folder holds another.
         """
         config, wanted = self.path / "config.json", json.loads(json.dumps(identity))
         self.path.mkdir(parents=True, exist_ok=True)
         if not config.exists():
             write_atomically(config, json.dumps(wanted, indent=2).encode())
         try:
-            differing = _differences(json.loads(config.read_bytes()), wanted)
+            stored = json.loads(config.read_bytes())
+            differing = _differences(stored, wanted)
         except (OSError, ValueError) as error:
             raise TrainingError(f"{config}: {error}; delete {self.path} to start again") from None
-        if differing:
+        if len(differing) == 1 and differing[0] in _LIMITS and _is_more(stored, wanted, differing[0]):
+            self._reopen(wanted)
+        elif differing:
             more = " and more" if len(differing) > 4 else ""
             raise TrainingError(
                 f"{self.path} holds another run: {', '.join(differing[:4])} differ{more}; give the same "
@@ -107,6 +130,32 @@ class RunFolder:
             )
         for leftover in self.path.glob(".*.part"):
             leftover.unlink()
+
+    def _reopen(self, identity: Mapping[str, Any]) -> None:
+        """Goes back to the end of the first stage: the others are for what it comes to."""
+        stages, ends = identity.get("stages", []), sorted(self.path.glob("end-*"))
+        first = self.path / f"end-{stages[0] if stages else ''}"
+        later = [path for path in ends if path != first]
+        if (self.path / "finished").exists() and not first.exists() and len(stages) > 1:
+            raise TrainingError(
+                f"{self.path} holds no checkpoint of the end of its first stage, from which more could be "
+                "trained; train into another folder"
+            )
+        if first.exists():
+            checkpoint = _read(first)
+            for step in self.steps():
+                if step > checkpoint.position.step:
+                    (self.path / f"step-{step}").unlink()
+            _link(first, self.path / f"step-{checkpoint.position.step}")
+        (self.path / "finished").unlink(missing_ok=True)
+        for path in later:
+            path.unlink()
+        write_atomically(self.path / "config.json", json.dumps(identity, indent=2).encode())
+
+    def end(self, stage: str) -> None:
+        """Keeps the last checkpoint as that of the end of a stage."""
+        if steps := self.steps():
+            _link(self.path / f"step-{steps[-1]}", self.path / f"end-{stage}")
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint so that a kill at any moment leaves the earlier ones or this one whole."""
@@ -140,6 +189,25 @@ class RunFolder:
         """Those of which there is a checkpoint to go on from."""
         matches = (_STEP.fullmatch(path.name) for path in self.path.glob("step-*"))
         return sorted(int(match[1]) for match in matches if match)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Makes a file known under another name too, or copies it where a system has no such links."""
+    if target.exists() and target.samefile(source):
+        return
+    temporary = target.with_name(f".{target.name}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def _is_more(stored: Mapping[str, Any], wanted: Mapping[str, Any], limit: str) -> bool:
+    """Whether a limit that both have is larger in what is wanted."""
+    before, now = stored.get(limit), wanted.get(limit)
+    return isinstance(before, int | float) and isinstance(now, int | float) and now > before
 
 
 def _read(path: Path) -> Checkpoint:

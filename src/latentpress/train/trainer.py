@@ -87,7 +87,9 @@ def run(
     Called again with the same arguments it continues from the last checkpoint: with a limit in steps
     it ends, on the same CPU machine, with the bits of a run that was never interrupted. SIGTERM makes
     it save and return, SIGINT save and raise `KeyboardInterrupt`. Under `torchrun` each process calls
-    it with the same arguments. A run that is over is left as it is, and so is a prior fitted since.
+    it with the same arguments. A run that is over is left as it is, and so is a prior fitted since; with more
+    steps or seconds it goes on from the end of its first stage, at the learning rate of the longer run, and
+    what comes after that stage is fitted anew.
 
     Args:
         config: the model, and how each stage is trained; see `latentpress.train.fitted`.
@@ -222,6 +224,8 @@ class _Session:
             position = training.position
             if not reached:
                 break
+            if context.replicas.first:
+                self.runs.end(name)
             training.finish()
             self._save(model, position)
         if reached and context.replicas.first:
