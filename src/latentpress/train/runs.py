@@ -7,8 +7,8 @@
     end-STAGE       the checkpoint at the end of a stage, from which more of it can be trained
     finished        how the run ended; there once the model of the last stage is written
 
-A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept, and
-those at the ends of stages. It holds a digest of itself, since disks and copies fail too; a damaged one is
+A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept,
+and those at the ends of stages. It holds a digest of itself, since disks and copies fail too; a damaged one is
 given up for the one before it.
 """
 
@@ -96,7 +96,7 @@ class RunFolder:
             sound = {name: type(value) for name, value in end.items()}
             figures = [type(value) for value in end["figures"].values()]
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            sound, figures = {}, []
+            end, sound, figures = {}, {}, []
         if sound not in _ENDS or not set(figures) <= {int, float}:
             raise CheckpointError(f"{path} is damaged; delete it, and the run's end is found again")
         return end
