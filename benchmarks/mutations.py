@@ -1,10 +1,11 @@
-"""Mutates archives and model folders and checks that each gives the same items or one clear error.
+"""Mutates archives, model folders and checkpoints: each has to give the same items or one clear error.
 
     python benchmarks/mutations.py --count 10000 --json mutations.json
 
 Every mutation goes to a worker process that reads it; a mutation fails if the items differ, if the
 error is none of `latentpress.errors`, if it takes longer than 2 s, or if the worker's memory grows
-by more than 512 MiB. Half of the archives are lossless. A fifth of the archives' mutations are signed
+by more than 512 MiB. There are lossy and lossless archives of images, one of files as they were, and one of
+texts by counted contexts, whose model is mutated too. A fifth of the archives' mutations are signed
 again, as an attacker would, so that they get past the digest into the reader; such a one may read as
 another archive, since without a key nobody can tell it from one that was written so, and is counted as
 "another archive". Of a model folder model.safetensors is mutated: nothing else in it is read.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import multiprocessing
 import random
@@ -22,13 +24,14 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cbor2
 import numpy as np
 import torch
+from PIL import Image
 
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
@@ -37,18 +40,24 @@ from latentpress.config import (
     CausalConfig,
     CodebookConfig,
     ConvConfig,
+    CountedDecoderConfig,
+    DeltaVAEConfig,
     ParallelDecoderConfig,
     PriorConfig,
     VQVAEConfig,
 )
+from latentpress.counted import CountedBytes, CountedDecoder
 from latentpress.errors import LatentpressError
-from latentpress.model import VQVAE, IntegerForms
-from latentpress.press import decode_archive, encode_archive
+from latentpress.items import Text
+from latentpress.model import VQVAE, DeltaVAE, IntegerForms, Model, load
+from latentpress.press import compress, decompress, encode_archive
+from latentpress.train.runs import Checkpoint, Position, RunFolder
 
 SECONDS = 2.0
 MEBIBYTES = 512
 DARK = 2.0  # mean of the samples that the decoder expects
-MODEL = "model.safetensors"
+CASES = {"images": "archive", "texts": "archive of texts"}  # read with the models that are mutated
+MODEL, CHECKPOINT = "model.safetensors", "step-5"
 GOOD = ("same items", "clear error", "another archive")
 
 Items = dict[str, str]
@@ -168,40 +177,92 @@ def sign(start: bytes, sections: dict[bytes, bytes], end: bytes) -> bytes:
     return body + digest.digest() + end
 
 
-def fingerprint(samples: np.ndarray) -> str:
-    """A short hash of an item's samples and their shape."""
-    return hashlib.blake2b(repr(samples.shape).encode() + samples.tobytes(), digest_size=8).hexdigest()
+def make_counted() -> DeltaVAE:
+    """A model of texts that counts."""
+    config = DeltaVAEConfig(item=Text(), latents=None, auxiliary=None, autoregressive=CountedDecoderConfig())
+    model = DeltaVAE(config).eval()
+    texts = [np.frombuffer(text, np.uint8) for text in make_texts().values()]
+    counted = CountedBytes.primed_by(texts, sum(map(len, texts)), lambda _: None)
+    model.integer = IntegerForms(decoder=CountedDecoder(counted))
+    return model
 
 
-def read_archive(data: bytes, model: VQVAE) -> Items:
-    """Reads all items."""
-    return {name: fingerprint(samples) for name, samples in decode_archive(data, model)}
+def make_texts() -> dict[str, bytes]:
+    """Texts of a small vocabulary, an empty one, and one of noise."""
+    draw = random.Random(0)
+    words = [f"{draw.getrandbits(20):x}" for _ in range(20)]
+    texts = {f"{number}.txt": " ".join(draw.choices(words, k=40)).encode() for number in range(6)}
+    return {**texts, "empty.txt": b"", "noise.txt": draw.randbytes(100), "again.txt": texts["3.txt"]}
 
 
-def read_model(data: bytes, name: str, folder: Path, archive: bytes) -> Items:
-    """Puts `data` into the model folder's file `name`, loads the model and reads an archive with it."""
-    path = folder / name
+def make_file_archive(model: VQVAE, folder: Path) -> bytes:
+    """An archive of JPEG files, and of a picture of 16 bits a channel, as the files that they were."""
+    folder.mkdir()
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 256, (24, 16, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.jpg", quality=70)
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(folder / "deep.png")
+    archive = io.BytesIO()
+    compress(model, [folder], archive, lossless=True)
+    return archive.getvalue()
+
+
+def make_checkpoint(folder: Path) -> None:
+    """A training checkpoint, and one before it."""
+    folder.mkdir()
+    for step in (3, 5):
+        tensors = {"model.weight": torch.arange(300.0) * step, "average.0": torch.ones(40, dtype=torch.int64)}
+        RunFolder(folder).save(Checkpoint(Position("codec", step, step, 1.5), tensors))
+
+
+def read_archive(data: bytes, model: Model) -> Items:
+    """Restores all items, and looks at the files."""
+    with tempfile.TemporaryDirectory() as folder:
+        decompress(data, model, folder)
+        paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+        digests = (hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() for path in paths)
+        return {str(path.relative_to(folder)): digest for path, digest in zip(paths, digests, strict=True)}
+
+
+def read_model(data: bytes, folder: Path, archive: bytes) -> Items:
+    """Puts `data` into the model folder's file, loads the model and reads an archive with it."""
+    path = folder / MODEL
     whole = path.read_bytes()
     try:
         path.write_bytes(data)
-        return read_archive(archive, VQVAE.from_pretrained(folder, device="cpu"))
+        return read_archive(archive, load(folder, "cpu"))
     finally:
         path.write_bytes(whole)
 
 
-def work(connection: Any, folder: Path, archive: bytes) -> None:
+def read_checkpoint(data: bytes, folder: Path) -> Items:
+    """Reads the last checkpoint with `data` in its file, without the one before."""
+    (folder / "step-3").unlink(missing_ok=True)
+    (folder / CHECKPOINT).write_bytes(data)
+    checkpoint = RunFolder(folder).latest()
+    assert checkpoint is not None
+    tensors = {name: value.numpy().tobytes().hex() for name, value in checkpoint.tensors.items()}
+    return {**tensors, "position": str(checkpoint.position)}
+
+
+def work(connection: Any, places: Mapping[str, Path], archives: Mapping[str, bytes]) -> None:
     """Reads what comes, in a process of its own, and answers with the outcome."""
     torch.set_num_threads(1)
-    model = make_model()
-    read_model((folder / MODEL).read_bytes(), MODEL, folder, archive)
+    models: dict[str, Model] = {"images": make_model(), "texts": make_counted()}
+    for name, place in places.items():
+        if name in models:
+            read_model((place / MODEL).read_bytes(), place, archives[name])
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     connection.send("ready")
     while (job := connection.recv()) is not None:
-        name, data = job
+        what, name, data = job
         try:
-            items = (
-                read_archive(data, model) if name == "archive" else read_model(data, name, folder, archive)
-            )
+            if what == "archive":
+                items = read_archive(data, models[name])
+            elif what == "model":
+                items = read_model(data, places[name], archives[name])
+            else:
+                items = read_checkpoint(data, places[what])
             outcome = ("items", items)
         except LatentpressError as error:
             outcome = ("error", f"{type(error).__name__}: {error}")
@@ -214,16 +275,16 @@ def work(connection: Any, folder: Path, archive: bytes) -> None:
 class Reader:
     """The worker process; a new one is started when it hangs or dies."""
 
-    def __init__(self, folder: Path, archive: bytes) -> None:
-        self.arguments = (folder, archive)
+    def __init__(self, places: Mapping[str, Path], archives: Mapping[str, bytes]) -> None:
+        self.arguments = (places, archives)
         self.process: Any = None
 
-    def read(self, name: str, data: bytes) -> tuple[str, Any, float, float]:
+    def read(self, what: str, name: str, data: bytes) -> tuple[str, Any, float, float]:
         """Returns the kind of outcome, its text or items, seconds, and MiB that memory has grown."""
         if self.process is None or not self.process.is_alive():
             self._start()
         start = time.perf_counter()
-        self.connection.send((name, data))
+        self.connection.send((what, name, data))
         if not self.connection.poll(20 * SECONDS):
             self._stop()
             return "crash", "it hangs", time.perf_counter() - start, 0.0
@@ -271,37 +332,58 @@ def judge(kind: str, value: Any, seconds: float, grown: float, items: Items, sig
 
 
 def run(count: int, seed: int, models: float) -> dict[str, Any]:
-    """Tries `count` mutations, the share `models` of them on model folders."""
+    """Tries `count` mutations, the share `models` of them on model folders, a twentieth on checkpoints."""
     draw = random.Random(seed)
     outcomes: dict[str, Counter[str]] = {}
     failures: list[str] = []
     slowest = largest = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model = make_model()
-        model.save_pretrained(folder)
-        kinds = [(2, False), (40, False), (3, True), (40, True)]
-        archives = [make_archive(model, *kind) for kind in kinds]
-        expected = [read_archive(archive, model) for archive in archives]
-        reader = Reader(folder, archives[0])
-        for archive, items in zip(archives, expected, strict=True):
-            assert reader.read("archive", archive)[:2] == ("items", items)
+        places = {name: folder / name for name in ("images", "texts", "checkpoint")}
+        images, texts = make_model(), make_counted()
+        images.save_pretrained(places["images"])
+        texts.save_pretrained(places["texts"])
+        make_checkpoint(places["checkpoint"])
+        arrays = {name: np.frombuffer(text, np.uint8)[:, None] for name, text in make_texts().items()}
+        cases = {
+            "archive": ("images", make_archive(images, 2)),
+            "larger archive": ("images", make_archive(images, 40)),
+            "lossless archive": ("images", make_archive(images, 3, True)),
+            "larger lossless archive": ("images", make_archive(images, 40, True)),
+            "archive of files": ("images", make_file_archive(images, folder / "files")),
+            "archive of texts": ("texts", encode_archive(texts, arrays)),
+        }
+        archives = {name: cases[what][1] for name, what in CASES.items()}
+        reader = Reader(places, archives)
+        wanted: dict[str, Any] = {}
+        for what, (name, archive) in cases.items():
+            kind, wanted[what], *_ = reader.read("archive", name, archive)
+            assert kind == "items", wanted[what]
+        checkpoint = (places["checkpoint"] / CHECKPOINT).read_bytes()
+        wanted["checkpoint"] = reader.read("checkpoint", "", checkpoint)[1]
         for number in range(count):
-            mutate = draw.choice(MUTATIONS)
-            if draw.random() < models:
-                name, what, items = MODEL, "model folder", expected[0]
-                data = mutate((folder / name).read_bytes(), draw)
+            mutate, chance = draw.choice(MUTATIONS), draw.random()
+            if chance < models:
+                name = draw.choice(["images", "texts"])
+                what, items = (
+                    f"model of {name}",
+                    wanted["archive" if name == "images" else "archive of texts"],
+                )
+                job = "model", name, mutate((places[name] / MODEL).read_bytes(), draw)
+            elif chance < models + 0.05:
+                what, items = "checkpoint", wanted["checkpoint"]
+                job = "checkpoint", "", mutate(checkpoint, draw)
             else:
-                name, which = "archive", draw.randrange(len(archives))
+                what = draw.choice(list(cases))
+                (name, archive), items = cases[what], wanted[what]
                 mutate = attack if draw.random() < 0.2 else mutate
-                what = "lossless archive" if kinds[which][1] else "archive"
-                data, items = mutate(archives[which], draw), expected[which]
-            kind, value, seconds, grown = reader.read(name, data)
+                job = "archive", name, mutate(archive, draw)
+            kind, value, seconds, grown = reader.read(*job)
             verdict = judge(kind, value, seconds, grown, items, mutate is attack)
             outcomes.setdefault(f"{what}, {mutate.__name__}", Counter())[verdict] += 1
             slowest, largest = max(slowest, seconds), max(largest, grown)
             if verdict not in GOOD:
-                failures.append(f"{number}: {name}, {mutate.__name__}: {verdict}: {str(value)[:200]}")
+                failures.append(f"{number}: {what}, {mutate.__name__}: {verdict}: {str(value)[:200]}")
         reader.close()
     return {
         "count": count,

@@ -8,8 +8,8 @@
     finished        how the run ended; there once the model of the last stage is written
 
 A checkpoint is written under a hidden name, flushed and renamed: it is always whole. The last two are kept,
-and those at the ends of stages. It holds a digest of itself, since disks and copies fail too; a damaged one is
-given up for the one before it.
+and those at the ends of stages. It holds a digest of itself, since disks and copies fail too; a damaged one
+is given up for the one before it.
 """
 
 from __future__ import annotations
