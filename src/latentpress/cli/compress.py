@@ -100,6 +100,9 @@ def command(
             say(f"left out {skipped.name}: {skipped.reason}")
     _say_each("left out", {skipped.name: skipped.reason for skipped in source.skipped if not skipped.lost})
     _say_each("kept as files", summary.kept)
+    if summary.besides:
+        words = ", ".join(f"{name} of {count:,}" for name, count in sorted(summary.besides.items()))
+        say(f"not kept, as it is no part of the {summary.words.items}' samples: {words}")
     say_summary("compressed", summary)
 
 

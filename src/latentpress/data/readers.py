@@ -19,6 +19,7 @@ import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -89,7 +90,7 @@ def open_named(name: str, open_item: Callable[[], Content]) -> Content:
         with named(name):
             return content.read(start, stop)
 
-    return Content(content.shape, read, content.attributes)
+    return replace(content, read=read)
 
 
 @contextmanager

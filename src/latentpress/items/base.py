@@ -60,6 +60,7 @@ class Content:
         shape: (*size, C).
         read: the samples of rows start to stop - 1 along the first axis, (stop - start, ..., C).
         attributes: see `Attributes`.
+        besides: names of what the file holds that is neither, such as "EXIF"; only the file itself keeps it.
 
     >>> content = Content.of(np.arange(6, dtype=np.uint8).reshape(3, 2))
     >>> content.read(1, 3).tolist(), content.samples.shape
@@ -69,11 +70,14 @@ class Content:
     shape: Shape
     read: Callable[[int, int], Samples]
     attributes: Attributes = field(default_factory=dict)
+    besides: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, samples: Samples, attributes: Attributes | None = None) -> Content:
+    def of(
+        cls, samples: Samples, attributes: Attributes | None = None, besides: tuple[str, ...] = ()
+    ) -> Content:
         """Those of an array in memory."""
-        return cls(samples.shape, lambda start, stop: samples[start:stop], attributes or {})
+        return cls(samples.shape, lambda start, stop: samples[start:stop], attributes or {}, besides)
 
     @property
     def size(self) -> Shape:

@@ -89,11 +89,13 @@ class Image(Strict):
 
         Channels that differ from the kind's and lost nothing are an attribute, to be written again.
         """
-        pixels, attributes = image_files.read_image(read_whole(file), convert=convert)
+        data = read_whole(file)
+        pixels, attributes = image_files.read_image(data, convert=convert)
         channels = pixels.shape[-1]
         if channels != self.channels and (channels == 1 or not _has_colour(pixels)):
             attributes["channels"] = channels
-        return Content.of(self.fit(pixels, convert=convert), attributes)
+        besides = image_files.metadata_of(data)
+        return Content.of(self.fit(pixels, convert=convert), attributes, besides)
 
     def fit(self, samples: Samples, *, convert: bool = False) -> Samples:
         """Pixels (H, W, 1 to 4) in this item's channels; the last of 2 or of 4 is alpha, as in `open`."""

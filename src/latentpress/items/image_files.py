@@ -37,6 +37,7 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "MAX_WEBP_SIDE",
+    "metadata_of",
     "pack_webp",
     "read_image",
     "unpack_webp",
@@ -88,6 +89,26 @@ def read_image(data: bytes, *, convert: bool = False) -> tuple[Samples, dict[str
     except Exception as error:  # a parser of hostile bytes may raise anything
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ItemError(f"damaged or truncated image: {reason}") from None
+
+
+def metadata_of(data: bytes) -> tuple[str, ...]:
+    """Names of what a readable file holds beside pixels: "EXIF", "ICC profile", "XMP", "text", "gamma"."""
+    parse = next(parse for magic, parse in _PARSERS if data.startswith(magic))
+    with _quiet, parse(BytesIO(data)) as image:
+        info, found = image.info, []
+        tags = set(image.getexif()) - {ExifTag.Orientation}
+        if ("exif" in info and tags) or ExifTag.ExifOffset in tags:
+            found.append("EXIF")
+        if info.get("icc_profile"):
+            found.append("ICC profile")
+        if any("xmp" in str(key).lower() for key in info):
+            found.append("XMP")
+        texts = set(getattr(image, "text", {})) - {"XML:com.adobe.xmp"}
+        if texts or info.get("comment"):
+            found.append("text")
+        if "gamma" in info or "chromaticity" in info:
+            found.append("gamma")
+    return tuple(found)
 
 
 def write_image(pixels: Samples, file: BinaryIO, codec: str, **options: Any) -> None:

@@ -52,6 +52,7 @@ class Items:
         codes: (*grid, P) uint16 by the number of the item, of those that have codes.
         untaken: numbers of the items that the model cannot encode.
         kept: why, by the number of each item that is kept.
+        besides: what each item's file holds besides samples and attributes.
     """
 
     def __init__(self, model: Model, refs: Sequence[ItemRef], header: Header, report: Progress) -> None:
@@ -59,6 +60,7 @@ class Items:
         self.codes: dict[int, Integers] = {}
         self.untaken: set[int] = set()
         self.kept: dict[int, str] = {}
+        self.besides: dict[int, tuple[str, ...]] = {}
         self._model, self._refs, self._held = model, refs, 0
         self._digests: list[bytes] = []  # of the samples of each item
         self._files: dict[int, tuple[bytes, int]] = {}  # digest and length of the file of each that is one
@@ -67,6 +69,7 @@ class Items:
         needed = bool(header.code_alphabets) or header.content == "chains"
         for number, ref in enumerate(refs):
             content = self._first(number)
+            self.besides[number] = content.besides
             size, labels = math.prod(content.shape), model.label_numbers(ref.labels, content.shape[0])
             self._digests.append(_digest(content))
             identity = self._files[number][0] if number in self._files else self._digests[-1]
@@ -140,7 +143,7 @@ class Items:
         content, name = self._refs[number].open(), self._refs[number].name
         self._check(name, content)
         if math.prod(content.shape) <= HELD_SAMPLES:
-            content = Content.of(content.samples, content.attributes)
+            content = Content.of(content.samples, content.attributes, content.besides)
             self._check_same(number, content)
         self._contents[number] = content
         self._held += math.prod(content.shape)

@@ -35,6 +35,7 @@ class Summary:
         fallback: how many items the codec of their kind stores: the model does not take them, or is dearer.
         files: how many items are stored as the files that they were.
         kept: those of them that could not be stored otherwise, by name, and why.
+        besides: what was in files besides samples and is not in the archive, and in how many.
         duplicates: how many items are stored as a reference to an equal one.
         renamed: how many files have another name than their item, their kind's suffix aside: one that this
             system can write, or that is not taken.
@@ -52,6 +53,7 @@ class Summary:
     fallback: int = 0
     files: int = 0
     kept: Mapping[str, str] = field(default_factory=dict)
+    besides: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     renamed: int = 0
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -136,7 +137,13 @@ def compress(
         file_bytes = sum(sizes) if len(sizes) == len(source.items) else None
         chosen = range(len(source.items))
         kept = {shown(source.items[number].name): reason for number, reason in items.kept.items()}
-        more = {"file_bytes": file_bytes, "model_bits": bits, "kept": kept}
+        besides = Counter(
+            word
+            for number, words in items.besides.items()
+            if archive.original(number) not in stored.files
+            for word in words
+        )
+        more = {"file_bytes": file_bytes, "model_bits": bits, "kept": kept, "besides": besides}
         return Summary.of(archive, model.item.words, chosen, start, **more)
 
 
