@@ -30,7 +30,7 @@ __all__ = ["DECODE", "ENCODE", "MEASURE", "code", "count", "foretell", "settle"]
 
 DECODE, ENCODE, MEASURE = range(3)
 _LOCALS = len(LOCAL_CONTEXTS)
-_COUNT_STEPS, _LOCAL_STEPS = reciprocals(24), reciprocals(12)  # faster in an item than over all of them
+_COUNT_STEPS, _LOCAL_STEPS = reciprocals(250), reciprocals(12)  # faster in an item than over all of them
 _SLOW, _MATCHED, _CONSTANT = 2 * CONTEXTS + 2 * _LOCALS, 2 * CONTEXTS + 2 * _LOCALS + 3, -1
 _SLOW_LIMIT, _MAP_RATE, _HIT_RATE, _CURVE_RATE, _LAST_RATE = 255, 7, 8, 7, 2
 _LEAST_PROBABILITY = 16  # of 2^16
