@@ -259,3 +259,15 @@ def test_a_decoder_owns_its_tensors(counted):
     assert CountedDecoder.owns(decoder.tensors()) and not CountedDecoder.owns({"network.structure": 0})
     assert CountedDecoder.from_tensors(decoder.tensors()).id == decoder.id == decoder.to("cpu").id
     assert decoder.coarsened(3) is decoder and decoder.conditioning(None, (5,)).local is None
+
+
+def test_a_long_training_text_is_learned_from_in_pieces(monkeypatch):
+    """Coded as one, weights would never meet what was counted before."""
+    text, other = prose(50, 4000), prose(51, 200)
+    whole = primed([text])
+    monkeypatch.setattr("latentpress.counted.priming._PIECE", 2000)
+    pieces = primed([text])
+    lengths = pieces.tensors()["lengths"].tolist()
+    assert set(lengths[:-1]) == {2000} and sum(lengths) == len(text)
+    [(_, one)], [(_, many)] = whole.encode([stream(other)]), pieces.encode([stream(other)])
+    assert float(many.sum()) < float(one.sum())

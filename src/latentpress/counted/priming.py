@@ -31,6 +31,7 @@ ITEM_RATE = 10  # of the weights, within an item
 _FIRST_RATE, _LAST_RATE = 12, 6  # of the weights, over the training texts
 _LEAST_BITS, _MOST_BITS = 10, 22  # of a context's slots
 _LOCAL_BITS = 18  # at most
+_PIECE = 1 << 16  # bytes of a training text that are coded as one item
 _BANDS = 1 << 14  # bytes between two reports
 _DIGEST = 32
 _DUMMY_BITS = 10
@@ -103,16 +104,18 @@ def warm_up() -> None:
 
 
 def primed_by(texts: Iterable[Bytes], total: int, report: Report) -> tuple[Primed, bytes, list[int]]:
-    """Codes training texts of `total` bytes at most; returns the state, the codes, and the texts' lengths.
+    """Codes training texts of `total` bytes at most; returns the state, the codes, and the pieces' lengths.
 
+    A long text is coded in pieces, each as an item would be: so weights meet what was counted before.
     `report` is called with how many bytes were done since the last call; what it raises ends all.
     """
     room, lengths, primed = total + (1 << 10), list[int](), Primed.fresh(total)
     streams = Streams.over(np.zeros((1, room), np.uint32))
     streams.reset(0, 0, room)
-    for text in texts:
-        primed = _take(primed, text, total, ENCODE, streams, report)
-        lengths.append(len(text))
+    pieces = (text[start : start + _PIECE] for text in texts for start in range(0, len(text), _PIECE))
+    for piece in pieces:
+        primed = _take(primed, piece, total, ENCODE, streams, report)
+        lengths.append(len(piece))
     finish_stream(streams, 0)
     return primed, streams.words[: int(streams.cursors[0])].astype("<u4").tobytes(), lengths
 
