@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lpz_reader
+import lpz_coders
 from latentpress.coding import TOTAL, TOTAL_BITS, frequencies
 from latentpress.coding.ans import Stacks, supply
 from latentpress.errors import ArchiveError
@@ -103,12 +103,12 @@ def test_the_stream_is_the_documented_one():
         stacks.push(np.array([low]), np.array([size]), ONE)
         message.append((low, size))
     [payload] = stacks.payloads()
-    reader = lpz_reader.Stack(payload)
+    reader = lpz_coders.Stack(payload)
     for low, size in reversed(message):
         assert low <= reader.point() < low + size
         reader.drop(low, size)
     assert reader.is_fresh()
-    reader = lpz_reader.Stack(Stacks.fresh(1).payloads()[0])
+    reader = lpz_coders.Stack(Stacks.fresh(1).payloads()[0])
     assert reader.is_fresh()
 
 
@@ -126,7 +126,7 @@ GOLDEN = "5609007b5a04004d2b2b00507229003381010000"
 
 
 def test_the_supply_is_the_documented_one():
-    assert supply(0, 4).tolist() == [lpz_reader.supply(i) for i in range(4)]
+    assert supply(0, 4).tolist() == [lpz_coders.supply(i) for i in range(4)]
     assert np.array_equal(supply(5, 90), supply(0, 90)[5:])
 
 

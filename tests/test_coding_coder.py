@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lpz_reader
+import lpz_coders
 from latentpress.coding import TOTAL, RangeDecoder, RangeEncoder, frequencies
 from latentpress.errors import ArchiveError
 
@@ -29,7 +29,7 @@ def test_the_stream_is_the_documented_one():
     symbols, tables = random_message(1, 300, 17)
     encoder = RangeEncoder()
     encoder.encode(symbols, tables)
-    decoder = lpz_reader.RangeDecoder(encoder.to_bytes())
+    decoder = lpz_coders.RangeDecoder(encoder.to_bytes())
     assert [decoder.decode(table) for table in tables.tolist()] == symbols.tolist()
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lpz_reader
+import lpz_index
 from latentpress.coding import Header, ItemRecord, Part, Stored
 from latentpress.coding.layout import CODE_SEGMENT, Plan, lay_out, segments
 from latentpress.coding.records import CODE_BLOCK, FALLBACK_SEGMENT
@@ -93,10 +93,10 @@ def test_every_row_is_in_exactly_one_lane(archive):
 def test_the_layout_is_the_documented_one(archive):
     head, items, stored = archive
     tree = {name: getattr(head, name) for name in ("code_alphabets", "sample_alphabets", "hop", "content")}
-    documented = lpz_reader.layout_of(
+    documented = lpz_index.layout_of(
         tree | {"segment": head.segment},
         [
-            lpz_reader.Item(
+            lpz_index.Item(
                 item.name,
                 item.shape,
                 original=item.duplicate_of,
@@ -230,5 +230,5 @@ def test_stored_items_of_one_band_keep_their_places(part, grid, count, stored, l
         assert [len(block.lanes) for block in blocks] == lanes
     shapes = {n: grid for n in range(count)}
     chained = part is Part.CHAIN
-    documented = lpz_reader.blocks_of(shapes, 1, plan.segment, plan.block, stored, chained)
+    documented = lpz_index.blocks_of(shapes, 1, plan.segment, plan.block, stored, chained)
     assert [(b.shape, [(lane.item, lane.start, lane.stop) for lane in b.lanes]) for b in blocks] == documented

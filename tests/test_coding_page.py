@@ -12,8 +12,10 @@ from latentpress.items import Image, Text
 from latentpress.latents import IntegerLSTM
 from latentpress.latents.stacked import LatentStacks, finest
 from latentpress.names import pack_names
+from lpz_coders import RangeDecoder, Stack
+from lpz_index import names_of
 from lpz_latents import LatentLanes, LatentRows
-from lpz_reader import KINDS, RangeDecoder, Stack, names_of
+from lpz_reader import KINDS
 from small.lstm import fixed_lstm
 
 ITEMS = [Image(channels=1), Image(channels=3), Text()]

@@ -15,8 +15,8 @@ from latentpress.config import AuxiliaryConfig
 from latentpress.errors import CheckpointError, ConfigError, TrainingError
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
 from latentpress.latents import AuxiliaryPrior, IntegerLSTM, gaussian_streams
+from lpz_coders import RangeDecoder
 from lpz_latents import LatentPrior
-from lpz_reader import RangeDecoder
 from small.lstm import ALPHAS, auxiliary_prior, fixed_lstm, real_latents
 
 GRIDS = [(9,), (1,), (4, 1), (5, 3), (3, 2, 2)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
+from latentpress.coding import Archive, Mode, Part
 from latentpress.config import CountedDecoderConfig, DeltaVAEConfig
 from latentpress.counted import CountedBytes, CountedDecoder
 from latentpress.data import ItemRef, Source
@@ -27,20 +29,26 @@ from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples, Shape
 from latentpress.model import VQVAE, DeltaVAE, IntegerForms, Model
 from latentpress.press import Summary, compress
+from latentpress.press.matching import CODED
 from small.configs import ITEMS, autoregressive, delta_vae, vq_vae
 from small.lstm import fixed_lstm
 
 __all__ = [
     "CASES",
+    "ONE_OF_EACH",
     "Case",
+    "archive_of",
     "assert_near",
+    "assert_same",
     "changed",
     "codec",
     "compressed",
     "expected_samples",
     "flat_samples",
+    "forms_of",
     "items_for",
     "noise_samples",
+    "small_items",
     "source_of",
 ]
 
@@ -321,3 +329,48 @@ def _cases() -> list[Case]:
 
 
 CASES = _cases()
+
+ONE_OF_EACH = [
+    case
+    for case in CASES
+    if (case.item, case.decoders) in {("colour", "both"), ("toy", "both"), ("text", "autoregressive")}
+]
+
+
+def small_items(model: Model) -> dict[str, Samples]:
+    """An item in each form, as small as they may be."""
+    rows, *further = model.item.size
+    rows *= 8 if model.item.ordinal else 12
+    return {
+        name: samples
+        for number in range(3)
+        for name, samples in {
+            f"{number}.model": items_for(model)[f"model/0{number}{model.item.new_suffix}"],
+            f"{number}.packed": flat_samples(model.item, (rows, *further), number),
+            f"{number}.raw": noise_samples(model.item, (2, *further), number),
+        }.items()
+        if number == 0 or "model" in name
+    }
+
+
+def assert_same(restored: Mapping[str, Samples], items: Mapping[str, Samples]) -> None:
+    """Names, types and samples."""
+    assert sorted(restored) == sorted(items)
+    for name, samples in items.items():
+        assert restored[name].dtype == samples.dtype and np.array_equal(restored[name], samples), name
+
+
+def forms_of(archive: Archive) -> dict[str, tuple[Part, Mode]]:
+    """The part and the mode in which each item's samples, or codes, are stored."""
+    leaves = (CODED[archive.header.content], Part.FALLBACK)
+    return {
+        archive.items[lane.item].name: (block.part, mode)
+        for block, mode in zip(archive.layout, archive.modes, strict=True)
+        for lane in block.lanes
+        if block.part in leaves
+    }
+
+
+def archive_of(model: Model, items: dict[str, Samples], case: Case) -> Archive:
+    """The archive that a case makes of items."""
+    return Archive(io.BytesIO(compressed(model, items, **case.options)[0]))

@@ -11,8 +11,9 @@ from torch import Tensor
 from latentpress.autoregressive import IntegerNetwork
 from latentpress.exact.distribution import Conditioning
 from latentpress.model import Model
+from lpz_coders import table_of_logits
 from lpz_latents import LatentLanes, LatentRows, gaussian
-from lpz_reader import Reader, table_of_logits
+from lpz_reader import Reader
 from small.stepwise import Stepper
 
 __all__ = ["documented_codes", "documented_symbols"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from latentpress.data import Dataset, ItemRef, array_source, load_dataset
+from latentpress.data import Dataset, ItemRef, Source, array_source, load_dataset
 from latentpress.items import Content, Item, Samples, Shape
 
-__all__ = ["bytes_of", "dataset_of", "file_of", "random_items", "sizes_of", "write", "zip_of"]
+__all__ = ["bytes_of", "dataset_of", "file_of", "names", "random_items", "sizes_of", "write", "zip_of"]
 
 
 def file_of(item: Item, samples: Samples, attributes: Mapping[str, int] | None = None) -> bytes:
@@ -60,3 +60,8 @@ def zip_of(path: Path, files: Mapping[str, bytes]) -> Path:
         for name, data in files.items():
             archive.writestr(name, data)
     return path
+
+
+def names(source: Source) -> list[str]:
+    """The names of a source's items."""
+    return [ref.name for ref in source.items]
