@@ -18,7 +18,6 @@ from latentpress.evaluate.quality import (
     distortion,
     distortion_each,
     interpolate,
-    is_spatial,
     join,
     psnr,
 )
@@ -169,8 +168,7 @@ def test_what_cannot_be_compared_is_refused(a: np.ndarray, b: np.ndarray) -> Non
         mean_squared_error(a, b)
 
 
-def test_which_measures_there_are_follows_from_the_axes() -> None:
-    assert is_spatial(IMAGE) and is_spatial(Toy()) and not is_spatial(Text())
+def test_which_measures_there_are_follows_from_the_item() -> None:
     bytes_ = np.zeros((1, 40, 1), np.uint8)
     assert not distortion(Text(), bytes_, bytes_).measures
     assert set(distortion(Signal(), bytes_, bytes_).measures) == {"si_snr_db"}

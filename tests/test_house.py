@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from latentpress.items import ITEM_KINDS
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 FLOORS = {
@@ -41,6 +43,7 @@ KINDS = {"image", "text", "audio", "video"}
 KIND_CLASSES = {"Image", "Text", "Audio", "Video"}
 MODEL_KINDS = {"vq-vae", "delta-vae"}
 MODEL_CLASSES = {"VQVAE", "DeltaVAE", "VQVAEConfig", "DeltaVAEConfig"}
+AXES = {axis for kind in ITEM_KINDS for axis in kind.axes} | {"row", "column", "time", "frame"}
 SUFFIXES = {".png", ".jpg", ".txt", ".wav", ".flac", ".mp4"}
 GEOMETRY = ("exact", "nn", "latents", "autoregressive")
 """Folders of networks, which are written for one to three axes and may count them."""
@@ -152,8 +155,17 @@ def test_only_the_command_line_prints_and_parses(module: str) -> None:
 # ---- kinds and models
 
 
+ASKING = ("startswith", "endswith", "index", "count", "get", "fullmatch", "match")
+"""Methods that look for one of their arguments."""
+
+
 def constants(node: ast.AST) -> set[object]:
-    return {child.value for child in ast.walk(node) if isinstance(child, ast.Constant)}
+    """The strings that are written there."""
+    return {
+        child.value
+        for child in ast.walk(node)
+        if isinstance(child, ast.Constant) and isinstance(child.value, str)
+    }
 
 
 def names_in(node: ast.AST) -> set[str]:
@@ -163,16 +175,24 @@ def names_in(node: ast.AST) -> set[str]:
 
 
 def questions(module: str, words: set[str], classes: set[str]) -> list[int]:
-    """Lines that ask which of these something is: by comparing a name, by its class, or by a pattern."""
+    """Lines that ask which of these something is: by comparing a name, by its class, or by a pattern.
+
+    Lists, sets and tuples of words count too, since something is looked for in them.
+    """
     lines = []
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Compare):
-            asks = bool(words & {value for value in constants(node) if isinstance(value, str)})
-            asks |= bool(classes & names_in(node))
+            asks = bool(words & constants(node) | classes & names_in(node))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             asks = node.func.id in ("isinstance", "issubclass") and bool(classes & names_in(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            asks = node.func.attr in ASKING and bool(words & constants(node))
         elif isinstance(node, ast.Dict):
             asks = bool(words & {key.value for key in node.keys if isinstance(key, ast.Constant)})
+        elif isinstance(node, ast.List | ast.Set | ast.Tuple):
+            asks = bool(words & {each.value for each in node.elts if isinstance(each, ast.Constant)})
+        elif isinstance(node, ast.MatchValue):
+            asks = bool(words & constants(node))
         elif isinstance(node, ast.MatchClass):
             asks = bool(classes & names_in(node.cls))
         else:
@@ -183,23 +203,25 @@ def questions(module: str, words: set[str], classes: set[str]) -> list[int]:
 
 
 def counted_axes(module: str) -> list[int]:
-    """Lines that compare a number of axes with a number written there."""
+    """Lines that compare a number of axes with a number written there; of batches there is one axis more."""
     lines = []
     for node in ast.walk(tree(module)):
         if not isinstance(node, ast.Compare):
             continue
         sides = [node.left, *node.comparators]
-        number = any(isinstance(side, ast.Constant) and side.value in (1, 2, 3) for side in sides)
+        numbers = {side.value for side in sides if isinstance(side, ast.Constant)}
         text = " ".join(ast.unparse(side) for side in sides)
-        axes = re.search(r"len\((\w+\.)*(axes|hop|grid|size)\)|\brank\b", text)
-        if number and axes:
+        counts = re.search(r"len\(([\w()]+\.)*(axes|hop|grid|size|extents|shape)\)|\brank\b", text)
+        tells = re.search(r"\b(samples|signals?|symbols|codes|originals|restored)\.n?dim\b", text)
+        tells = tells and isinstance(node.ops[0], ast.Eq | ast.NotEq)
+        if (counts and numbers & {1, 2, 3, 4}) or (tells and numbers & {3, 4, 5}):
             lines.append(node.lineno)
     return lines
 
 
 @pytest.mark.parametrize("module", [m for m in INSIDE if unit(m) != "items"])
 def test_nothing_asks_for_a_kind(module: str) -> None:
-    assert not questions(module, KINDS | SUFFIXES, KIND_CLASSES), "asks for a kind"
+    assert not questions(module, KINDS | AXES | SUFFIXES, KIND_CLASSES), "asks for a kind"
     if unit(module) not in GEOMETRY:
         assert not counted_axes(module), "asks for a kind by its number of axes"
     if unit(module) not in ("config",) and module != "latentpress.data.demo":
@@ -219,13 +241,24 @@ def test_the_questions_themselves(monkeypatch) -> None:
         "x = isinstance(item, Image)": True,
         "x = {'image': 1}": True,
         "x = path.suffix == '.png'": True,
+        "x = name.endswith('.png')": True,
+        "x = {'row', 'column'} <= set(item.axes)": True,
+        "x = [item.axes.index(name) for name in ('row', 'column')]": True,
+        "x = item.axes.index('time')": True,
+        "match item.kind:\n    case 'text': pass": True,
+        "match item:\n    case Image(): pass": True,
         "x = item.kind == other.kind": False,
         "x = isinstance(item, tuple)": False,
     }
     for source, asks in asked.items():
         monkeypatch.setattr(sys.modules[__name__], "tree", lambda _, source=source: ast.parse(source))
-        assert bool(questions("any", KINDS | SUFFIXES, KIND_CLASSES)) == asks, source
-    counted = {"x = len(item.axes) == 2": True, "x = len(hop) > 1": True, "x = y == 2": False}
+        assert bool(questions("any", KINDS | AXES | SUFFIXES, KIND_CLASSES)) == asks, source
+    counted = {
+        "x = len(item.axes) == 2": True,
+        "x = samples.ndim == 4": True,
+        "x = len(hop) > 1": True,
+        "x = y == 2": False,
+    }
     for source, counts in counted.items():
         monkeypatch.setattr(sys.modules[__name__], "tree", lambda _, source=source: ast.parse(source))
         assert bool(counted_axes("any")) == counts, source

@@ -53,6 +53,7 @@ def test_what_a_kind_says_of_itself_fits_together(name):
     assert len(item.default_size) == rank and min(item.default_size) > 0
     assert item.size is not None and len(item.size) == rank
     assert item.mirror is None or 0 <= item.mirror < rank
+    assert item.picture is None or 0 <= item.picture[0] < item.picture[1] < rank
     assert item.segment.bit_count() == 1 and 2**6 <= item.segment <= 2**20
     assert item.new_suffix.startswith(".") and item.suffix in (None, item.new_suffix)
     assert all(word and word.isprintable() for word in (*item.words, item.foreign))

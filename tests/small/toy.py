@@ -37,6 +37,7 @@ class Toy(Strict):
     ordinal: ClassVar[bool] = True
     lossy: ClassVar[bool] = True
     epoch: ClassVar[Literal["item", "sample"]] = "item"
+    picture: ClassVar[tuple[int, int] | None] = (1, 2)
     mirror: ClassVar[int | None] = None
     segment: ClassVar[int] = 1 << 10
     foreign: ClassVar[str] = "no toy"

@@ -137,11 +137,10 @@ def write_report(
 
 def _generated(model: Model) -> Sequence:
     """Pictures of new items, where items are pictures."""
-    from latentpress.evaluate.quality import is_spatial
     from latentpress.evaluate.report import picture_of
     from latentpress.generate import generate
 
-    if not is_spatial(model.item) or model.integer.prior is None or model.half_name is not None:
+    if model.item.picture is None or model.integer.prior is None or model.half_name is not None:
         return ()
     size = tuple(min(extent, _GENERATED_SIDE) for extent in model.item.size or model.item.default_size)
     if not model.takes((*size, model.item.channels)):

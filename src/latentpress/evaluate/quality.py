@@ -5,8 +5,8 @@ r"""Distortion of restored items: squared error and PSNR, SSIM and MS-SSIM, SI-S
 A set of items has two PSNRs, and papers mix them up, so both are named: `psnr_db` is the PSNR of the
 *pooled* mean squared error (over all samples of all items), `mean_psnr_db` the mean of the items'
 PSNRs. The second is never lower for items of one size (Jensen's inequality). What else is measured
-follows from the axes: SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003, five scales) where two are
-rows and columns, SI-SNR (Le Roux et al., arXiv 1811.02508) of other numbers. They are torchmetrics'.
+follows from the item: SSIM (Wang et al. 2004) and MS-SSIM (Wang et al. 2003, five scales) of its
+pictures, if it has any, SI-SNR (Le Roux et al., arXiv 1811.02508) of other numbers. They are torchmetrics'.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ from torchmetrics.functional.image import (
 
 from latentpress.items.base import Item, Samples
 
-__all__ = ["MEASURES", "Distortion", "Quality", "distortion", "distortion_each", "interpolate", "is_spatial"]
-__all__ += ["join", "psnr"]
+__all__ = [
+    "MEASURES",
+    "Distortion",
+    "Quality",
+    "distortion",
+    "distortion_each",
+    "interpolate",
+    "join",
+    "psnr",
+]
 
 Floats = NDArray[np.float64]
 
@@ -149,17 +157,12 @@ def interpolate(first: Distortion, second: Distortion, share: float) -> Distorti
     return Distortion(first.peak, first.samples, np.exp(between(*logs)), measures)
 
 
-def is_spatial(item: Item) -> bool:
-    """Whether two of an item's axes are the rows and columns of pictures."""
-    return {"row", "column"} <= set(item.axes)
-
-
 @torch.inference_mode()
 def _measures(item: Item, originals: Samples, restored: Samples) -> dict[str, Floats]:
     """The mean over an item's pictures or channels; NaN of pictures that are too small, of flat channels."""
-    if not is_spatial(item):
+    if item.picture is None:
         return {"si_snr_db": _si_snr_db(originals, restored)} if item.ordinal else {}
-    axes = [1 + item.axes.index(name) for name in ("row", "column")]
+    axes = [1 + axis for axis in item.picture]
     side = min(originals.shape[axis] for axis in axes)
 
     def pictures(samples: Samples) -> Tensor:

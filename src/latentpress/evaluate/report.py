@@ -17,7 +17,7 @@ import numpy as np
 from latentpress.data import Source, evenly_spaced
 from latentpress.evaluate.figures import plot_rate_distortion, plot_training, plot_usage
 from latentpress.evaluate.latents import as_tensor
-from latentpress.evaluate.quality import MEASURES, is_spatial
+from latentpress.evaluate.quality import MEASURES
 from latentpress.evaluate.results import Evaluation
 from latentpress.evaluate.tables import OVER, codec_name, codec_rows, figure_rows, worded
 from latentpress.files import write_atomically
@@ -62,14 +62,14 @@ def read_training_curve(metrics: Path) -> TrainingCurve | None:
 
 
 def picture_of(item: Item, samples: Samples) -> Picture:
-    """A picture of an item whose axes have rows and columns: the middle one along the other axes, in 8 bits.
+    """A picture of an item that has some: the middle one along the other axes, in 8 bits.
 
     >>> from latentpress.items import Image
     >>> picture_of(Image(), np.full((2, 4, 3), 7, np.uint8)).shape
     (2, 4, 3)
     """
-    sides = zip(item.axes, samples.shape, strict=False)
-    middle = (slice(None) if name in ("row", "column") else side // 2 for name, side in sides)
+    assert item.picture is not None
+    middle = (slice(None) if n in item.picture else side // 2 for n, side in enumerate(samples.shape[:-1]))
     scaled = (samples[tuple(middle)].astype(np.int64) - item.low) * 255 // (item.levels - 1)
     return scaled.astype(np.uint8) if scaled.shape[-1] in (1, 3) else scaled[..., :1].astype(np.uint8)
 
@@ -81,7 +81,7 @@ def collect_samples(
 
     There are none where items are no pictures, or come back as they were.
     """
-    if evaluation.lossy is None or not is_spatial(model.item):
+    if evaluation.lossy is None or model.item.picture is None:
         return ()
     results = {result.name: result for result in evaluation.lossy.items}
     samples = []

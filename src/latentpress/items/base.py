@@ -143,6 +143,7 @@ class Item(Protocol):
         Literal["item", "sample"]
     ]  # what training shows once an epoch: each item (cut to a random
     # crop, edges replicated), or each sample (windows, masked where an item is shorter)
+    picture: ClassVar[tuple[int, int] | None]  # the axes that are rows and columns to look at, if any are
     mirror: ClassVar[int | None]  # the axis along which items may be mirrored for training
     segment: ClassVar[int]  # positions that a lossless archive codes as one grid, a power of two
     foreign: ClassVar[str]  # why a file that is not taken is left out, for messages

@@ -60,6 +60,7 @@ class Image(Strict):
     ordinal: ClassVar[bool] = True
     lossy: ClassVar[bool] = True
     epoch: ClassVar[Literal["item", "sample"]] = "item"
+    picture: ClassVar[tuple[int, int] | None] = (0, 1)
     mirror: ClassVar[int | None] = 1
     segment: ClassVar[int] = 1 << 17
     foreign: ClassVar[str] = "not the suffix of an image"

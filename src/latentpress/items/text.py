@@ -75,6 +75,7 @@ class Text(Strict):
     ordinal: ClassVar[bool] = False
     lossy: ClassVar[bool] = False
     epoch: ClassVar[Literal["item", "sample"]] = "sample"
+    picture: ClassVar[tuple[int, int] | None] = None
     mirror: ClassVar[int | None] = None
     segment: ClassVar[int] = 1 << 14
     foreign: ClassVar[str] = "neither the suffix of a text nor UTF-8"

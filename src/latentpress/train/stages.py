@@ -112,12 +112,12 @@ def sample_sheet(model: Model, batch: Batch, latents: Latents) -> bytes | None:
 
     None where nothing is to be seen: there is no parallel decoder, or items have no rows and columns.
     """
-    axes = model.item.axes
-    if model.parallel is None or not {"row", "column"} <= set(axes):
+    shown = model.item.picture
+    if model.parallel is None or shown is None:
         return None
     few = torch.arange(min(_COLUMNS, len(batch.samples)))
     some = Batch(batch.samples[few], None, batch.labels[few]).to(model.device)
-    seen = (slice(None), slice(None), *(slice(None) if axis in ("row", "column") else 0 for axis in axes))
+    seen = (slice(None), slice(None), *(slice(None) if n in shown else 0 for n in range(model.rank)))
     pictures = [from_signal(each[seen], 0, 256) for each in _signals(model, some, latents.take(few))]
     sheet = torch.cat([torch.cat(list(row), dim=1) for row in pictures]).cpu().numpy()
     file = io.BytesIO()
