@@ -27,6 +27,7 @@ from latentpress.config.networks import (
     CausalConfig,
     ConvConfig,
     CountedDecoderConfig,
+    DecoderName,
     DiscretizedLogisticConfig,
     GaussianConfig,
     HalfName,
@@ -34,6 +35,7 @@ from latentpress.config.networks import (
     LaplaceConfig,
     LikelihoodConfig,
     ParallelDecoderConfig,
+    PartName,
     label_sizes,
 )
 from latentpress.config.reading import from_json, from_toml, override, to_json
@@ -60,6 +62,7 @@ __all__ = [
     "CodebookConfig",
     "ConvConfig",
     "CountedDecoderConfig",
+    "DecoderName",
     "DeltaVAEConfig",
     "DiscretizedLogisticConfig",
     "EMAConfig",
@@ -75,6 +78,7 @@ __all__ = [
     "MeanBoundConfig",
     "ObjectiveConfig",
     "ParallelDecoderConfig",
+    "PartName",
     "PlainGaussianConfig",
     "PriorConfig",
     "RecurrentEncoderConfig",

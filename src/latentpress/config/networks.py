@@ -15,6 +15,7 @@ __all__ = [
     "CausalConfig",
     "ConvConfig",
     "CountedDecoderConfig",
+    "DecoderName",
     "DiscretizedLogisticConfig",
     "GaussianConfig",
     "HalfName",
@@ -22,6 +23,7 @@ __all__ = [
     "LaplaceConfig",
     "LikelihoodConfig",
     "ParallelDecoderConfig",
+    "PartName",
     "check_hops",
     "check_parts",
     "label_sizes",
@@ -29,6 +31,12 @@ __all__ = [
 
 HalfName = Literal["encoder", "decoder"]
 """The sides of a model that `latentpress split` parts."""
+
+DecoderName = Literal["parallel", "autoregressive"]
+"""The decoders that a model may have, as its attributes and sections are called."""
+
+PartName = Literal["encoder", "latents", "parallel", "autoregressive", "prior", "auxiliary"]
+"""The parts that a model may have, as its attributes and sections are called."""
 
 _MAX_HOP = 4096  # samples along an axis for each latent position
 _Width = Annotated[int, within(1, 4096)]

@@ -18,7 +18,7 @@ __all__ = ["as_tensor", "light", "on_device", "pooled"]
 
 def as_tensor(samples: Samples) -> Tensor:
     """Samples of any integers as a tensor of a type that torch computes with."""
-    known = samples.dtype in (np.uint8, np.int16, np.int32)
+    known = samples.dtype in map(np.dtype, (np.uint8, np.int16, np.int32))
     return torch.from_numpy(samples.astype(samples.dtype if known else np.int32))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from latentpress.autoregressive.decoder import AutoregressiveDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
-from latentpress.config import AnyModelConfig, HalfName, from_json, to_json
+from latentpress.config import AnyModelConfig, HalfName, PartName, from_json, to_json
 from latentpress.counted import CountedDecoder
 from latentpress.errors import CheckpointError, ConfigError, LatentpressError, MissingPartError
 from latentpress.exact.distribution import Conditioning, Sampling
@@ -46,8 +46,6 @@ PriorName = Literal["auxiliary", "ar1"]
 
 _CODE_SEED = int.from_bytes(b"latents")  # keeps the codes' random numbers apart from the samples'
 
-PartName = Literal["encoder", "parallel", "autoregressive", "prior", "latents"]
-
 
 class Model(nn.Module, ABC):
     """What the VQ-VAE and the delta-VAE share.
@@ -65,7 +63,7 @@ class Model(nn.Module, ABC):
 
     config_class: ClassVar[type[Any]]
     prior_class: ClassVar[type[Any]]
-    sides: ClassVar[Mapping[str, HalfName]] = {
+    sides: ClassVar[Mapping[PartName, HalfName]] = {
         "encoder": "encoder",
         "parallel": "decoder",
         "autoregressive": "decoder",
@@ -153,11 +151,11 @@ class Model(nn.Module, ABC):
         """Which half of a model this is; None where it is whole."""
         return self.config.half
 
-    def has(self, part: str) -> bool:
+    def has(self, part: PartName) -> bool:
         """Whether this half, or the whole model, is built with a part."""
         return self.half_name is None or self.sides.get(part, self.half_name) == self.half_name
 
-    def require(self, part: str) -> None:
+    def require(self, part: PartName) -> None:
         """Raises `MissingPartError` where this is the half of a model that lacks the part."""
         if self.half_name is not None and not self.has(part):
             raise MissingPartError(self.half_name, self.sides[part])

@@ -15,6 +15,7 @@ from latentpress.config import (
     AnyModelConfig,
     AutoregressiveDecoderConfig,
     CountedDecoderConfig,
+    PartName,
     label_sizes,
 )
 from latentpress.counted import CountedDecoder
@@ -28,7 +29,7 @@ __all__ = ["build_decoders", "counted_nats", "decoder_fits"]
 
 
 def build_decoders(
-    config: AnyModelConfig, has: Callable[[str], bool], hop: Shape, vectors: int, latents: dict[str, Any]
+    config: AnyModelConfig, has: Callable[[PartName], bool], hop: Shape, vectors: int, latents: dict[str, Any]
 ) -> tuple[ParallelDecoder | None, AutoregressiveDecoder | None]:
     """The decoders that a configuration has, of latents with `vectors` numbers a position.
 

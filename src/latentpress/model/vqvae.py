@@ -178,7 +178,8 @@ class VQVAE(Model):
 
 def _as_tensor(samples: np.ndarray | Tensor) -> Tensor:
     """Samples as a tensor of a type that torch can compute with."""
-    if isinstance(samples, np.ndarray) and samples.dtype not in (np.uint8, np.int16, np.int32, np.int64):
+    known = map(np.dtype, (np.uint8, np.int16, np.int32, np.int64))
+    if isinstance(samples, np.ndarray) and samples.dtype not in known:
         samples = samples.astype(np.int32)
     # torch takes no negative strides, which even one sample can have, and `ascontiguousarray` keeps those
     return torch.as_tensor(np.array(samples, order="C") if isinstance(samples, np.ndarray) else samples)

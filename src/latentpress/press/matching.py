@@ -8,6 +8,7 @@ import numpy as np
 
 from latentpress.coding import Archive, Header, Mode, Part
 from latentpress.coding.records import Content
+from latentpress.config import PartName
 from latentpress.errors import ArchiveError, LatentpressError, MissingPartError, WrongModelError
 from latentpress.model import Model
 from latentpress.press.bitsback import ChainCoder
@@ -20,9 +21,13 @@ CODED: dict[Content, Part] = {"codes": Part.CODES, "samples": Part.SAMPLES, "cha
 """The blocks of an archive from which items are restored, but for those that are stored otherwise."""
 
 _IDS = {"codes": {"codes"}, "samples": {"decoder"}, "chains": {"decoder", "encoder", "prior"}}
-_BOTH = ("encoder", "autoregressive")
-_COMPRESSING: dict[Content, tuple[str, ...]] = {"codes": ("encoder",), "samples": _BOTH, "chains": _BOTH}
-_RESTORING: dict[Content, tuple[str, ...]] = {"codes": (), "samples": ("autoregressive",), "chains": _BOTH}
+_BOTH: tuple[PartName, ...] = ("encoder", "autoregressive")
+_COMPRESSING: dict[Content, tuple[PartName, ...]] = {"codes": ("encoder",), "samples": _BOTH, "chains": _BOTH}
+_RESTORING: dict[Content, tuple[PartName, ...]] = {
+    "codes": (),
+    "samples": ("autoregressive",),
+    "chains": _BOTH,
+}
 
 
 def header_for(model: Model, content: Content, name: str = "", seed: int = 0) -> Header:

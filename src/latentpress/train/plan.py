@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import AnyModelConfig, RunConfig, VQVAEConfig
+from latentpress.config import AnyModelConfig, DecoderName, PartName, RunConfig, VQVAEConfig
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
@@ -32,7 +32,7 @@ __all__ = [
 
 StageName = Literal["codec", "prior", "decoder", "encoder"]
 STAGES: tuple[StageName, ...] = ("codec", "prior", "decoder", "encoder")
-DECODERS = ("parallel", "autoregressive")
+DECODERS: tuple[DecoderName, ...] = ("parallel", "autoregressive")
 
 _MISSING: dict[StageName, str] = {
     "codec": "no decoder that sees the latents is trained with the encoder; give one training=joint",
@@ -74,9 +74,9 @@ def plan_stages(
     return {name: Limit(steps=length) for name, length in zip(names, lengths, strict=True)}
 
 
-def fitted_parts(model: AnyModelConfig, name: StageName, *, whole: bool) -> tuple[str, ...]:
+def fitted_parts(model: AnyModelConfig, name: StageName, *, whole: bool) -> tuple[PartName, ...]:
     """Names of the model's parts that a stage fits, if there are any; `whole` runs have a stage codec."""
-    kind = "prior" if isinstance(model, VQVAEConfig) else "auxiliary"
+    kind: PartName = "prior" if isinstance(model, VQVAEConfig) else "auxiliary"
     section = getattr(model, kind) if model.latents is not None else None
     prior = () if section is None else (kind,)
     joint_prior = prior if getattr(section, "training", "joint") == "joint" else ()
@@ -95,7 +95,7 @@ def fitted_parts(model: AnyModelConfig, name: StageName, *, whole: bool) -> tupl
             return () if whole or not codec_decoders(model) else ("encoder",)
 
 
-def used_parts(model: AnyModelConfig, name: StageName) -> tuple[str, ...]:
+def used_parts(model: AnyModelConfig, name: StageName) -> tuple[PartName, ...]:
     """Names of the parts of a finished codec that a stage takes as they are."""
     if name == "encoder":
         return ("latents", *codec_decoders(model))
@@ -103,22 +103,22 @@ def used_parts(model: AnyModelConfig, name: StageName) -> tuple[str, ...]:
     return () if name == "codec" or (name == "decoder" and blind) else ("encoder", "latents")
 
 
-def codec_decoders(model: AnyModelConfig) -> tuple[str, ...]:
+def codec_decoders(model: AnyModelConfig) -> tuple[DecoderName, ...]:
     """Names of the decoders that see the latents; of these the jointly trained ones, if there are any."""
-    seeing = [name for name in _decoders(model) if sees_latents(model, name)]
+    seeing: list[DecoderName] = [name for name in _decoders(model) if sees_latents(model, name)]
     return tuple(name for name in seeing if name in _decoders(model, "joint")) or tuple(seeing)
 
 
-def sees_latents(model: AnyModelConfig, decoder: str) -> bool:
+def sees_latents(model: AnyModelConfig, decoder: PartName) -> bool:
     """Whether a decoder of that name looks at the latents."""
     autoregressive = model.autoregressive is not None and model.autoregressive.use_latents
     return model.latents is not None and (decoder == "parallel" or autoregressive)
 
 
-def _decoders(model: AnyModelConfig, training: str | None = None) -> tuple[str, ...]:
+def _decoders(model: AnyModelConfig, training: str | None = None) -> tuple[DecoderName, ...]:
     """Names of the decoders that there are, of this training or of any."""
-    there = [(name, getattr(model, name)) for name in DECODERS]
-    return tuple(n for n, part in there if part is not None and training in (None, part.training))
+    there: list[DecoderName] = [name for name in DECODERS if getattr(model, name) is not None]
+    return tuple(name for name in there if training in (None, getattr(model, name).training))
 
 
 def _ends(config: RunConfig, names: Sequence[StageName]) -> list[float]:

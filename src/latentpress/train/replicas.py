@@ -81,7 +81,7 @@ def join_replicas(device: torch.device) -> Iterator[tuple[Replicas, torch.device
 
 def _placed(device: torch.device) -> torch.device:
     """The GPU of this process on its machine, where `device` is a GPU without a number."""
-    if device.type == "cuda" and device.index is None:
+    if str(device) == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device

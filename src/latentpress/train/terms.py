@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from latentpress.config import DeltaVAEConfig, RunConfig, StageConfig
+from latentpress.config import DecoderName, DeltaVAEConfig, RunConfig, StageConfig
 from latentpress.data import Dataset
 from latentpress.data.batches import Batch, Batches
 from latentpress.model import Latents, Model
@@ -56,11 +56,12 @@ class Fit:
     """
 
     def __init__(self, name: StageName, model: Model, context: RunContext, limit: Limit) -> None:
-        self.name, self.model, self.context = name, model, context
+        self.name: StageName = name
+        self.model, self.context = model, context
         self.config: StageConfig = getattr(context.config, name)
         self.expected = None if limit.steps is None else limit.steps * self.config.accumulate
         self.parts = fitted_parts(model.config, name, whole=context.whole)
-        fitted = tuple(part for part in self.parts if part in DECODERS)
+        fitted: tuple[DecoderName, ...] = tuple(decoder for decoder in DECODERS if decoder in self.parts)
         self.decoders = codec_decoders(model.config) if name == "encoder" else fitted
         model.eval().requires_grad_(False)
         groups: dict[str, list[Parameter]] = {}
@@ -110,12 +111,12 @@ def hidden(labels: Tensor) -> Tensor:
 
 
 def decoder_terms(
-    model: Model, names: Sequence[str], batch: Batch, latents: Latents, labels: Tensor
+    model: Model, names: Sequence[DecoderName], batch: Batch, latents: Latents, labels: Tensor
 ) -> Terms:
     """What a batch on the model's device costs under the decoders called `names`, given its latents."""
     terms: Terms = {}
     for name in names:
-        chosen = model.labels_for(cast(Any, name), labels)
+        chosen = model.labels_for(name, labels)
         if name == "parallel":
             assert model.parallel is not None
             signal = to_signal(batch.samples, model.item.low, model.item.levels)
