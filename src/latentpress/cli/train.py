@@ -184,7 +184,7 @@ def _base(
             say(f"preset {found.preset}: {found.reason}")
         else:
             base = replace(base, model=load(model, "cpu").config)
-            say(f"the model is that of {model}, trained as by preset {found.preset}: {found.reason}")
+            say(f"the model is that of {model}; preset {found.preset} says how to train: {found.reason}")
     base = override(base, known)
     return base, open_sources(data, base.model.item, convert=convert)
 

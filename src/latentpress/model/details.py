@@ -64,9 +64,9 @@ class LatentDetails:
         if gap_nats is None or not gap_dims:
             return f"The latents vary ({self.summary}); only two items of one size tell if in vain."
         if gap_nats < _LEAST_GAP:
-            lost = f"{self.summary}; with another item's the decoder loses {gap_nats:.2f} nats"
+            lost = f"{self.summary}; with another item's the decoder loses {gap_nats:,.2f} nats"
             return f"The decoder does not use the latents ({lost}): {self.cure}."
-        loss = f"{gap_nats:.2f} nats, {gap_nats / gap_dims / math.log(2):.3f} bits/dim"
+        loss = f"{gap_nats:,.2f} nats, {gap_nats / gap_dims / math.log(2):.3f} bits/dim"
         return f"The latents are in use: {self.summary}, and with another item's the decoder loses {loss}."
 
 
