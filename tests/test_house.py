@@ -34,7 +34,7 @@ HELPERS = {
 }
 """Folders that others of their floor may import."""
 
-LIGHT = ("numpy", "PIL", "constriction", "cbor2", "pydantic", "numba")
+LIGHT = ("numpy", "PIL", "constriction", "pydantic", "numba")
 ABSTRACT_AT_MOST = 3
 LINES_AT_MOST = 24_000
 LINES_OF_A_FILE = 400

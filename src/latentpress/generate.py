@@ -19,7 +19,7 @@ from latentpress.exact.distribution import Sampling
 from latentpress.items.base import Samples, Shape
 from latentpress.model import Model
 from latentpress.model.base import PriorName
-from latentpress.model.labels import labels_of
+from latentpress.model.labels import labels_of, used_labels
 
 __all__ = ["Progress", "generate"]
 
@@ -115,8 +115,7 @@ def _check(model: Model, count: int, size: Shape, given: Samples | None) -> None
 def _label_numbers(model: Model, labels: Mapping[str, str], rows: int, count: int) -> Tensor | None:
     """The labels of every item as the model takes them, (count, L); None where there are none."""
     known = {label.name: label.values for label in model.config.labels}
-    parts = (getattr(model.config, part, None) for part in ("prior", "parallel", "autoregressive"))
-    used = {name for part in parts for name in getattr(part, "labels", ())}
+    used = used_labels(model.config)
     for name, value in labels.items():
         if name not in used:
             raise LatentpressError(

@@ -129,8 +129,8 @@ class Report:
         template = jinja2.Template(
             page, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
         )
-        rivals = [each for each in found.comparisons if each.fits and each.quality is not None]
-        best = max(rivals, key=lambda each: each.quality.psnr_db if each.quality else 0.0, default=None)
+        others = [each for each in found.comparisons if each.fits and each.quality is not None]
+        best = max(others, key=lambda each: each.quality.psnr_db if each.quality else 0.0, default=None)
         originals = [sample.original for sample in self.samples]
         side, drawn = (max((max(p.shape) for p in each), default=0) for each in (originals, self.generated))
         return template.render(

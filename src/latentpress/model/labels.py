@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpress.config import LabelConfig
+from latentpress.config import AnyModelConfig, LabelConfig, PartName
 
-__all__ = ["LabelNumbers", "label_numbers", "labels_of", "part_labels"]
+__all__ = ["LabelNumbers", "label_numbers", "labels_of", "part_labels", "used_labels"]
+
+_CONDITIONED: tuple[PartName, ...] = ("prior", "parallel", "autoregressive")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +74,15 @@ def part_labels(
     order = [config.name for config in configs]
     chosen = labels[..., [order.index(name) for name in names]]
     return chosen[:, ::rows] if chosen.ndim == 3 else chosen
+
+
+def used_labels(config: AnyModelConfig) -> set[str]:
+    """The names of the labels that condition some part of a model.
+
+    >>> from latentpress.config import LabelConfig, PriorConfig, VQVAEConfig
+    >>> labels = LabelConfig(values=("cat", "dog")), LabelConfig(name="speaker")
+    >>> used_labels(VQVAEConfig(labels=labels, prior=PriorConfig(labels=("class",))))
+    {'class'}
+    """
+    sections = (getattr(config, part, None) for part in _CONDITIONED)
+    return {name for section in sections for name in getattr(section, "labels", ())}

@@ -23,6 +23,7 @@ from latentpress.errors import ConfigError, TrainingError
 from latentpress.items import Item, residuals_are_cheaper
 from latentpress.latents.rates import alpha_for_rate
 from latentpress.model import Model
+from latentpress.model.labels import used_labels
 from latentpress.names import shown
 
 __all__ = ["Suggestion", "check_dataset", "committing", "fitted", "suggest"]
@@ -116,9 +117,7 @@ def check_dataset(model: Model, dataset: Dataset) -> None:
         raise TrainingError(f"there is nothing to train on: no {words.item} that is not empty")
     if (count := item.channels) != model.item.channels:
         raise TrainingError(f"the items have {count} channels; set model.item.channels={count}")
-    parts = (getattr(model.config, name, None) for name in ("prior", "parallel", "autoregressive"))
-    used = {name for part in parts if part is not None for name in part.labels}
-    if missing := sorted(used - dataset.label_values.keys()):
+    if missing := sorted(used_labels(model.config) - dataset.label_values.keys()):
         there = ", ".join(dataset.label_values) or "none"
         raise TrainingError(f"the model is conditioned by the label {missing[0]!r}; the items have {there}")
     sizes = {i: tuple(dataset.extents[i].tolist()) for i in known}

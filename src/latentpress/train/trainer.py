@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from safetensors.torch import save as dump
 from torch import Tensor
 
-from latentpress.config import AnyModelConfig, RunConfig, to_json
+from latentpress.config import AnyModelConfig, PartName, RunConfig, to_json
 from latentpress.data import Dataset, labels_as
 from latentpress.errors import TrainingError
 from latentpress.files import write_atomically
@@ -27,7 +27,7 @@ from latentpress.train.counting import counted_decoder, counts, held_out_bits
 from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, Training, fit, stop_signals
 from latentpress.train.metrics import Sink, open_sinks
-from latentpress.train.plan import DECODERS, STAGES, StageName, fitted_parts, plan_stages, used_parts
+from latentpress.train.plan import STAGES, StageName, fitted_parts, plan_stages, used_parts
 from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder, locked
 from latentpress.train.stages import make_stage
@@ -115,8 +115,9 @@ def run(
     with blank():
         check_dataset(build(config.model), dataset)
     dataset, folder, whole = labels_as(dataset, config.model.labels), Path(folder), "codec" in plan
-    fits = {part for name in plan for part in fitted_parts(config.model, name, whole=whole)}
-    uses = {part for name in plan for part in used_parts(config.model, name)} - fits
+    fits: set[PartName] = {part for name in plan for part in fitted_parts(config.model, name, whole=whole)}
+    used: set[PartName] = {part for name in plan for part in used_parts(config.model, name)}
+    uses = used - fits
     previous = load(folder, "cpu") if not whole and (uses or _has_model(folder)) else None
     identity = json.loads(to_json(config)) | {"stages": list(plan), "steps": steps, "seconds": seconds}
     identity |= {"seed": seed, "data": dataset.digest()}
@@ -145,14 +146,14 @@ def run(
         return _Session(context, folder, runs, plan, report, checkpoint_seconds, received).run(model)
 
 
-def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) -> None:
+def adopt(model: Model, previous: Model, fits: Collection[PartName], folder: Path) -> None:
     """Gives a new model the parts of the finished one in `folder` but for `fits`, if their settings agree."""
     old, new = previous.config, model.config
     if old.half is not None:
         raise TrainingError(f"{folder} holds the {old.half} half of a model; fit parts to the whole model")
     if type(model) is not type(previous):
         raise TrainingError(f"{folder} holds a model of another kind")
-    kept = [part for part in ("encoder", "latents", *DECODERS, "prior", "auxiliary") if part not in fits]
+    kept: list[PartName] = [part for part in get_args(PartName) if part not in fits]
     differing = [part for part in kept if _settings(old, part) != _settings(new, part)]
     if (old.item.kind, old.item.channels, previous.hop) != (new.item.kind, new.item.channels, model.hop):
         differing.insert(0, "item")
@@ -164,7 +165,7 @@ def adopt(model: Model, previous: Model, fits: Collection[str], folder: Path) ->
     model.integer = replace(previous.integer.to(model.device), **none)
 
 
-def _settings(config: AnyModelConfig, part: str) -> object:
+def _settings(config: AnyModelConfig, part: PartName) -> object:
     """What a part was made by: its section, but for when it is trained, and the labels that condition it."""
     section: Any = getattr(config, part, None)
     names = getattr(section, "labels", ())
@@ -176,7 +177,7 @@ def _has_model(folder: Path) -> bool:
     return (folder / "model.safetensors").exists()
 
 
-def _weights(model: Model, parts: Collection[str]) -> dict[str, Tensor]:
+def _weights(model: Model, parts: Collection[PartName]) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
 
 
