@@ -30,6 +30,7 @@ def command(
     output: Path,
     only: tuple[str, ...],
     max_samples: int | None,
+    max_memory: int | None,
     device: str,
     force: bool,
 ) -> None:
@@ -56,6 +57,7 @@ def command(
 
     with options.input_file(archive) as source, progress_bar() as progress:
         loaded = load(model, device)
+        options.limit_memory(max_memory)
         target = stdout_bytes() if output == options.STREAM else output
         summary = decompress(
             source,

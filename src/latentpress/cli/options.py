@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEW_FILE", "NEW_FOLDER", "OLD_FILE", "OLD_FOLDER", "OLD_PATH", "STREAM", "Duration"]
 __all__ += ["convert_option", "debug_option", "device_option", "force_option", "input_file", "json_option"]
-__all__ += ["Size", "max_memory_option", "max_samples_option"]
+__all__ += ["Size", "limit_memory", "max_memory_option", "max_samples_option"]
 __all__ += ["model_option", "open_items", "refuse_overwrite", "seed_option"]
 
 STREAM = Path("-")
@@ -106,16 +106,24 @@ class Size(click.ParamType):
         return int(float(match[1]) * (1024 if match[3] else 1000) ** " kMGT".index(match[2] or " "))
 
 
-def _limit_memory(ctx: click.Context, param: click.Parameter, size: int | None) -> None:
-    """Lets this process have no more memory of its own than that."""
-    if size is None or ctx.resilient_parsing:
+def limit_memory(most: int | None) -> None:
+    """Lets this process, which has loaded what it works with, have no more memory than that.
+
+    Raises `LatentpressError` where it has more already, or the system has no such limit.
+    """
+    if most is None:
         return
     try:
         import resource
-    except ImportError:
-        raise click.BadParameter("this system has no such limit", ctx, param) from None
+
+        held = int(re.search(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10  # type: ignore[index]
+    except (ImportError, OSError, TypeError):
+        raise LatentpressError("--max-memory: this system has no such limit") from None
+    if held > most:
+        raise LatentpressError(
+            f"--max-memory: PyTorch and the model take {held >> 20:,} MiB, and {most >> 20:,} are allowed"
+        )
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    most = size if hard == resource.RLIM_INFINITY else min(size, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
@@ -127,8 +135,6 @@ max_samples_option = click.option(
 max_memory_option = click.option(
     "--max-memory",
     type=Size(),
-    callback=_limit_memory,
-    expose_value=False,
     metavar="SIZE",
     help="Give up if it takes more memory than 500MB, 2GB, ...; PyTorch and the model are part of it.",
 )

@@ -18,7 +18,7 @@ __all__ = ["command"]
 @options.max_memory_option
 @options.device_option
 @options.debug_option
-def command(archive: Path, model: Path, max_samples: int | None, device: str) -> None:
+def command(archive: Path, model: Path, max_samples: int | None, max_memory: int | None, device: str) -> None:
     """Decode all of an archive and compare it with the checks that the archive carries.
 
     \b
@@ -31,5 +31,7 @@ def command(archive: Path, model: Path, max_samples: int | None, device: str) ->
     from latentpress.press import verify_archive
 
     with options.input_file(archive) as source, progress_bar("block") as progress:
-        summary = verify_archive(source, load(model, device), max_samples=max_samples, progress=progress)
+        loaded = load(model, device)
+        options.limit_memory(max_memory)
+        summary = verify_archive(source, loaded, max_samples=max_samples, progress=progress)
     say_summary("verified", summary)
