@@ -265,7 +265,7 @@ def test_a_long_training_text_is_learned_from_in_pieces(monkeypatch):
     """Coded as one, weights would never meet what was counted before."""
     text, other = prose(50, 4000), prose(51, 200)
     whole = primed([text])
-    monkeypatch.setattr("latentpress.counted.priming._PIECE", 2000)
+    monkeypatch.setattr("latentpress.counted.priming.PIECE", 2000)
     pieces = primed([text])
     lengths = pieces.tensors()["lengths"].tolist()
     assert set(lengths[:-1]) == {2000} and sum(lengths) == len(text)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from latentpress.strict import POSITIVE, Strict, require, within
 
 __all__ = [
+    "MAX_TRAINING_BYTES",
     "AnyAutoregressiveConfig",
     "AutoregressiveDecoderConfig",
     "CausalConfig",
@@ -38,6 +39,7 @@ DecoderName = Literal["parallel", "autoregressive"]
 PartName = Literal["encoder", "latents", "parallel", "autoregressive", "prior", "auxiliary"]
 """The parts that a model may have, as its attributes and sections are called."""
 
+MAX_TRAINING_BYTES = 1 << 28  # that a counted decoder learns from
 _MAX_HOP = 4096  # samples along an axis for each latent position
 _Width = Annotated[int, within(1, 4096)]
 
@@ -206,7 +208,7 @@ class CountedDecoderConfig(Strict):
     """
 
     kind: Literal["counted"] = "counted"
-    training_bytes: Annotated[int, within(1, 1 << 28)] = 1 << 24
+    training_bytes: Annotated[int, within(1, MAX_TRAINING_BYTES)] = 1 << 24
 
     use_latents: ClassVar[bool] = False
     residual: ClassVar[bool] = False

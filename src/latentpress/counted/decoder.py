@@ -20,17 +20,19 @@ from torch import Tensor
 
 from latentpress.autoregressive.coding import while_compiling
 from latentpress.coding.tables import random_points
+from latentpress.config.networks import MAX_TRAINING_BYTES
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
 
 if TYPE_CHECKING:
     from latentpress.counted.priming import Primed
 
-__all__ = ["CountedBytes", "CountedDecoder"]
+__all__ = ["PIECE", "CountedBytes", "CountedDecoder"]
+
+PIECE = 1 << 16  # bytes of a training text that are coded as one item, at most
 
 _VERSION = 1  # of the arithmetic: a model that was primed by another has another state
 _PREFIX = "counted."
-_MOST_TRAINING_BYTES = 1 << 30
 _ID_BYTES = 16
 
 Report = Callable[[str, int, int], None]
@@ -41,7 +43,7 @@ class CountedBytes:
 
     Args:
         codes: of the training texts.
-        lengths: of each of them.
+        lengths: of the pieces that they were coded in.
         total: bytes that were meant to be learned from, of which there may have been no time for all.
     """
 
@@ -85,7 +87,8 @@ class CountedBytes:
         if int(tensors["version"]) != _VERSION:
             raise CheckpointError("counted decoder: it is of another release; train it again")
         lengths, total = tensors["lengths"].tolist(), int(tensors["total"])
-        if min(lengths, default=0) < 0 or not sum(lengths) <= total <= _MOST_TRAINING_BYTES:
+        sound = all(0 <= length <= PIECE for length in lengths)
+        if not sound or not sum(lengths) <= total <= MAX_TRAINING_BYTES:
             raise CheckpointError("counted decoder: its training texts have no sensible lengths")
         return cls(tensors["codes"].numpy().tobytes(), lengths, total)
 
@@ -215,9 +218,14 @@ class CountedBytes:
 
 
 class CountedDecoder:
-    """The counted decoder in the place of an autoregressive one in integers: it sees no latents."""
+    """The counted decoder in the place of an autoregressive one in integers: it sees no latents.
+
+    It holds the items that it was trained on. So many `segments` of an item are coded as one: it learns within.
+    """
 
     conditioner = None
+    holds_training_items = True
+    segments = 64
 
     def __init__(self, network: CountedBytes) -> None:
         self.network, self.id = network, network.id
@@ -240,6 +248,10 @@ class CountedDecoder:
     def to(self, device: torch.device | str) -> CountedDecoder:
         """Itself: counting is for the CPU."""
         return self
+
+    def prepare(self, lanes: int, report: Report) -> None:
+        """As `CountedBytes.prepare`, of any number of lanes."""
+        self.network.prepare(report)
 
     def conditioning(
         self,

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.coder import Streams, finish_stream
+from latentpress.counted.decoder import PIECE
 from latentpress.counted.kernels import DECODE, ENCODE, code, count
 from latentpress.counted.state import Learned, Local, Prior, Scratch
 from latentpress.errors import CheckpointError
@@ -31,7 +32,6 @@ ITEM_RATE = 10  # of the weights, within an item
 _FIRST_RATE, _LAST_RATE = 12, 6  # of the weights, over the training texts
 _LEAST_BITS, _MOST_BITS = 10, 22  # of a context's slots
 _LOCAL_BITS = 18  # at most
-_PIECE = 1 << 16  # bytes of a training text that are coded as one item
 _BANDS = 1 << 14  # bytes between two reports
 _DIGEST = 32
 _DUMMY_BITS = 10
@@ -112,7 +112,7 @@ def primed_by(texts: Iterable[Bytes], total: int, report: Report) -> tuple[Prime
     room, lengths, primed = total + (1 << 10), list[int](), Primed.fresh(total)
     streams = Streams.over(np.zeros((1, room), np.uint32))
     streams.reset(0, 0, room)
-    pieces = (text[start : start + _PIECE] for text in texts for start in range(0, len(text), _PIECE))
+    pieces = (text[start : start + PIECE] for text in texts for start in range(0, len(text), PIECE))
     for piece in pieces:
         primed = _take(primed, piece, total, ENCODE, streams, report)
         lengths.append(len(piece))

@@ -19,7 +19,6 @@ from latentpress.model.files import INTEGER_PREFIX
 __all__ = ["AnyIntegerDecoder", "IntegerForms", "IntegerPrior", "split_tensors"]
 
 IntegerPrior = IntegerNetwork | IntegerLSTM
-_COUNTED_SEGMENTS = 64
 AnyIntegerDecoder = IntegerDecoder | CountedDecoder
 
 
@@ -54,22 +53,19 @@ class IntegerForms:
     @property
     def holds_training_items(self) -> bool:
         """Whether who has the model can read items that it was trained on, word for word."""
-        return isinstance(self.decoder, CountedDecoder)
+        return self.decoder is not None and self.decoder.holds_training_items
 
     @property
     def segments(self) -> int:
         """How many of an item's segments are coded as one: more where coding learns within an item."""
-        return _COUNTED_SEGMENTS if isinstance(self.decoder, CountedDecoder) else 1
+        return 1 if self.decoder is None else self.decoder.segments
 
     def prepare(self, lanes: int, report: Callable[[str, int, int], None]) -> None:
         """Makes ready what codes symbols, of so many lanes at a time: it takes seconds, once a machine.
 
         `report` is called with what is done, how much of it, and of how much.
         """
-        if isinstance(self.decoder, CountedDecoder):
-            self.decoder.network.prepare(report)
-        else:
-            prepare(lanes, report)
+        (prepare if self.decoder is None else self.decoder.prepare)(lanes, report)
 
     @classmethod
     def from_tensors(

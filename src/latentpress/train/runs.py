@@ -105,6 +105,10 @@ class RunFolder:
         """Notes that the run's last model is written, and plain JSON values of how the run ended."""
         write_atomically(self.path / "finished", json.dumps(end).encode())
 
+    def begun(self) -> bool:
+        """Whether a run was begun here, whether or not it came to a checkpoint."""
+        return (self.path / "config.json").exists()
+
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Makes the folder, and clears what a kill left behind.
 

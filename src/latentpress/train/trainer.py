@@ -130,7 +130,9 @@ def run(
         runs = RunFolder(folder / ("run" if len(stages) > 1 else f"run-{stages[0]}"))
         if replicas.first:
             stack.enter_context(locked(folder))
-        if replicas.first and whole and _has_model(folder) and not runs.steps():
+        counted = any(counts(config.model, name) for name in plan)  # which makes no checkpoints
+        known = runs.begun() if counted else bool(runs.steps())
+        if replicas.first and whole and _has_model(folder) and not known:
             raise TrainingError(f"{folder} holds a model already; train into another folder, or delete it")
         if replicas.first:
             runs.claim(identity)
@@ -249,7 +251,8 @@ class _Session:
             if self.received:
                 raise _Stopped
             here = position.elapsed + time.monotonic() - start
-            self.progress(Progress(position.stage, position.step, share, here))
+            if self.context.replicas.first:
+                self.progress(Progress(position.stage, position.step, share, here))
 
         try:
             decoder = counted_decoder(model, self.context.dataset, limit.seconds, report)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from latentpress.autoregressive.coding import prepare
 from latentpress.autoregressive.decoder import AutoregressiveDecoder
 from latentpress.autoregressive.integer.conditioner import IntegerConditioner, conditioner_integers
 from latentpress.autoregressive.integer.network import IntegerNetwork
@@ -20,7 +21,14 @@ _NETWORK, _CONDITIONER = "network.", "conditioner."
 
 
 class IntegerDecoder:
-    """An autoregressive decoder in integers: a network, and a conditioner if it sees codes."""
+    """An autoregressive decoder in integers: a network, and a conditioner if it sees codes.
+
+    It holds no training items, and every segment of an item is coded by itself.
+    """
+
+    holds_training_items = False
+    segments = 1
+    prepare = staticmethod(prepare)
 
     def __init__(self, network: IntegerNetwork, conditioner: IntegerConditioner | None) -> None:
         here, channels, rank = network.structure, 0, network.structure.rank
