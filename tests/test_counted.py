@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentpress.config.networks import MAX_TRAINING_BYTES, TRAINING_PIECE
 from latentpress.counted import CountedBytes, CountedDecoder
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Sampling, Stream
@@ -170,6 +171,8 @@ def test_progress_counts_every_byte_and_may_stop_it(counted, cache):
         {"codes": torch.zeros(3)},
         {"lengths": torch.tensor([5, -1])},
         {"lengths": torch.tensor([1 << 40])},
+        {"lengths": torch.tensor([TRAINING_PIECE + 1]), "total": torch.tensor(TRAINING_PIECE + 1)},
+        {"lengths": torch.zeros(0, dtype=torch.int64), "total": torch.tensor(MAX_TRAINING_BYTES + 1)},
         {"total": torch.tensor(1)},
         {"total": torch.tensor(1 << 40)},
         {"more": torch.tensor(1)},
@@ -265,7 +268,7 @@ def test_a_long_training_text_is_learned_from_in_pieces(monkeypatch):
     """Coded as one, weights would never meet what was counted before."""
     text, other = prose(50, 4000), prose(51, 200)
     whole = primed([text])
-    monkeypatch.setattr("latentpress.counted.priming.PIECE", 2000)
+    monkeypatch.setattr("latentpress.counted.priming.TRAINING_PIECE", 2000)
     pieces = primed([text])
     lengths = pieces.tensors()["lengths"].tolist()
     assert set(lengths[:-1]) == {2000} and sum(lengths) == len(text)

@@ -223,7 +223,7 @@ def test_memory_does_not_grow_with_an_item(tmp_path, monkeypatch):
         ("press.writing", "_SPOOL_BYTES"),
         ("coding.records", "FALLBACK_SEGMENT"),
         ("data.readers", "_SMALL_BYTES"),
-        ("items.text", "_PIECE"),
+        ("items.base", "_PIECE"),
     ):
         monkeypatch.setattr(f"latentpress.{module}.{name}", 1 << 15)
     monkeypatch.setattr("latentpress.press.blocks._SIDE_BY_SIDE", (1024, 1 << 16))

@@ -11,6 +11,7 @@ from latentpress.strict import POSITIVE, Strict, require, within
 
 __all__ = [
     "MAX_TRAINING_BYTES",
+    "TRAINING_PIECE",
     "AnyAutoregressiveConfig",
     "AutoregressiveDecoderConfig",
     "CausalConfig",
@@ -39,7 +40,12 @@ DecoderName = Literal["parallel", "autoregressive"]
 PartName = Literal["encoder", "latents", "parallel", "autoregressive", "prior", "auxiliary"]
 """The parts that a model may have, as its attributes and sections are called."""
 
-MAX_TRAINING_BYTES = 1 << 28  # that a counted decoder learns from
+MAX_TRAINING_BYTES = 1 << 28
+"""How much a counted decoder learns from, at most."""
+
+TRAINING_PIECE = 1 << 16
+"""Bytes of a training text that a counted decoder codes as one item, at most."""
+
 _MAX_HOP = 4096  # samples along an axis for each latent position
 _Width = Annotated[int, within(1, 4096)]
 

@@ -20,16 +20,14 @@ from torch import Tensor
 
 from latentpress.autoregressive.coding import while_compiling
 from latentpress.coding.tables import random_points
-from latentpress.config.networks import MAX_TRAINING_BYTES
+from latentpress.config.networks import MAX_TRAINING_BYTES, TRAINING_PIECE
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
 
 if TYPE_CHECKING:
     from latentpress.counted.priming import Primed
 
-__all__ = ["PIECE", "CountedBytes", "CountedDecoder"]
-
-PIECE = 1 << 16  # bytes of a training text that are coded as one item, at most
+__all__ = ["CountedBytes", "CountedDecoder"]
 
 _VERSION = 1  # of the arithmetic: a model that was primed by another has another state
 _PREFIX = "counted."
@@ -87,7 +85,7 @@ class CountedBytes:
         if int(tensors["version"]) != _VERSION:
             raise CheckpointError("counted decoder: it is of another release; train it again")
         lengths, total = tensors["lengths"].tolist(), int(tensors["total"])
-        sound = all(0 <= length <= PIECE for length in lengths)
+        sound = all(0 <= length <= TRAINING_PIECE for length in lengths)
         if not sound or not sum(lengths) <= total <= MAX_TRAINING_BYTES:
             raise CheckpointError("counted decoder: its training texts have no sensible lengths")
         return cls(tensors["codes"].numpy().tobytes(), lengths, total)
@@ -220,7 +218,7 @@ class CountedBytes:
 class CountedDecoder:
     """The counted decoder in the place of an autoregressive one in integers: it sees no latents.
 
-    It holds the items that it was trained on. So many `segments` of an item are coded as one: it learns within.
+    It holds the items that it was trained on. So many `segments` of one are coded together: it learns within.
     """
 
     conditioner = None

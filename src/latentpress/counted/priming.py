@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.coder import Streams, finish_stream
-from latentpress.counted.decoder import PIECE
+from latentpress.config.networks import TRAINING_PIECE
 from latentpress.counted.kernels import DECODE, ENCODE, code, count
 from latentpress.counted.state import Learned, Local, Prior, Scratch
 from latentpress.errors import CheckpointError
@@ -112,7 +112,11 @@ def primed_by(texts: Iterable[Bytes], total: int, report: Report) -> tuple[Prime
     room, lengths, primed = total + (1 << 10), list[int](), Primed.fresh(total)
     streams = Streams.over(np.zeros((1, room), np.uint32))
     streams.reset(0, 0, room)
-    pieces = (text[start : start + PIECE] for text in texts for start in range(0, len(text), PIECE))
+    pieces = (
+        text[start : start + TRAINING_PIECE]
+        for text in texts
+        for start in range(0, len(text), TRAINING_PIECE)
+    )
     for piece in pieces:
         primed = _take(primed, piece, total, ENCODE, streams, report)
         lengths.append(len(piece))
