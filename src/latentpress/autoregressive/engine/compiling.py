@@ -95,7 +95,7 @@ def _sources() -> str:
     constants = [Path(str(module.__file__)) for module in (tables, affine)]
     package = Path(__file__).parent.parent.parent
     folders = (Path(__file__).parent, package / "counted")
-    files = [*constants, *(file for folder in folders for file in sorted(folder.glob("*.py")))]
+    files = [*constants, *(file for folder in folders for file in sorted(folder.rglob("*.py")))]
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         digest.update(file.read_bytes())
