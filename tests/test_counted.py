@@ -221,7 +221,7 @@ def test_a_payload_cut_short_is_damaged_and_harms_no_other(counted):
 
 def test_symbols_are_bytes(counted):
     for symbol in (-1, 256):
-        with pytest.raises(ValueError, match="bytes"):
+        with pytest.raises(ValueError, match="8 bits"):
             counted.encode([Stream((1,), 1, symbols=np.array([[[symbol]]]))])
 
 

@@ -23,7 +23,7 @@ from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.coding import Archive, Mode, Part
 from latentpress.config import CountedDecoderConfig, DeltaVAEConfig
-from latentpress.counted import CountedBytes, CountedDecoder
+from latentpress.counted import CountedBytes, CountedDecoder, CountedPictures
 from latentpress.data import ItemRef, Source
 from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples, Shape
@@ -166,8 +166,13 @@ def _counted(kind: Item, seed: int) -> Model:
     counted = CountedDecoderConfig()
     config = DeltaVAEConfig(item=kind, latents=None, auxiliary=None, autoregressive=counted)
     built = IntegerDeltaVAE(config).eval()
-    texts = [expected_samples(built, (200,), 100 + number + seed)[:, 0] for number in range(8)]
-    network = CountedBytes.primed_by(texts, sum(map(len, texts)), lambda _: None)
+    size = (20, 24) if kind.picture else (200,)
+    items = [expected_samples(built, size, 100 + number + seed) for number in range(8)]
+    total = sum(each.size for each in items)
+    if kind.picture:
+        network = CountedPictures.primed_by(items, kind.channels, total, lambda _: None)
+    else:
+        network = CountedBytes.primed_by([each[:, 0] for each in items], total, lambda _: None)
     built.integer = IntegerForms(decoder=CountedDecoder(network))
     return built
 
@@ -325,7 +330,8 @@ def _cases() -> list[Case]:
     every = itertools.product(("vq", "delta"), ITEMS, ("parallel", "autoregressive", "both"), WAYS)
     cases = [case for case in itertools.starmap(Case, every) if case.possible]
     cases += [Case("alone", item, "autoregressive", "lossless") for item in ("image", "text")]
-    return [*cases, Case("counted", "text", "autoregressive", "lossless")]
+    counted = [Case("counted", kind, "autoregressive", "lossless") for kind in ("text", "image", "colour")]
+    return [*cases, *counted]
 
 
 CASES = _cases()

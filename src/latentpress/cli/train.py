@@ -39,8 +39,8 @@ _STAGES = ("codec", "prior", "decoder", "encoder")
 @click.option(
     "--preset",
     metavar="NAME",
-    help="images, images-small, image-lossless, photos, tiny, vq-autoregressive; delta-images, "
-    "delta-parallel; text, text-network, delta-text. By default what suits the data.",
+    help="images, images-small, image-lossless, photos, photos-lossless, tiny, vq-autoregressive; "
+    "delta-images, delta-parallel; text, text-network, delta-text. By default what suits the data.",
 )
 @click.option("--config", type=OLD_FILE, help="A TOML file with the settings, instead of a preset.")
 @click.option(
@@ -94,8 +94,8 @@ def command(
 
     DATA is a file, a folder, a zip archive, an IDX or .npz file. Without --preset or --config the files
     say what they are, and a preset that suits them is taken: images get a VQ-VAE, texts a decoder of
-    bytes; where all images are grey the model is, of any preset. For lossless compression of small images
-    there is image-lossless; delta-images and delta-text are delta-VAEs.
+    bytes; where all images are grey the model is, of any preset. For lossless compression there are
+    photos-lossless, and for small images image-lossless; delta-images and delta-text are delta-VAEs.
     The same command again continues a run that was stopped: SIGTERM saves a checkpoint and ends with exit
     code 1, Ctrl-C with 130. Settings are those of the model folder's run/config.json, by their dotted names.
 
@@ -108,6 +108,7 @@ def command(
     Examples:
       latentpress train photos/ -o model --time 20m
       latentpress train cifar10.zip -o model --preset images-small --set model.latents.codebook_size=1024
+      latentpress train photos/ -o model --preset photos-lossless
       latentpress train cifar10.zip -o model --preset image-lossless --time 1h
       latentpress train notes/ -o model --preset text --time 20m
       latentpress train digits.npz -o model --preset delta-images --rate 12 --time 20m

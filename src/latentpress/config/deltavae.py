@@ -217,9 +217,10 @@ class DeltaVAEConfig(Strict):
         check_parts(self.labels, self.parallel, self.autoregressive, latents=self.latents is not None)
         hop, rank = self.encoder.hop, len(self.item.axes)
         if isinstance(self.autoregressive, CountedDecoderConfig):
-            bytewise = (rank, self.item.alphabets) == (1, (256,))
+            kinds = ((1, (256,)), (2, (256,)), (2, (256,) * 3))
+            counted = self.latents is None and (rank, self.item.alphabets) in kinds
             require(
-                self.latents is None and bytewise, "autoregressive: counts are for bytes, without latents"
+                counted, "autoregressive: counts are for bytes, and 8-bit samples of images; without latents"
             )
         require(len(hop) <= rank, f"encoder.hop: items have {rank} axes, got {hop}")
         if self.latents is None:

@@ -207,10 +207,13 @@ class AutoregressiveDecoderConfig(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class CountedDecoderConfig(Strict):
-    """A decoder of bytes that learns by counting contexts (see `latentpress.counted`); it sees no latents.
+    """A decoder of bytes or of images' samples that learns by counting contexts; it sees no latents.
 
-    It learns from `training_bytes` at most, of more from some of the items, evenly chosen, and keeps them in
-    the model, coded: who has the model can read them.
+    See `latentpress.counted`.
+
+    It learns from `training_bytes` at most: of more texts from some, evenly chosen, and of more images from
+    some rows of each. Texts are kept in the model, coded: who has the model can read them. Of images it keeps
+    what was counted.
     """
 
     kind: Literal["counted"] = "counted"

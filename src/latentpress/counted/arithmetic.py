@@ -14,7 +14,21 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COST", "RECIPROCALS", "SQUASH", "SQUASH_REACH", "STRETCH", "STRETCH_REACH", "reciprocals"]
+__all__ = [
+    "COST",
+    "DECODE",
+    "ENCODE",
+    "MEASURE",
+    "RECIPROCALS",
+    "SQUASH",
+    "SQUASH_REACH",
+    "STRETCH",
+    "STRETCH_REACH",
+    "reciprocals",
+]
+
+DECODE, ENCODE, MEASURE = range(3)
+"""What is done with a decision: it is read, written, or only priced."""
 
 STRETCH_REACH = 2047  # of a stretch, in 256ths of a nat: 8 nats
 SQUASH_REACH = 3071  # of the numbers that are squashed

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.coder import Streams
 from latentpress.autoregressive.engine.loop import Choice, choose_symbol
-from latentpress.counted.kernels import MEASURE, foretell, settle
+from latentpress.counted.arithmetic import MEASURE
+from latentpress.counted.kernels import foretell, settle
 from latentpress.counted.priming import ITEM_RATE, Lane, Primed
 from latentpress.exact.distribution import Sampling
 

@@ -11,7 +11,16 @@ import numpy as np
 
 from latentpress.autoregressive.engine.coder import decode_bit, encode_bit
 from latentpress.autoregressive.engine.compiling import compiled_bare, inlined
-from latentpress.counted.arithmetic import COST, RECIPROCALS, SQUASH, SQUASH_REACH, STRETCH, reciprocals
+from latentpress.counted.arithmetic import (
+    COST,
+    DECODE,
+    ENCODE,
+    RECIPROCALS,
+    SQUASH,
+    SQUASH_REACH,
+    STRETCH,
+    reciprocals,
+)
 from latentpress.counted.contexts import (
     BEFORE,
     CLASSES,
@@ -26,9 +35,8 @@ from latentpress.counted.mixing import learn_weights, mix, refine
 from latentpress.counted.slots import count_slot, find_bucket, prefetch_bucket
 from latentpress.counted.state import CONTEXTS, LOCAL_CONTEXTS, SETS
 
-__all__ = ["DECODE", "ENCODE", "MEASURE", "code", "count", "foretell", "settle"]
+__all__ = ["code", "count", "foretell", "settle"]
 
-DECODE, ENCODE, MEASURE = range(3)
 _LOCALS = len(LOCAL_CONTEXTS)
 _COUNT_STEPS, _LOCAL_STEPS = reciprocals(250), reciprocals(12)  # faster in an item than over all of them
 _SLOW, _MATCHED, _CONSTANT = 2 * CONTEXTS + 2 * _LOCALS, 2 * CONTEXTS + 2 * _LOCALS + 3, -1

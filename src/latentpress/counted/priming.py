@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.coder import Streams, finish_stream
 from latentpress.config.networks import TRAINING_PIECE
-from latentpress.counted.kernels import DECODE, ENCODE, code, count
+from latentpress.counted.arithmetic import DECODE, ENCODE
+from latentpress.counted.kernels import code, count
 from latentpress.counted.state import Learned, Local, Prior, Scratch
 from latentpress.errors import CheckpointError
 from latentpress.files import open_atomic

@@ -65,10 +65,10 @@ def counted_nats(decoder: CountedDecoder, samples: Tensor, item: Item, mask: Ten
     symbols = symbols_of(item, samples, residual=False)
     streams = []
     for number, each in enumerate(symbols):
-        kept = each.flatten(0, -2)
-        if mask is not None:
-            kept = kept[mask[number].flatten().cpu()]
-        array = kept[:, None].numpy().astype(np.int64)
-        streams.append(Stream((len(array),), 1, symbols=array))
+        if mask is not None:  # what is left is the item's beginning along every axis
+            sizes = [int(places.max()) + 1 for places in torch.nonzero(mask[number].cpu(), as_tuple=True)]
+            each = each[tuple(slice(size) for size in sizes)]
+        array = each.flatten(0, -2)[:, None].numpy().astype(np.int64)
+        streams.append(Stream(tuple(each.shape[:-1]), 1, symbols=array))
     bits = [float(each.sum()) for _, each in decoder.network.encode(streams)]
     return torch.tensor(bits, dtype=torch.float64) * math.log(2)

@@ -69,7 +69,8 @@ def model_card(
 
 def _parts(config: AnyModelConfig) -> str:
     if isinstance(config.autoregressive, CountedDecoderConfig):
-        return f"A decoder of counted contexts alone, without latents. {HOLDS_TRAINING_ITEMS}"
+        held = "" if config.item.picture else f". {HOLDS_TRAINING_ITEMS}"
+        return f"A decoder of counted contexts alone, without latents{held}"
     if config.latents is None:
         return "An autoregressive decoder alone, without latents"
     prior = config.prior if isinstance(config, VQVAEConfig) else config.auxiliary

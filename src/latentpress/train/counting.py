@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.config import AnyModelConfig, CountedDecoderConfig
-from latentpress.counted import CountedBytes, CountedDecoder
+from latentpress.counted import CountedBytes, CountedDecoder, CountedPictures
 from latentpress.data import Dataset, evenly_spaced
 from latentpress.exact.distribution import Stream
 from latentpress.model import Model
@@ -17,7 +17,9 @@ from latentpress.train.plan import StageName
 
 __all__ = ["counted_decoder", "counts", "held_out_bits"]
 
-_JUDGED_BYTES = 1 << 20  # of held-out items, at most
+_JUDGED_SAMPLES = 1 << 20  # of held-out items, at most
+_LEAST_ROWS = 64  # of a picture, or all it has
+_GOLDEN = 0.6180339887498949
 
 
 def counts(config: AnyModelConfig, name: StageName) -> bool:
@@ -28,43 +30,82 @@ def counts(config: AnyModelConfig, name: StageName) -> bool:
 def counted_decoder(
     model: Model, dataset: Dataset, seconds: float | None, report: Callable[[float], None]
 ) -> CountedDecoder:
-    """Codes the training items once, in their order; of more bytes than the configuration says some of them.
+    """Codes the training items once, in their order; of more than the configuration says some.
 
     With a limit in seconds it begins no other item once they are over. `report` is called with the share that
     is done; what it raises ends all.
     """
-    config, lengths = model.config.autoregressive, dataset.extents[:, 0]
+    config = model.config.autoregressive
     assert isinstance(config, CountedDecoderConfig)
-    share = min(1.0, config.training_bytes / max(1, int(lengths.sum())))
-    chosen = evenly_spaced(len(lengths), max(1, int(len(lengths) * share)))
-    before = np.cumsum(lengths[chosen]) - lengths[chosen]
-    stops = np.minimum(lengths[chosen], np.maximum(0, config.training_bytes - before))
-    total, done, start = int(stops.sum()), 0, time.monotonic()
+    choose = _rows_of_pictures if model.item.picture else _starts_of_texts
+    chosen, row = choose(dataset, config.training_bytes), model.item.channels
+    total = sum((stop - start) * _row_samples(dataset, index) for index, start, stop in chosen)
+    done, begun = 0, time.monotonic()
 
-    def texts() -> Iterator[NDArray[np.uint8]]:
-        for index, stop in zip(chosen.tolist(), stops.tolist(), strict=True):
-            if seconds is not None and time.monotonic() - start > seconds:
+    def items() -> Iterator[NDArray[np.uint8]]:
+        for index, start, stop in chosen:
+            if seconds is not None and time.monotonic() - begun > seconds:
                 return
-            yield dataset.rows(index, 0, stop)[:, 0]
+            yield dataset.rows(index, start, stop)
 
     def progress(count: int) -> None:
         nonlocal done
         done += count
         report(done / max(1, total))
 
-    return CountedDecoder(CountedBytes.primed_by(texts(), total, progress))
+    if model.item.picture:
+        return CountedDecoder(CountedPictures.primed_by(items(), row, total, progress))
+    texts = (rows[:, 0] for rows in items())
+    return CountedDecoder(CountedBytes.primed_by(texts, total, progress))
+
+
+Rows = list[tuple[int, int, int]]
+"""Of some items their number and the rows that are learned from, from the first to before the last."""
+
+
+def _row_samples(dataset: Dataset, index: int) -> int:
+    return int(np.prod(dataset.extents[index, 1:])) * dataset.item.channels
+
+
+def _starts_of_texts(dataset: Dataset, most: int) -> Rows:
+    """Whole texts, evenly chosen, and of the last one as much as there is room for."""
+    lengths = dataset.extents[:, 0]
+    share = min(1.0, most / max(1, int(lengths.sum())))
+    chosen = evenly_spaced(len(lengths), max(1, int(len(lengths) * share)))
+    before = np.cumsum(lengths[chosen]) - lengths[chosen]
+    stops = np.minimum(lengths[chosen], np.maximum(0, most - before))
+    return [(index, 0, stop) for index, stop in zip(chosen.tolist(), stops.tolist(), strict=True)]
+
+
+def _rows_of_pictures(dataset: Dataset, most: int) -> Rows:
+    """The same share of every picture's rows, here and there; where they would be few, more rows of fewer."""
+    heights, samples = dataset.extents[:, 0], dataset.extents.prod(axis=1) * dataset.item.channels
+    share = min(1.0, most / max(1, int(samples.sum())))
+    rows = np.maximum(np.ceil(heights * share).astype(int), np.minimum(heights, _LEAST_ROWS))
+    wanted = rows * (samples // heights)
+    count = max(1, int(len(rows) * min(1.0, most / max(1, int(wanted.sum())))))
+    chosen, room = Rows(), most
+    for number, index in enumerate(evenly_spaced(len(rows), count).tolist()):
+        kept = min(int(rows[index]), room // _row_samples(dataset, index))
+        start = int((number * _GOLDEN) % 1.0 * (int(heights[index]) - kept + 1))
+        if kept:
+            chosen.append((index, start, start + kept))
+        room -= kept * _row_samples(dataset, index)
+    return chosen
 
 
 def held_out_bits(model: Model, held_out: Dataset | None) -> dict[str, float]:
-    """What a byte of held-out items costs, if there are any."""
+    """What a sample of held-out items costs, if there are any."""
     decoder = model.integer.decoder
     if held_out is None or not isinstance(decoder, CountedDecoder):
         return {}
-    streams, total = list[Stream](), 0
-    for index, length in enumerate(held_out.extents[:, 0].tolist()):
-        rows = held_out.rows(index, 0, min(length, _JUDGED_BYTES - total))
-        if len(rows):
-            streams.append(Stream((len(rows),), 1, symbols=rows[:, None]))
-            total += len(rows)
+    streams, room = list[Stream](), _JUDGED_SAMPLES
+    for index, size in enumerate(held_out.extents.tolist()):
+        count = min(size[0], room // _row_samples(held_out, index))
+        room -= count * _row_samples(held_out, index)
+        if count:
+            rows = held_out.rows(index, 0, count)
+            symbols = rows.reshape(-1, 1, model.item.channels)
+            streams.append(Stream(rows.shape[:-1], 1, symbols=symbols))
     bits = sum(float(each.sum()) for _, each in decoder.network.encode(streams))
-    return {"autoregressive_bits_per_dim": bits / max(1, total)}
+    return {"autoregressive_bits_per_dim": bits / max(1, _JUDGED_SAMPLES - room)}

@@ -1,4 +1,4 @@
-"""Contexts of a picture's sample: classes of its predictions, of the errors about it, and of both, compiled."""
+"""Contexts of a picture's sample: classes of its predictions and of the errors about it, compiled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from latentpress.autoregressive.engine.compiling import inlined
-from latentpress.counted.pictures.prediction import BLEND, clamped
+from latentpress.counted.pictures.prediction import BLEND
 from latentpress.counted.pictures.state import CONTEXTS, VALUES
 from latentpress.counted.pictures.tables import LOG_CLASSES, SIGNED, SIGNED_FEW, SIGNED_OFFSET
 

@@ -1,4 +1,4 @@
-"""A sample as decisions under mixed counters: its residual's tree, and each decision's probability, compiled."""
+"""A sample as decisions under mixed counters: the tree of its residual, and their probabilities, compiled."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import numpy as np
 
 from latentpress.autoregressive.engine.coder import decode_bit, encode_bit
 from latentpress.autoregressive.engine.compiling import inlined
-from latentpress.counted.arithmetic import RECIPROCALS, SQUASH, SQUASH_REACH, STRETCH
+from latentpress.counted.arithmetic import DECODE, ENCODE, RECIPROCALS, SQUASH, SQUASH_REACH, STRETCH
 from latentpress.counted.mixing import learn_weights, mix, refine
 from latentpress.counted.pictures.contexts import BASE, ERROR, FRACTION, NEAR, SPREAD, TEXTURE
 from latentpress.counted.pictures.state import CLASSES, CONTEXTS, DENSITY, SETS
 from latentpress.counted.pictures.tables import BITS_FROM, BUCKETS, LEVELS, LOGISTIC, NODES, UNARY
 
-__all__ = ["DECODE", "ENCODE", "FORETELL", "MEASURE", "settle"]
+__all__ = ["FORETELL", "settle"]
 
-DECODE, ENCODE, MEASURE, FORETELL = range(4)
+FORETELL = 3  # beside the actions that learn
 _LIKELIHOOD = 3  # entry of `Scratch.real`
 _STRETCH, _ONES, _CURVE, _MIXTURE, _BELOW, _ABOVE = 8, 9, 10, 11, 12, 13  # entries of `Scratch.at`
 _CONSTANT, _CONSTANT_INPUT = DENSITY + 1, 256
 _MOST_COUNT, _CURVE_RATE, _LAST_RATE = 1000, 6, 2
 _LEAST_PROBABILITY = 24  # of 2^16
 _CURVES = 32
-_ZERO, _SIGN = 0, 1
+_ZERO, _SIGN = 0, 1  # nodes
+_IS_ZERO, _WHICH_SIGN, _HOW_MANY_BITS, _WHICH_BITS = range(4)  # phases
 
 
 @inlined
@@ -43,7 +44,7 @@ def _expect(part, whole, scratch):
 
 @inlined
 def _expect_beyond(sign, inner, split, outer, scratch):
-    """The density's input of a value from `inner` to `outer`, away from the prediction: that it is beyond `split`."""
+    """The density's input of a value between two bounds, the outer further off: that it is beyond `split`."""
     if sign:
         _expect(outer - split, outer - inner, scratch)
     else:
@@ -124,53 +125,62 @@ def _decide(plane, node, bit, rate, action, streams, stream, learned, touched, s
 
 @inlined
 def settle(plane, value, rate, action, streams, stream, learned, touched, scratch):
-    """Codes a sample of which the contexts are there; returns it. `real[3]` becomes its probability."""
-    base = scratch.at[BASE]
+    """Codes a sample of which the contexts are there; returns it. `real[3]` becomes its probability.
+
+    It has one call of `_decide`, as every one is compiled by itself.
+    """
+    base, size = scratch.at[BASE], abs(value - scratch.at[BASE])
     scratch.real[_LIKELIHOOD] = 1.0
     low, high = _below(base - 0.5, scratch), _below(base + 0.5, scratch)
     least, most = _below(-0.5, scratch), _below(LEVELS - 0.5, scratch)
-    _expect(high - low, most - least, scratch)
-    zero = np.int64(value == base)
-    zero = _decide(plane, _ZERO, zero, rate, action, streams, stream, learned, touched, scratch)
-    if zero:
-        return base
-    _expect(most - high, low - least + most - high, scratch)
-    sign = np.int64(value > base)
-    sign = _decide(plane, _SIGN, sign, rate, action, streams, stream, learned, touched, scratch)
-    room = LEVELS - 1 - base if sign else base
-    if room == 0:  # a damaged stream
-        return base
-    size, bucket = abs(value - base), np.int64(0)
-    inner, outer = (
-        (high, most) if sign else (low, least)
-    )  # the density below the nearest values, and the last
-    next_inner = inner
+    phase, sign, bucket, left, done = _IS_ZERO, np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    room, inner, split, outer = np.int64(0), high, high, most
     while True:
-        above = (np.int64(1) << bucket) + 1
-        if above > room:
-            next_inner = outer
-            break
-        next_inner = _below(base + above - 0.5 if sign else base - above + 0.5, scratch)
-        _expect_beyond(sign, inner, next_inner, outer, scratch)
-        node, bit = UNARY[sign] + bucket, np.int64(BUCKETS[size] > bucket)
-        if not _decide(plane, node, bit, rate, action, streams, stream, learned, touched, scratch):
-            break
-        bucket, inner = bucket + 1, next_inner
-    least_size = (np.int64(1) << (bucket - 1)) + 1 if bucket > 0 else np.int64(1)
-    rest, done = size - least_size, np.int64(0)
-    for t in range(bucket - 1):
-        shift = bucket - 2 - t
-        node = BITS_FROM[sign, bucket] + (0 if t == 0 else (1 + done if t == 1 else t + 1))
-        first = least_size + (done << (shift + 1))
-        middle = first + (np.int64(1) << shift)
-        split = _below(base + middle - 0.5 if sign else base - middle + 0.5, scratch)
-        _expect_beyond(sign, inner, split, next_inner, scratch)
-        bit = (rest >> shift) & 1
-        bit = _decide(plane, node, bit, rate, action, streams, stream, learned, touched, scratch)
-        if bit:
-            inner = split
+        if phase == _IS_ZERO:
+            _expect(high - low, most - least, scratch)
+            node, bit = np.int64(_ZERO), np.int64(value == base)
+        elif phase == _WHICH_SIGN:
+            _expect(most - high, low - least + most - high, scratch)
+            node, bit = np.int64(_SIGN), np.int64(value > base)
+        elif phase == _HOW_MANY_BITS:
+            beyond = (np.int64(1) << bucket) + 1
+            if beyond > room:
+                phase, left = _WHICH_BITS, bucket - 1
+                continue
+            split = _below(base + beyond - 0.5 if sign else base - beyond + 0.5, scratch)
+            _expect_beyond(sign, inner, split, outer, scratch)
+            node, bit = UNARY[sign] + bucket, np.int64(BUCKETS[size] > bucket)
         else:
-            next_inner = split
-        done = done * 2 + bit
-    size = least_size + done
+            smallest = (np.int64(1) << (bucket - 1)) + 1 if bucket > 0 else np.int64(1)
+            if left <= 0:
+                size = smallest + done
+                break
+            middle = smallest + ((2 * done + 1) << (left - 1))
+            split = _below(base + middle - 0.5 if sign else base - middle + 0.5, scratch)
+            _expect_beyond(sign, inner, split, outer, scratch)
+            before = bucket - 1 - left
+            node = BITS_FROM[sign, bucket] + (0 if before == 0 else (1 + done if before == 1 else before + 1))
+            bit = ((size - smallest) >> (left - 1)) & 1
+        bit = _decide(plane, node, bit, rate, action, streams, stream, learned, touched, scratch)
+        if phase == _IS_ZERO:
+            if bit:
+                return base
+            phase = _WHICH_SIGN
+        elif phase == _WHICH_SIGN:
+            phase, sign = _HOW_MANY_BITS, bit
+            room = LEVELS - 1 - base if sign else base
+            inner, outer = (high, most) if sign else (low, least)
+            if room == 0:  # a damaged stream
+                return base
+        elif phase == _HOW_MANY_BITS:
+            if bit:
+                bucket, inner = bucket + 1, split
+            else:
+                phase, left, outer = _WHICH_BITS, bucket - 1, split
+        else:
+            done, left = 2 * done + bit, left - 1
+            if bit:
+                inner = split
+            else:
+                outer = split
     return min(max(base + size if sign else base - size, np.int64(0)), np.int64(LEVELS - 1))

@@ -1,7 +1,7 @@
 """Predictions of a sample by regressions and by simple rules, and their blend, compiled.
 
 The blend weighs each predictor by 1 / u^3, u its squared errors in the neighbourhood. All of it are doubles
-in an order that the code fixes, see `latentpress.counted.pictures.regression`; what comes out is rounded to eighths.
+in an order that the code fixes, see `regression.py`; what comes out is rounded to eighths.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def blend(i, j, picture, scratch):
         scratch.powers[k] = power
         total += power
         weighted += power * scratch.means[k]
-    scratch.real[BLEND] = weighted / total
+    scratch.real[BLEND] = clamped(weighted / total, 0.0, _TOP)
     for k in range(PREDICTORS):
         scratch.shares[k] = int(256.0 * scratch.powers[k] / total)
 

@@ -1,8 +1,8 @@
 """Weighted least squares along a picture, in doubles that are the same on every machine, compiled.
 
-The moments of a sample are w z z' of its inputs and itself, z = (x_1, ..., x_n, y). They are kept for blocks of
-columns, and four regressions side by side differ in how fast they forget them downwards and along the row. The
-weights b of a prediction b'x solve (M + k A) b = m with the moments A of the training pictures for a ridge.
+The moments of a sample are w z z' of its inputs and itself, z = (x_1, ..., x_n, y). They are kept for blocks
+of columns, and four regressions side by side differ in how fast they forget them downwards and along the row.
+The weights b of a prediction b'x solve (M + k A) b = m, A the moments of the training pictures.
 
 Only +, -, *, / of IEEE doubles are used, in an order that the code fixes: neither fused multiply-add nor
 other sums are allowed to a compiler without being asked for, and sums along a vector are not vectorised.
@@ -37,7 +37,7 @@ _RATES = np.array(
         *(0.85, 0.95, 0.75, 0.985),  # downwards
     ]
 )
-_ALONG, _LEFT, _RIGHT, _TRAINED, _DOWN = (np.int64(LANES * k) for k in range(5))
+_ALONG, _DOWN = np.int64(0), np.int64(4 * LANES)
 
 
 @inlined
@@ -65,11 +65,7 @@ def fold_moments(memory, row, sums, new, count):
 def gather(matrix, row, left, here, right, trained, count):
     """The moments that the regressions of a block of columns are made from."""
     for k in range(count * (count + 1) // 2):
-        q = LANES * k
-        gather_moments(
-            matrix, q, row, q, left, q, here, q, right, q,
-            _RATES, _ALONG, _RATES, _LEFT, _RATES, _RIGHT, _RATES, _TRAINED, trained[k],
-        )  # fmt: skip
+        gather_moments(matrix, row, left, here, right, LANES * k, _RATES, trained[k])
 
 
 @inlined

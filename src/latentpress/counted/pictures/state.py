@@ -31,8 +31,8 @@ Array = NDArray[Any]
 class Learned(NamedTuple):
     """What training pictures teach, and every picture goes on from.
 
-    `counters`: uint32 (planes CONTEXTS VALUES, NODES), 22 bits of probability above 10 of count. `weights`: int32
-    (planes SETS CLASSES NODES, MIXED) and `last` (planes NODES, SETS), see `latentpress.counted.mixing`.
+    `counters`: uint32 (planes CONTEXTS VALUES, NODES), 22 bits of probability above 10 of count. `weights`:
+    int32 (planes SETS CLASSES NODES, MIXED) and `last` (planes NODES, SETS), see `counted/mixing.py`.
     `curves`: refinements, uint16 (planes CLASSES NODES, 33). `moments`: float64 (planes, TRIANGLE), means
     over the training pictures.
     """
@@ -78,11 +78,11 @@ class Touched(NamedTuple):
 class Picture(NamedTuple):
     """The picture at hand: planes with margins, and what coding it left at every place.
 
-    `samples`, `signed`, `errors`: int32 (planes, height, width), the samples, and how far the prediction was from
-    them in eighths, with and without its sign. `squares`: float64 (PREDICTORS, 4, width), squared errors of
-    each predictor in the last rows, row r at r mod 4. Moments, float64: `columns` (blocks, TRIANGLE LANES), what each
-    regression remembers of blocks of columns, `row` (TRIANGLE LANES), of the row; `sums` of the plane and `new` of the
-    block at hand.
+    `samples`, `signed`, `errors`: int32 (planes, height, width), the samples, and how far the prediction was
+    from them in eighths, with and without its sign. `squares`: float64 (PREDICTORS, 4, width), squared errors
+    of each predictor in the last rows, row r at r mod 4. Moments, float64: `columns` (blocks, TRIANGLE LANES)
+    and `row` (TRIANGLE LANES), what each regression remembers of blocks of columns and of the row; `sums` of
+    the plane, and `new` of the block at hand.
     """
 
     samples: Array
@@ -114,11 +114,10 @@ class Picture(NamedTuple):
 class Scratch(NamedTuple):
     """Numbers of the sample and the decision at hand.
 
-    Doubles: `z`, inputs less their planes' local means, and the sample; `rules` (AROUND, LANES), the
-    regressions' weights; `matrix`, `column`, `inverses`; `means`, `widths`, `powers` (PREDICTORS,) of the density and
-    the blend, `real`. Integers: `shares`
-    of the density, `contexts`, `at`; `inputs`, `rows`, `outputs`, `mixed` as the mixer takes them; `known`, the
-    probabilities of nodes.
+    Doubles: `z`, inputs less their planes' local means, and the sample; `rules` (AROUND, LANES), the weights
+    of the regressions, and `matrix`, `column`, `inverses` to solve them; `means`, `widths`, `powers`
+    (PREDICTORS,) of the density and the blend; `real`. Integers: `shares` of the density, `contexts`, `at`;
+    `inputs`, `rows`, `outputs`, `mixed` as the mixer takes them; `known`, the probabilities of nodes.
     """
 
     z: Array
@@ -143,12 +142,8 @@ class Scratch(NamedTuple):
     def fresh(cls) -> Scratch:
         """Before the first sample."""
         lanes = (AROUND * LANES, TRIANGLE * LANES, AROUND * LANES, LANES)
-        numbers = (AROUND, *lanes, PREDICTORS, PREDICTORS, PREDICTORS, 8)
+        doubles = (AROUND, *lanes, PREDICTORS, PREDICTORS, PREDICTORS, 8)
         integers = (PREDICTORS, CONTEXTS, 32)
-        return cls(
-            *(np.zeros(shape) for shape in numbers),
-            *(np.zeros(size, np.int64) for size in integers),
-            np.zeros(MIXED, np.int32),
-            *(np.zeros(SETS, np.int64) for _ in range(3)),
-            np.zeros(NODES, np.int64),
-        )
+        arrays = [*(np.zeros(size) for size in doubles), *(np.zeros(size, np.int64) for size in integers)]
+        mixer = [np.zeros(MIXED, np.int32), *(np.zeros(SETS, np.int64) for _ in range(3))]
+        return cls._make([*arrays, *mixer, np.zeros(NODES, np.int64)])

@@ -87,7 +87,7 @@ for _plane, _list in enumerate(_LISTS):
 
 
 def _energy(plane: int) -> list[float]:
-    """How much an input's square counts in the weight of a sample: own ones near to it whole, other planes' half."""
+    """How much inputs' squares count in a sample's weight: near ones of its plane whole, others' half."""
     near = set(_OWN[:8])
     here = [1.0 if place[1:] in near else 0.0 for place in _LISTS[plane]]
     energy = [one if place[0] == plane else 0.5 for one, place in zip(here, _LISTS[plane], strict=True)]

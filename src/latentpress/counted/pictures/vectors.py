@@ -17,29 +17,33 @@ __all__ = ["LANES", "add_decayed", "gather_moments", "multiply", "subtract_produ
 LANES = 4
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 _ALIGNED = 8  # as arrays of doubles are
-Build = Callable[[Any, "_Vectors"], Any]
 
 
 class _Vectors:
-    """The arguments of an operation: pairs of an array and an index, or numbers."""
+    """The arguments of an operation: arrays, indices and numbers."""
 
     def __init__(self, context: Any, builder: Any, kinds: Sequence[Any], values: Sequence[Any]) -> None:
         self.context, self.builder, self.kinds, self.values = context, builder, kinds, values
 
-    def _pointer(self, place: int) -> Any:
-        array = self.context.make_array(self.kinds[place])(self.context, self.builder, self.values[place])
-        pointer = self.builder.gep(array.data, [self.values[place + 1]])
-        return self.builder.bitcast(pointer, _DOUBLES.as_pointer())
+    def _pointer(self, array: int, index: Any) -> Any:
+        made = self.context.make_array(self.kinds[array])(self.context, self.builder, self.values[array])
+        return self.builder.bitcast(self.builder.gep(made.data, [index]), _DOUBLES.as_pointer())
 
-    def load(self, place: int) -> Any:
-        """The four numbers at the index that comes behind an array."""
-        value = self.builder.load(self._pointer(place))
+    def load_from(self, array: int, index: int) -> Any:
+        """The four numbers of an array from a known index on."""
+        value = self.builder.load(self._pointer(array, ir.Constant(ir.IntType(64), index)))
         value.align = _ALIGNED
         return value
 
-    def store(self, value: Any, place: int) -> Any:
+    def load(self, array: int, index: int) -> Any:
+        """The four numbers of an argument from the index on that another argument is."""
+        value = self.builder.load(self._pointer(array, self.values[index]))
+        value.align = _ALIGNED
+        return value
+
+    def store(self, value: Any, array: int, index: int) -> Any:
         """Writes four numbers."""
-        self.builder.store(value, self._pointer(place)).align = _ALIGNED
+        self.builder.store(value, self._pointer(array, self.values[index])).align = _ALIGNED
         return self.context.get_dummy_value()
 
     def spread(self, place: int) -> Any:
@@ -60,7 +64,7 @@ def _generator(build: Callable[[Any, _Vectors], Any]) -> Any:
 @intrinsic
 def _subtract_product(typing: Any, y: Any, at: Any, a: Any, at_a: Any, b: Any, at_b: Any) -> Any:
     def build(builder: Any, on: _Vectors) -> Any:
-        return on.store(builder.fsub(on.load(0), builder.fmul(on.load(2), on.load(4))), 0)
+        return on.store(builder.fsub(on.load(0, 1), builder.fmul(on.load(2, 3), on.load(4, 5))), 0, 1)
 
     index = types.int64
     return types.void(y, index, a, index, b, index), _generator(build)
@@ -69,7 +73,7 @@ def _subtract_product(typing: Any, y: Any, at: Any, a: Any, at_a: Any, b: Any, a
 @intrinsic
 def _multiply(typing: Any, y: Any, at: Any, a: Any, at_a: Any) -> Any:
     def build(builder: Any, on: _Vectors) -> Any:
-        return on.store(builder.fmul(on.load(0), on.load(2)), 0)
+        return on.store(builder.fmul(on.load(0, 1), on.load(2, 3)), 0, 1)
 
     return types.void(y, types.int64, a, types.int64), _generator(build)
 
@@ -77,28 +81,24 @@ def _multiply(typing: Any, y: Any, at: Any, a: Any, at_a: Any) -> Any:
 @intrinsic
 def _add_decayed(typing: Any, y: Any, at: Any, a: Any, at_a: Any, x: Any) -> Any:
     def build(builder: Any, on: _Vectors) -> Any:
-        return on.store(builder.fadd(builder.fmul(on.load(2), on.load(0)), on.spread(4)), 0)
+        return on.store(builder.fadd(builder.fmul(on.load(2, 3), on.load(0, 1)), on.spread(4)), 0, 1)
 
     return types.void(y, types.int64, a, types.int64, types.float64), _generator(build)
 
 
 @intrinsic
 def _gather_moments(
-    typing: Any, y: Any, at: Any, row: Any, at_row: Any, m: Any, left: Any, m2: Any, here: Any, m3: Any, right: Any,
-    rates: Any, of_row: Any, rates2: Any, of_left: Any, rates3: Any, of_right: Any, rates4: Any, of_x: Any, x: Any,
-) -> Any:  # fmt: skip
+    typing: Any, y: Any, row: Any, left: Any, here: Any, right: Any, at: Any, rates: Any, x: Any
+) -> Any:
     def build(builder: Any, on: _Vectors) -> Any:
-        total = builder.fmul(on.load(10), on.load(2))
-        total = builder.fadd(total, builder.fmul(on.load(12), on.load(4)))
-        total = builder.fadd(total, on.load(6))
-        total = builder.fadd(total, builder.fmul(on.load(14), on.load(8)))
-        return on.store(builder.fadd(total, builder.fmul(on.load(16), on.spread(18))), 0)
+        of_row, of_left, of_right, of_x = (on.load_from(6, LANES * k) for k in range(4))
+        total = builder.fmul(of_row, on.load(1, 5))
+        total = builder.fadd(total, builder.fmul(of_left, on.load(2, 5)))
+        total = builder.fadd(total, on.load(3, 5))
+        total = builder.fadd(total, builder.fmul(of_right, on.load(4, 5)))
+        return on.store(builder.fadd(total, builder.fmul(of_x, on.spread(7))), 0, 5)
 
-    index = types.int64
-    arrays = (y, index, row, index, m, index, m2, index, m3, index)
-    return types.void(*arrays, rates, index, rates2, index, rates3, index, rates4, index, types.float64), (
-        _generator(build)
-    )
+    return types.void(y, row, left, here, right, types.int64, rates, types.float64), _generator(build)
 
 
 subtract_product: Any = _subtract_product
@@ -111,4 +111,4 @@ add_decayed: Any = _add_decayed
 """y[at:at + 4] = a[at_a:at_a + 4] y[at:at + 4] + x."""
 
 gather_moments: Any = _gather_moments
-"""y = rates row + rates2 m + m2 + rates3 m3 + rates4 x, each at the index behind it."""
+"""y = rates[0] row + rates[1] left + here + rates[2] right + rates[3] x at an index; four `rates` each."""
