@@ -11,9 +11,8 @@ as it is while an item is coded, so that every item can be restored by itself.
     pictures/    samples of pictures
 """
 
-from latentpress.counted.base import Counted
 from latentpress.counted.decoder import CountedDecoder
 from latentpress.counted.pictures.distribution import CountedPictures
 from latentpress.counted.texts import CountedBytes
 
-__all__ = ["Counted", "CountedBytes", "CountedDecoder", "CountedPictures"]
+__all__ = ["CountedBytes", "CountedDecoder", "CountedPictures"]

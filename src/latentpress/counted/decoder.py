@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from latentpress.counted.base import Counted, Report
+from latentpress.counted.base import Report
 from latentpress.counted.pictures.distribution import CountedPictures
 from latentpress.counted.texts import CountedBytes
 from latentpress.exact.distribution import Conditioning
 
-__all__ = ["CountedDecoder"]
+__all__ = ["AnyCounted", "CountedDecoder"]
+
+AnyCounted = CountedBytes | CountedPictures
 
 _PREFIX = "counted."
 
@@ -22,7 +24,7 @@ class CountedDecoder:
 
     conditioner = None
 
-    def __init__(self, network: Counted) -> None:
+    def __init__(self, network: AnyCounted) -> None:
         self.network, self.id = network, network.id
 
     @classmethod

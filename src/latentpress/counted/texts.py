@@ -17,7 +17,7 @@ from torch import Tensor
 
 from latentpress.autoregressive.coding import while_compiling
 from latentpress.config.networks import MAX_TRAINING_BYTES, TRAINING_PIECE
-from latentpress.counted.base import ID_BYTES, Counted, Report, Symbols, own_tensors
+from latentpress.counted.base import ID_BYTES, Report, Symbols, decode, encode, own_tensors, sample
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Sampling
 
@@ -30,7 +30,7 @@ _VERSION = 1  # of the arithmetic: a model that was primed by another has anothe
 _NUMBER, _NUMBERS = (torch.int64, 0), (torch.int64, 1)
 
 
-class CountedBytes(Counted):
+class CountedBytes:
     """Bytes under counted contexts, primed by training texts that are kept as codes.
 
     Args:
@@ -39,10 +39,12 @@ class CountedBytes(Counted):
         total: bytes that were meant to be learned from, of which there may have been no time for all.
     """
 
-    alphabets = (256,)
+    alphabets: tuple[int, ...] = (256,)
     holds_training_items = True
     words = 4  # 8 decisions of at most 12 bits
-    segments = 64  # a MiB
+    segments = 64  # of an item that are coded together, as it learns within: a MiB
+
+    encode, decode, sample = encode, decode, sample
 
     def __init__(self, codes: bytes, lengths: Sequence[int], total: int) -> None:
         self._codes, self._lengths, self._total = codes, list(lengths), total
@@ -85,13 +87,17 @@ class CountedBytes(Counted):
         return cls(tensors["codes"].numpy().tobytes(), lengths, total)
 
     def tensors(self) -> dict[str, Tensor]:
-        """See `Counted`."""
+        """All integers, on the CPU."""
         return {
             "version": torch.tensor(_VERSION),
             "codes": torch.from_numpy(np.frombuffer(self._codes, np.uint8).copy()),
             "lengths": torch.tensor(self._lengths, dtype=torch.int64),
             "total": torch.tensor(self._total),
         }
+
+    def to(self, device: torch.device | str) -> CountedBytes:
+        """Itself: counting is for the CPU."""
+        return self
 
     def prepare(self, report: Report) -> None:
         """Makes the primed state, from the cache or the training texts; `report("count", done, total)`."""

@@ -7,3 +7,5 @@ decisions.py    a sample as decisions                          kernels.py    row
 coding.py       pictures coded and drawn                       priming.py    learned from training pictures
 packing.py      what was learned, in few bytes                 distribution.py   the whole
 """
+
+__all__: list[str] = []

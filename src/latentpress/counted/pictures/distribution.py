@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.autoregressive.coding import while_compiling
-from latentpress.counted.base import ID_BYTES, Counted, Report, Symbols, own_tensors
+from latentpress.counted.base import ID_BYTES, Report, Symbols, decode, encode, own_tensors, sample
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Sampling
 
@@ -31,7 +31,7 @@ _WANTED = {"version": (torch.int64, 0), "planes": (torch.int64, 0), "learned": (
 _CHANNELS = (1, 3)
 
 
-class CountedPictures(Counted):
+class CountedPictures:
     """Pictures of 8-bit samples under counted contexts.
 
     Args:
@@ -41,10 +41,12 @@ class CountedPictures(Counted):
 
     holds_training_items = False
     words = 7  # 17 decisions of at most 12 bits
-    segments = 8  # a million pixels
+    segments = 8  # of an item that are coded together, as it learns within: a million pixels
+
+    encode, decode, sample = encode, decode, sample
 
     def __init__(self, channels: int, packed: bytes) -> None:
-        self.alphabets = (256,) * channels
+        self.alphabets: tuple[int, ...] = (256,) * channels
         self._packed = packed
         self._learned: Learned | None = None
         self._idle: list[Lane] = []
@@ -80,12 +82,16 @@ class CountedPictures(Counted):
         return cls(int(tensors["planes"]), tensors["learned"].numpy().tobytes())
 
     def tensors(self) -> dict[str, Tensor]:
-        """See `Counted`."""
+        """All integers, on the CPU."""
         return {
             "version": torch.tensor(_VERSION),
             "planes": torch.tensor(len(self.alphabets)),
             "learned": torch.from_numpy(np.frombuffer(self._packed, np.uint8).copy()),
         }
+
+    def to(self, device: torch.device | str) -> CountedPictures:
+        """Itself: counting is for the CPU."""
+        return self
 
     def prepare(self, report: Report) -> None:
         """See `Counted`."""
