@@ -29,7 +29,7 @@ from latentpress.exact.distribution import Stream
 from latentpress.model import load
 from measuring import codecs, limited, parser, train_where_missing
 
-CPUS = ("generic", "core-avx2", "znver2", "skylake-avx512")
+CPUS = ("generic", "nehalem", "core-avx2", "znver2")
 _CROP = 160
 
 

@@ -30,7 +30,7 @@ def quickly(args: list[str]) -> list[str]:
     if args[0] != "train":
         return args
     options = dict(zip(args[4::2], args[5::2], strict=True))  # after `train DATA -o MODEL`
-    if "notes" in args[1]:
+    if "notes" in args[1] or "photos-lossless" in args:  # these count, in moments
         return args
     assert args[2] == "-o" and options.pop("--time"), args
     preset = options.pop("--preset", None)

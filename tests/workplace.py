@@ -53,13 +53,7 @@ DELTA = (
 COUNTED = ("--preset=text", "--device=cpu")
 """Those that make a model of texts that counts."""
 
-QUICKLY = {
-    "image-lossless": LOSSLESS,
-    "photos-lossless": ("--preset=photos-lossless", "--device=cpu"),
-    "text": COUNTED,
-    "text-network": TEXT,
-    "delta-images": DELTA,
-}
+QUICKLY = {"image-lossless": LOSSLESS, "text": COUNTED, "text-network": TEXT, "delta-images": DELTA}
 """The options for presets that differ from `QUICK`."""
 
 

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from latentpress.autoregressive.engine.coder import Streams
 from latentpress.autoregressive.engine.loop import Choice, choose_symbol
 from latentpress.counted.arithmetic import MEASURE
-from latentpress.counted.pictures.kernels import code_row, end_plane, foretell, restore, settle_next
+from latentpress.counted.pictures.kernels import (
+    code_row,
+    end_plane,
+    foretell,
+    make_ready,
+    restore,
+    settle_next,
+)
 from latentpress.counted.pictures.state import Learned, Picture, Scratch, Touched
 from latentpress.counted.pictures.tables import LEVELS, PLANES
 from latentpress.exact.distribution import Sampling
@@ -81,17 +88,18 @@ class Lane:
         state = self._learned, self._touched, picture, scratch
         for plane, channel in enumerate(PLANES[channels]):
             for row, column in np.ndindex(height, width):
-                foretell(plane, row, column, *state, coder, logits)
+                make_ready(plane, row, column, self._learned, picture, scratch)
                 position = row * width + column
                 if position < len(known):
                     value = int(known[position, channel])
                 else:
+                    foretell(plane, self._learned, self._touched, scratch, coder, logits)
                     value = choose_symbol(logits, weights, points[row, column, channel], choice, counts)
                 settle_next(plane, row, column, width, value, ITEM_RATE, MEASURE, coder, *state)
                 drawn[row, column, channel] = value
+                if progress is not None and column == width - 1:
+                    progress(width)
             end_plane(plane, height, picture)
-            if progress is not None:
-                progress(height * width)
         self._go_back()
         return drawn
 

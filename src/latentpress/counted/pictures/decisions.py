@@ -43,12 +43,20 @@ def _expect(part, whole, scratch):
 
 
 @inlined
-def _expect_beyond(sign, inner, split, outer, scratch):
-    """The density's input of a value between two bounds, the outer further off: that it is beyond `split`."""
+def _expect_beyond(sign, node, base, beyond, inner, outer, action, scratch):
+    """The density's input of |e| >= `beyond`, where it is between two bounds; returns the density below that.
+
+    In `FORETELL` a node that was met before keeps it.
+    """
+    if action == FORETELL and scratch.known[node] != 0:
+        return scratch.splits[node]
+    split = _below(base + beyond - 0.5 if sign else base - beyond + 0.5, scratch)
     if sign:
         _expect(outer - split, outer - inner, scratch)
     else:
         _expect(split - outer, inner - outer, scratch)
+    scratch.splits[node] = split
+    return split
 
 
 @inlined
@@ -147,20 +155,18 @@ def settle(plane, value, rate, action, streams, stream, learned, touched, scratc
             if beyond > room:
                 phase, left = _WHICH_BITS, bucket - 1
                 continue
-            split = _below(base + beyond - 0.5 if sign else base - beyond + 0.5, scratch)
-            _expect_beyond(sign, inner, split, outer, scratch)
             node, bit = UNARY[sign] + bucket, np.int64(BUCKETS[size] > bucket)
+            split = _expect_beyond(sign, node, base, beyond, inner, outer, action, scratch)
         else:
             smallest = (np.int64(1) << (bucket - 1)) + 1 if bucket > 0 else np.int64(1)
             if left <= 0:
                 size = smallest + done
                 break
             middle = smallest + ((2 * done + 1) << (left - 1))
-            split = _below(base + middle - 0.5 if sign else base - middle + 0.5, scratch)
-            _expect_beyond(sign, inner, split, outer, scratch)
             before = bucket - 1 - left
             node = BITS_FROM[sign, bucket] + (0 if before == 0 else (1 + done if before == 1 else before + 1))
             bit = ((size - smallest) >> (left - 1)) & 1
+            split = _expect_beyond(sign, node, base, middle, inner, outer, action, scratch)
         bit = _decide(plane, node, bit, rate, action, streams, stream, learned, touched, scratch)
         if phase == _IS_ZERO:
             if bit:

@@ -12,7 +12,7 @@ from latentpress.counted.pictures.prediction import blend, learn_moments, look
 from latentpress.counted.pictures.state import CONTEXTS
 from latentpress.counted.pictures.tables import LEVELS, MARGIN, RIGHT_MARGIN
 
-__all__ = ["code_row", "end_plane", "foretell", "restore", "settle_next"]
+__all__ = ["code_row", "end_plane", "foretell", "make_ready", "restore", "settle_next"]
 
 _LIKELIHOOD = 3
 
@@ -93,11 +93,16 @@ def end_plane(plane, height, picture):
 
 
 @compiled_bare
-def foretell(plane, row, column, learned, touched, picture, scratch, streams, logits):
-    """Fills in the logits of all values of a sample, in the engine's unit; `settle_next` then takes one."""
+def make_ready(plane, row, column, learned, picture, scratch):
+    """Makes all that the decisions of the next sample need."""
     if column == 0:
         _open_row(plane, row, picture)
     _ready(plane, row, column, learned, picture, scratch)
+
+
+@compiled_bare
+def foretell(plane, learned, touched, scratch, streams, logits):
+    """Fills in the logits of all values of the sample that is ready, in the engine's unit."""
     scratch.known[:] = 0
     for value in range(LEVELS):
         settle(plane, np.int64(value), 0, FORETELL, streams, 0, learned, touched, scratch)
@@ -113,7 +118,7 @@ def foretell(plane, row, column, learned, touched, picture, scratch, streams, lo
 
 @compiled_bare
 def settle_next(plane, row, column, width, value, rate, action, streams, learned, touched, picture, scratch):
-    """Learns the value of a sample that was foretold."""
+    """Learns the value of the sample that is ready."""
     return _settle(
         plane, row, column, width, value, rate, action, streams, 0, learned, touched, picture, scratch
     )

@@ -117,7 +117,8 @@ class Scratch(NamedTuple):
     Doubles: `z`, inputs less their planes' local means, and the sample; `rules` (AROUND, LANES), the weights
     of the regressions, and `matrix`, `column`, `inverses` to solve them; `means`, `widths`, `powers`
     (PREDICTORS,) of the density and the blend; `real`. Integers: `shares` of the density, `contexts`, `at`;
-    `inputs`, `rows`, `outputs`, `mixed` as the mixer takes them; `known`, the probabilities of nodes.
+    `inputs`, `rows`, `outputs`, `mixed` as the mixer takes them; `known`, the
+    probabilities of nodes, and `splits`, the density below where they part.
     """
 
     z: Array
@@ -137,6 +138,7 @@ class Scratch(NamedTuple):
     outputs: Array
     mixed: Array
     known: Array
+    splits: Array
 
     @classmethod
     def fresh(cls) -> Scratch:
@@ -146,4 +148,4 @@ class Scratch(NamedTuple):
         integers = (PREDICTORS, CONTEXTS, 32)
         arrays = [*(np.zeros(size) for size in doubles), *(np.zeros(size, np.int64) for size in integers)]
         mixer = [np.zeros(MIXED, np.int32), *(np.zeros(SETS, np.int64) for _ in range(3))]
-        return cls._make([*arrays, *mixer, np.zeros(NODES, np.int64)])
+        return cls._make([*arrays, *mixer, *(np.zeros(NODES, np.int64) for _ in range(2))])
