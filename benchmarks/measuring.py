@@ -76,5 +76,7 @@ def limited(source: Source, limit: int | None) -> Source:
 
 
 def codecs(options: argparse.Namespace) -> list[str] | None:
-    """Returns the names of the codecs to compare with; None for all."""
-    return None if options.against is None else options.against.split(",")
+    """Returns the names of the codecs to compare with, of which there may be 'none'; None for all."""
+    if options.against in (None, "none"):
+        return None if options.against is None else []
+    return options.against.split(",")

@@ -1,6 +1,7 @@
 """Stages that count: the texts they learn from, where they end, and what the same command does again."""
 
 import io
+import math
 import os
 import signal
 import time
@@ -9,13 +10,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from latentpress.coding import Archive, Part
 from latentpress.config import CountedDecoderConfig, DeltaVAEConfig, RunConfig
-from latentpress.counted import CountedDecoder
+from latentpress.counted import CountedDecoder, CountedPictures
 from latentpress.data import Dataset, array_source, load_dataset
 from latentpress.errors import TrainingError
-from latentpress.items import Text
+from latentpress.exact.distribution import Stream
+from latentpress.items import Image, Text
 from latentpress.model import build, load
 from latentpress.train import Progress, TrainResult, run
 from latentpress.train.counting import counted_decoder
@@ -128,3 +131,62 @@ def test_a_long_text_is_one_band(tmp_path: Path):
     archive = Archive(io.BytesIO(compressed(model, {"a": letters}, lossless=True)[0]))
     assert len(letters) > 2 * Text.segment
     assert [(block.part, block.shape) for block in archive.layout] == [(Part.SAMPLES, (40_000,))]
+
+
+def pictures(sizes: list[tuple[int, int]]) -> Dataset:
+    """Picture number i has the value i alone in its rows' first pixels, and a row's number in the others."""
+    arrays = [np.zeros((*size, 3), np.uint8) for size in sizes]
+    for index, array in enumerate(arrays):
+        array[:, 1:] = np.arange(array.shape[0])[:, None, None] % 256
+        array[:, 0] = index
+    return load_dataset(array_source(arrays, Image()))
+
+
+def picture_config(training_bytes: int) -> DeltaVAEConfig:
+    counted = CountedDecoderConfig(training_bytes=training_bytes)
+    return DeltaVAEConfig(item=Image(), latents=None, auxiliary=None, autoregressive=counted)
+
+
+@pytest.mark.parametrize(
+    ("heights", "most", "rows"),
+    [
+        ([100, 20, 40], 10**6, [(0, 0, 100), (1, 0, 20), (2, 0, 40)]),  # all there are
+        ([100, 20, 40], 2400, [(0, 0, 64)]),  # a half, but 64 rows at least, which is too much of all three
+        ([100, 20, 40], 600, [(0, 0, 20)]),
+        ([100, 20, 40], 40, [(0, 0, 1)]),
+        ([100, 20, 40], 2, []),
+        ([200] * 4, 12_000, [(0, 0, 100), (1, 62, 162), (2, 23, 123), (3, 86, 186)]),  # a half of each
+    ],
+)
+def test_of_more_pictures_than_configured_some_rows_are_learned(monkeypatch, heights, most, rows):
+    seen: list[np.ndarray] = []
+
+    def primed_by(items, channels, total, report):
+        seen.extend(items)
+        assert channels == 3 and total == sum(each.size for each in seen) <= most
+        return CountedPictures(3, b"")
+
+    monkeypatch.setattr(CountedPictures, "primed_by", staticmethod(primed_by))
+    data = pictures([(height, 10) for height in heights])
+    counted_decoder(build(picture_config(most)), data, None, lambda _: None)
+    wanted = [data[index][start:stop] for index, start, stop in rows]
+    assert len(seen) == len(wanted) and all(map(np.array_equal, seen, wanted))
+
+
+def test_pictures_are_counted_pressed_and_drawn(tmp_path: Path):
+    data = pictures([(30, 20), (12, 16), (9, 40), (20, 20)])
+    seen: list[Progress] = []
+    result = run(RunConfig(model=picture_config(1 << 20)), data, tmp_path, device="cpu", progress=seen.append)
+    assert result.finished and seen[-1].fraction == 1 and not result.model.integer.holds_training_items
+    card = (tmp_path / "README.md").read_text()
+    assert "counted contexts" in card and "word for word" not in card
+    model = load(tmp_path)
+    assert model.integer.ids == result.model.integer.ids
+    item = data[0]
+    archive = Archive(io.BytesIO(compressed(model, {"a": item}, lossless=True)[0]))
+    assert [block.part for block in archive.layout] == [Part.SAMPLES]
+    nats = model.sample_nats(torch.from_numpy(item)[None], model.infer(torch.from_numpy(item)[None]))
+    [(_, bits)] = model.integer.decoder.network.encode(
+        [Stream(item.shape[:2], 1, symbols=item.reshape(-1, 1, 3).astype(np.int64))]
+    )
+    assert float(nats) == pytest.approx(float(bits.sum()) * math.log(2))
