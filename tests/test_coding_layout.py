@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 
 import pytest
 from hypothesis import given
@@ -164,12 +163,11 @@ def test_items_stored_by_the_fallback_codec_are_cut_into_bands():
 
 @pytest.mark.parametrize("content", ["codes", "samples", "chains"])
 def test_too_many_blocks_are_noticed_before_they_are_made(content):
-    start = time.perf_counter()
+    """If they were made first this would not end."""
     with pytest.raises(ArchiveError, match="more blocks"):
         header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))] * 9, max_blocks=3)
     with pytest.raises(ArchiveError, match="more blocks"):
         header(content).layout([ItemRecord("huge", (1 << 40, 1 << 4))], Stored(frozenset({0})), max_blocks=3)
-    assert time.perf_counter() - start < 1
 
 
 @given(archives())
