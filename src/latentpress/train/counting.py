@@ -38,7 +38,7 @@ def counted_decoder(
     config = model.config.autoregressive
     assert isinstance(config, CountedDecoderConfig)
     choose = _rows_of_pictures if model.item.picture else _starts_of_texts
-    chosen, row = choose(dataset, config.training_bytes), model.item.channels
+    chosen = choose(dataset, config.training_bytes)
     total = sum((stop - start) * _row_samples(dataset, index) for index, start, stop in chosen)
     done, begun = 0, time.monotonic()
 
@@ -54,7 +54,7 @@ def counted_decoder(
         report(done / max(1, total))
 
     if model.item.picture:
-        return CountedDecoder(CountedPictures.primed_by(items(), row, total, progress))
+        return CountedDecoder(CountedPictures.primed_by(items(), model.item.channels, total, progress))
     texts = (rows[:, 0] for rows in items())
     return CountedDecoder(CountedBytes.primed_by(texts, total, progress))
 

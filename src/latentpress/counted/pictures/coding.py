@@ -9,16 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.coder import Streams
-from latentpress.autoregressive.engine.loop import Choice, choose_symbol
-from latentpress.counted.arithmetic import MEASURE
-from latentpress.counted.pictures.kernels import (
-    code_row,
-    end_plane,
-    foretell,
-    make_ready,
-    restore,
-    settle_next,
-)
+from latentpress.autoregressive.engine.loop import Choice
+from latentpress.counted.pictures.kernels import code_row, draw_row, end_plane, restore
 from latentpress.counted.pictures.state import Learned, Picture, Scratch, Touched
 from latentpress.counted.pictures.tables import LEVELS, PLANES
 from latentpress.exact.distribution import Sampling
@@ -83,21 +75,16 @@ class Lane:
         height, width, channels = points.shape
         picture, scratch, choice = Picture.fresh(channels, height, width), Scratch.fresh(), Choice.of(how)
         drawn, coder = np.zeros(points.shape, np.uint8), Streams.over(np.zeros((1, 1), np.uint32))
-        logits, counts = np.zeros(LEVELS, np.int32), np.zeros(LEVELS, np.int64)
-        weights = np.zeros(LEVELS, np.uint32)
+        drawn.reshape(-1, channels)[: len(known)] = known
+        room = np.zeros(LEVELS, np.int32), np.zeros(LEVELS, np.uint32), np.zeros(LEVELS, np.int64)
         state = self._learned, self._touched, picture, scratch
         for plane, channel in enumerate(PLANES[channels]):
-            for row, column in np.ndindex(height, width):
-                make_ready(plane, row, column, self._learned, picture, scratch)
-                position = row * width + column
-                if position < len(known):
-                    value = int(known[position, channel])
-                else:
-                    foretell(plane, self._learned, self._touched, scratch, coder, logits)
-                    value = choose_symbol(logits, weights, points[row, column, channel], choice, counts)
-                settle_next(plane, row, column, width, value, ITEM_RATE, MEASURE, coder, *state)
-                drawn[row, column, channel] = value
-                if progress is not None and column == width - 1:
+            for row in range(height):
+                values, chance = (np.ascontiguousarray(each[row, :, channel]) for each in (drawn, points))
+                there = min(max(len(known) - row * width, 0), width)
+                draw_row(plane, row, values, there, chance, choice, room, ITEM_RATE, coder, *state)
+                drawn[row, :, channel] = values
+                if progress is not None:
                     progress(width)
             end_plane(plane, height, picture)
         self._go_back()

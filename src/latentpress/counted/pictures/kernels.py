@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from latentpress.autoregressive.engine.compiling import compiled_bare, inlined
-from latentpress.counted.arithmetic import COST
+from latentpress.autoregressive.engine.loop import choose_symbol
+from latentpress.counted.arithmetic import COST, MEASURE
 from latentpress.counted.pictures.contexts import EIGHTHS, classify
 from latentpress.counted.pictures.decisions import FORETELL, settle
 from latentpress.counted.pictures.prediction import blend, learn_moments, look
 from latentpress.counted.pictures.state import CONTEXTS
 from latentpress.counted.pictures.tables import LEVELS, MARGIN, RIGHT_MARGIN
 
-__all__ = ["code_row", "end_plane", "foretell", "make_ready", "restore", "settle_next"]
+__all__ = ["code_row", "draw_row", "end_plane", "restore"]
 
-_LIKELIHOOD = 3
+_LIKELIHOOD = 3  # entry of `Scratch.real`
+_OCTAVE, _LEAST_LOGIT = 32, 4096  # in the engine's unit
 
 
 @inlined
@@ -92,36 +94,50 @@ def end_plane(plane, height, picture):
     picture.sums[:] = 0.0
 
 
-@compiled_bare
-def make_ready(plane, row, column, learned, picture, scratch):
-    """Makes all that the decisions of the next sample need."""
-    if column == 0:
-        _open_row(plane, row, picture)
-    _ready(plane, row, column, learned, picture, scratch)
-
-
-@compiled_bare
-def foretell(plane, learned, touched, scratch, streams, logits):
+@inlined
+def _foretell(plane, learned, touched, scratch, streams, logits):
     """Fills in the logits of all values of the sample that is ready, in the engine's unit."""
     scratch.known[:] = 0
     for value in range(LEVELS):
         settle(plane, np.int64(value), 0, FORETELL, streams, 0, learned, touched, scratch)
-        share = np.int64(scratch.real[_LIKELIHOOD] * 4096.0)
-        logits[value] = 0
-        likelihood = scratch.real[_LIKELIHOOD]
-        while share < 2048 and logits[value] > -4096:
+        likelihood, logits[value] = scratch.real[_LIKELIHOOD], 0
+        while likelihood < 0.5 and logits[value] > -_LEAST_LOGIT:
             likelihood *= 2.0
-            logits[value] -= 32
-            share = np.int64(likelihood * 4096.0)
-        logits[value] -= COST[min(share, np.int64(4095))]
+            logits[value] -= _OCTAVE
+        logits[value] -= COST[min(np.int64(likelihood * 4096.0), np.int64(4095))]
 
 
 @compiled_bare
-def settle_next(plane, row, column, width, value, rate, action, streams, learned, touched, picture, scratch):
-    """Learns the value of the sample that is ready."""
-    return _settle(
-        plane, row, column, width, value, rate, action, streams, 0, learned, touched, picture, scratch
-    )
+def draw_row(
+    plane, row, values, known, points, choice, room, rate, streams, learned, touched, picture, scratch
+):
+    """Draws a row of a plane into `values`, of which the first `known` are there, by random `points`.
+
+    `room` has logits, weights and counts of all values.
+    """
+    logits, weights, counts = room
+    width = len(values)
+    _open_row(plane, row, picture)
+    for column in range(width):
+        _ready(plane, row, column, learned, picture, scratch)
+        if column >= known:
+            _foretell(plane, learned, touched, scratch, streams, logits)
+            values[column] = choose_symbol(logits, weights, points[column], choice, counts)
+        _settle(
+            plane,
+            row,
+            column,
+            width,
+            np.int64(values[column]),
+            rate,
+            MEASURE,
+            streams,
+            0,
+            learned,
+            touched,
+            picture,
+            scratch,
+        )
 
 
 @compiled_bare
