@@ -57,10 +57,11 @@ def cases() -> list[Case]:
     video = CausalConfig(width=64, depth=8, radius=2, dilations=(1, 2), embedding=32, head_width=64)
     model = preset("images-small").model
     assert isinstance(model, VQVAEConfig) and model.prior is not None
-    prior = model.prior
+    network = model.prior.network
+    assert network is not None
     return [
         Case("1-D, 24 layers", wave, (256,), (1024,)),
-        Case("CIFAR code prior, 2-D", prior.network, (512,), (8, 8)),
+        Case("CIFAR code prior, 2-D", network, (512,), (8, 8)),
         Case("3-D, 8 layers", video, (256,), (4, 8, 8)),
     ]
 

@@ -183,7 +183,7 @@ def positions(symbols):
 
 
 def check_the_documented_reader(case):
-    if case.model == "counted":
+    if "counted" in case.model:
         pytest.skip("the page leaves how contexts are counted to the model")
     model, items = case.codec, small_items(case.codec)
     data, summary = compressed(model, items, **case.options)

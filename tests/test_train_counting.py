@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +13,19 @@ import numpy as np
 import pytest
 import torch
 
+from latentpress.autoregressive import IntegerNetwork
 from latentpress.coding import Archive, Part
-from latentpress.config import CountedDecoderConfig, DeltaVAEConfig, RunConfig
-from latentpress.counted import CountedDecoder, CountedPictures
+from latentpress.config import (
+    CountedDecoderConfig,
+    CountedPriorConfig,
+    DeltaVAEConfig,
+    LabelConfig,
+    PriorConfig,
+    RunConfig,
+    StageConfig,
+)
+from latentpress.counted import CountedDecoder, CountedGrid, CountedPictures
+from latentpress.counted.grids.order import alike
 from latentpress.data import Dataset, array_source, load_dataset
 from latentpress.errors import TrainingError
 from latentpress.exact.distribution import Stream
@@ -22,7 +33,11 @@ from latentpress.items import Image, Text
 from latentpress.model import build, load
 from latentpress.train import Progress, TrainResult, run
 from latentpress.train.counting import counted_decoder
+from latentpress.train.counting_codes import pieces_of_items
+from latentpress.train.plan import STAGES, plan_stages
 from small.archives import compressed
+from small.configs import ITEMS, NETWORK, vq_vae
+from small.items import samples_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -177,7 +192,7 @@ def test_pictures_are_counted_pressed_and_drawn(tmp_path: Path):
     data = pictures([(30, 20), (12, 16), (9, 40), (20, 20)])
     seen: list[Progress] = []
     result = run(RunConfig(model=picture_config(1 << 20)), data, tmp_path, device="cpu", progress=seen.append)
-    assert result.finished and seen[-1].fraction == 1 and not result.model.integer.holds_training_items
+    assert result.finished and seen[-1].fraction == 1 and result.model.integer.holds_training is None
     card = (tmp_path / "README.md").read_text()
     assert "counted contexts" in card and "word for word" not in card
     model = load(tmp_path)
@@ -190,3 +205,108 @@ def test_pictures_are_counted_pressed_and_drawn(tmp_path: Path):
         [Stream(item.shape[:2], 1, symbols=item.reshape(-1, 1, 3).astype(np.int64))]
     )
     assert float(nats) == pytest.approx(float(bits.sum()) * math.log(2))
+
+
+def vq_config(*, network: bool = False, labels: tuple[str, ...] = ()) -> RunConfig:
+    prior = CountedPriorConfig(network=NETWORK if network else None, labels=labels, training_codes=5000)
+    stage = StageConfig(batch_size=4, crop=8, steps=4)
+    known = tuple(LabelConfig(name=name, values=("flat", "rough")) for name in labels)
+    model = vq_vae(ITEMS["image"], "parallel", prior=prior, labels=known)
+    return RunConfig(model=model, codec=stage, prior=stage)
+
+
+def grey_pictures(count: int, size: tuple[int, int] = (14, 10)) -> Dataset:
+    arrays = [samples_of(ITEMS["image"], size, seed) for seed in range(count)]
+    return load_dataset(array_source(arrays, Image(channels=1)))
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_a_prior_counts_the_codes_of_the_codec(tmp_path: Path, network: bool):
+    data, seen = grey_pictures(100), list[Progress]()
+    result = run(vq_config(network=network), data, tmp_path, device="cpu", progress=seen.append)
+    assert result.finished and result.steps == (8 if network else 4)
+    assert seen[-1].stage == "prior" and seen[-1].fraction == 1
+    assert 0 < result.figures["bits_per_code"] < 8 and "perplexity" in result.figures
+    model = load(tmp_path)
+    prior = model.integer.prior
+    assert isinstance(prior, CountedGrid) and (prior.network is not None) == network
+    assert model.integer.ids == result.model.integer.ids and model.integer.holds_training == "codes"
+    card = (tmp_path / "README.md").read_text()
+    assert "prior that counts" in card and ("beside a network" in card) == network
+    item = torch.from_numpy(data[0])[None]
+    codes = model.encode(item)
+    streams = [Stream(tuple(codes.shape[1:-1]), 1, symbols=codes.flatten(1, -2).transpose(0, 1).numpy())]
+    [(_, bits)] = prior.encode(streams)
+    assert float(model.latent_nats(model.infer(item))) == pytest.approx(float(bits.sum()) * math.log(2))
+
+
+def test_what_is_counted_are_the_training_items_codes_as_archives_have_them(tmp_path: Path):
+    data = grey_pictures(12)
+    result = run(vq_config(), data, tmp_path, device="cpu")
+    tensors, model = result.model.integer.prior.tensors(), result.model
+    train = data.split()[0] if data.split()[1] is None else data
+    assert int(tensors["total"]) == 12 * 7 * 5 * 2 == len(train) * 70
+    assert tensors["shapes"].tolist() == [[12, 1, 7, 5]]
+    order = [alike(book) for book in model.latents.codebook.numpy()]
+    pieces = list(pieces_of_items(model, data, 5000))
+    codes = model.encode(np.stack([data[i] for i in range(12)]))
+    assert np.array_equal(pieces[0].symbols, codes.flatten(1, -2).transpose(0, 1).numpy())
+    assert CountedGrid.primed_by(order, pieces, None, lambda _: None).id == model.integer.prior.id
+
+
+def test_of_more_codes_than_configured_some_are_counted(tmp_path: Path):
+    model = run(vq_config(), grey_pictures(12), tmp_path, device="cpu").model
+    data = grey_pictures(5)
+    for most, lanes in [(350, 5), (140, 2), (70, 1)]:
+        assert sum(len(piece.labels) for piece in pieces_of_items(model, data, most)) == lanes
+    [piece] = pieces_of_items(model, data, 25)
+    assert piece.grid == (2, 5), "of an item that is too large its first rows"
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_a_counted_prior_that_is_interrupted_ends_the_same(tmp_path: Path, network: bool):
+    data, config = grey_pictures(12), vq_config(network=network)
+    whole = run(config, data, tmp_path / "whole", device="cpu")
+
+    def stop(progress: Progress) -> None:
+        if progress.stage == "prior" and progress.step == whole.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    stopped = run(config, data, tmp_path / "cut", device="cpu", progress=stop)
+    assert not stopped.finished
+    again = run(config, data, tmp_path / "cut", device="cpu")
+    assert again.finished and again.model.integer.ids == whole.model.integer.ids
+    assert again.figures == whole.figures
+
+
+def test_a_finished_codec_is_given_a_counted_prior(tmp_path: Path):
+    data, base = grey_pictures(12), vq_config()
+    with_network = replace(base, model=replace(base.model, prior=PriorConfig(network=NETWORK)))
+    before = run(with_network, data, tmp_path, device="cpu").model
+    after = run(base, data, tmp_path, device="cpu", stages=("prior",)).model
+    assert isinstance(before.integer.prior, IntegerNetwork) and isinstance(after.integer.prior, CountedGrid)
+    assert after.codes_id == before.codes_id and after.prior is None
+    assert load(tmp_path).integer.ids == after.integer.ids
+
+
+def test_counting_takes_no_share_of_the_time():
+    config = vq_config()
+    limits = plan_stages(config, STAGES, None, 100.0)
+    assert [(name, limit.seconds) for name, limit in limits.items()] == [("codec", 100.0), ("prior", 100.0)]
+    assert plan_stages(vq_config(network=True), STAGES, None, 100.0)["codec"].seconds < 100
+
+
+def test_labels_condition_what_is_counted(tmp_path: Path):
+    labels = [("rough", "flat", "flat")[index % 3] for index in range(100)]
+    arrays = [samples_of(ITEMS["image"], (14, 10), seed) for seed in range(100)]
+    data = load_dataset(array_source(arrays, Image(channels=1), labels={"class": labels}))
+    model = run(vq_config(labels=("class",)), data, tmp_path, device="cpu").model
+    pieces = list(pieces_of_items(model, data, 7000))
+    numbers = np.concatenate([piece.labels[:, 0, 0] for piece in pieces])
+    assert numbers.tolist() == [("flat", "rough").index(label) for label in labels]
+    stored = model.integer.prior.tensors()["labels"]
+    assert len(stored) == 98 and stored.unique().tolist() == [0, 1], "two items are held out"
+    latents = model.infer(torch.from_numpy(np.stack(arrays[:20])))
+    known = torch.from_numpy(numbers[:20].astype(np.int64))[:, None]
+    assert not torch.equal(model.latent_nats(latents, known), model.latent_nats(latents, 1 - known))

@@ -22,8 +22,9 @@ from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.coding import Archive, Mode, Part
-from latentpress.config import CountedDecoderConfig, DeltaVAEConfig
-from latentpress.counted import CountedBytes, CountedDecoder, CountedPictures
+from latentpress.config import CountedDecoderConfig, CountedPriorConfig, DeltaVAEConfig
+from latentpress.counted import CountedBytes, CountedDecoder, CountedGrid, CountedPictures
+from latentpress.counted.grids.pieces import Piece
 from latentpress.data import ItemRef, Source
 from latentpress.exact.distribution import Conditioning, Sampling
 from latentpress.items.base import Item, Samples, Shape
@@ -137,7 +138,8 @@ def codec(model: str, item: str, decoders: str = "both", seed: int = 0, **settin
     """A codec in evaluation mode; do not change it.
 
     Args:
-        model: "vq", "delta", "alone" for a delta-VAE without latents, or "counted" for one that counts.
+        model: "vq", "delta", "alone" for a delta-VAE without latents, "counted" for one that counts, or
+            "vq-counted" for a VQ-VAE whose prior counts.
         item: of `ITEMS`.
         decoders: of `small.configs.DECODERS`.
         seed: of the integers.
@@ -150,7 +152,7 @@ def codec(model: str, item: str, decoders: str = "both", seed: int = 0, **settin
     if decoders != "parallel":
         decoder = autoregressive(residual=(model, item) in _RESIDUAL, **dict(settings.pop("decoder", ())))
         settings = {"autoregressive": decoder, **settings}
-    if model == "vq":
+    if model.startswith("vq"):
         built: Model = IntegerVQVAE(vq_vae(kind, decoders, **settings))
     else:
         alone = {"latents": None, "auxiliary": None} if model == "alone" else {}
@@ -159,7 +161,21 @@ def codec(model: str, item: str, decoders: str = "both", seed: int = 0, **settin
         built = IntegerDeltaVAE(delta_vae(kind, decoders, **alone, **settings))
     built.eval().requires_grad_(False)
     built.integer = _forms(built, kind, seed)
+    if model == "vq-counted":
+        counting = CountedPriorConfig(network=built.config.prior.network)  # type: ignore[union-attr]
+        built.config = replace(built.config, prior=counting)  # type: ignore[arg-type]
+        built.integer = replace(built.integer, prior=_counted_prior(built, seed))
     return built
+
+
+def _counted_prior(model: Model, seed: int) -> CountedGrid:
+    """That has seen codes which are not all as likely."""
+    assert isinstance(model.integer.prior, IntegerNetwork)
+    random, grid = np.random.default_rng(seed), (3,) * model.rank
+    symbols = random.binomial(15, 0.3, (3**model.rank, 8, len(model.alphabets))).astype(np.int32)
+    order = [np.arange(size) for size in model.alphabets]
+    piece = Piece(grid, np.zeros((8, 1, 0), np.int32), symbols)
+    return CountedGrid.primed_by(order, [piece], model.integer.prior, lambda _: None)
 
 
 def _counted(kind: Item, seed: int) -> Model:
@@ -331,7 +347,9 @@ def _cases() -> list[Case]:
     cases = [case for case in itertools.starmap(Case, every) if case.possible]
     cases += [Case("alone", item, "autoregressive", "lossless") for item in ("image", "text")]
     counted = [Case("counted", kind, "autoregressive", "lossless") for kind in ("text", "image", "colour")]
-    return [*cases, *counted]
+    priors = [Case("vq-counted", kind, "both", "lossy") for kind in ("image", "colour", "toy")]
+    priors += [Case("vq-counted", kind, "autoregressive", "lossy") for kind in ("colour",)]
+    return [*cases, *counted, *priors]
 
 
 CASES = _cases()

@@ -53,22 +53,22 @@ def _model(folder: Path) -> dict[str, Any]:
         "half": model.half_name,
         "bytes": (folder / "model.safetensors").stat().st_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "holds_training_items": model.integer.holds_training_items,
+        "holds_training": model.integer.holds_training,
         "ids": {name: form.hex() for name, form in ids.items()},
         "config": asdict(model.config),
     }
 
 
 def _model_text(about: dict[str, Any]) -> str:
-    from latentpress.train.card import HOLDS_TRAINING_ITEMS
+    from latentpress.train.card import HOLDS_TRAINING
 
-    half = about["half"]
+    half, held = about["half"], about["holds_training"]
     lines = [
         *([("half", f"the {half} half of a model")] if half else []),
         ("bytes", f"{about['bytes']:,}"),
         ("parameters", f"{about['parameters']:,}"),
         *((f"id {name}", value) for name, value in about["ids"].items()),
-        *([("verbatim", HOLDS_TRAINING_ITEMS)] if about["holds_training_items"] else []),
+        *([("training", HOLDS_TRAINING[held])] if held else []),
         ("lossless", "yes" if "decoder" in about["ids"] else "no: there is no autoregressive decoder"),
         *((name, _settings(value)) for name, value in about["config"].items() if value is not None),
     ]

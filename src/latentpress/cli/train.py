@@ -128,7 +128,7 @@ def command(
     from latentpress.config import override
     from latentpress.data import load_dataset
     from latentpress.train import committing, fitted
-    from latentpress.train.card import HOLDS_TRAINING_ITEMS
+    from latentpress.train.card import HOLDS_TRAINING
 
     later = stage in ("prior", "decoder", "encoder") and preset is None and config is None
     model = output if later and (output / "model.safetensors").is_file() else None
@@ -144,8 +144,8 @@ def command(
     result = train_with_progress(run, dataset, output, stages=stages, **options)
     done = "trained" if result.finished else "stopped; the same command continues"
     say(f"{done}: {output}, {result.steps} steps, {format_seconds(result.seconds)}{_words(result.figures)}")
-    if result.model.integer.holds_training_items:
-        say(f"note: {HOLDS_TRAINING_ITEMS[0].lower()}{HOLDS_TRAINING_ITEMS[1:]}")
+    if held := result.model.integer.holds_training:
+        say(f"note: {HOLDS_TRAINING[held][0].lower()}{HOLDS_TRAINING[held][1:]}")
     if not result.finished:
         click.get_current_context().exit(1)
 

@@ -43,6 +43,7 @@ from latentpress.config.runs import AnyModelConfig, RunConfig, StageConfig
 from latentpress.config.vqvae import (
     CodebookConfig,
     CodeVectorsConfig,
+    CountedPriorConfig,
     EMAConfig,
     LearnedConfig,
     PriorConfig,
@@ -62,6 +63,7 @@ __all__ = [
     "CodebookConfig",
     "ConvConfig",
     "CountedDecoderConfig",
+    "CountedPriorConfig",
     "DecoderName",
     "DeltaVAEConfig",
     "DiscretizedLogisticConfig",

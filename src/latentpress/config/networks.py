@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from latentpress.strict import POSITIVE, Strict, require, within
 
 __all__ = [
+    "MAX_COUNTED_ALPHABET",
+    "MAX_COUNTED_SYMBOLS",
     "MAX_TRAINING_BYTES",
     "TRAINING_PIECE",
     "AnyAutoregressiveConfig",
@@ -42,6 +44,12 @@ PartName = Literal["encoder", "latents", "parallel", "autoregressive", "prior", 
 
 MAX_TRAINING_BYTES = 1 << 28
 """How much a counted decoder learns from, at most."""
+
+MAX_COUNTED_SYMBOLS = 1 << 22
+"""How many codes a counted prior learns from, at most."""
+
+MAX_COUNTED_ALPHABET = 1 << 12
+"""How many code vectors a codebook has, at most, whose codes are counted."""
 
 TRAINING_PIECE = 1 << 16
 """Bytes of a training text that a counted decoder codes as one item, at most."""

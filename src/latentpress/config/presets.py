@@ -24,7 +24,7 @@ from latentpress.config.networks import (
     ParallelDecoderConfig,
 )
 from latentpress.config.runs import RunConfig, StageConfig
-from latentpress.config.vqvae import CodebookConfig, PriorConfig, VQVAEConfig
+from latentpress.config.vqvae import CodebookConfig, CountedPriorConfig, PriorConfig, VQVAEConfig
 from latentpress.errors import ConfigError
 from latentpress.items import Image, Text
 
@@ -91,7 +91,7 @@ def photos() -> RunConfig:
             encoder=conv,
             latents=CodebookConfig(codebook_size=512, code_dim=16, num_codebooks=2),
             parallel=ParallelDecoderConfig(network=conv),
-            prior=PriorConfig(network=CausalConfig(width=96, depth=5, radius=4, embedding=32)),
+            prior=CountedPriorConfig(network=CausalConfig(width=96, depth=5, radius=4, embedding=32)),
         ),
         codec=StageConfig(batch_size=16, crop=64, learning_rate=1.5e-3, steps=12_000),
         prior=StageConfig(batch_size=4, crop=256, learning_rate=2e-3, weight_decay=0.01, steps=4_000),
@@ -101,17 +101,15 @@ def photos() -> RunConfig:
 def tiny() -> RunConfig:
     """A model that learns something in a minute or two on two cores: for a first look and for tests."""
     conv = ConvConfig(strides=(2, 2, 2), depths=(0, 0, 1), width=96)
-    network = CausalConfig(width=48, depth=2, radius=3, dilations=(1,), embedding=16, head_width=64)
     return RunConfig(
         model=VQVAEConfig(
             encoder=conv,
             latents=CodebookConfig(codebook_size=256, code_dim=8, num_codebooks=2),
             parallel=ParallelDecoderConfig(network=conv),
-            prior=PriorConfig(network=network),
+            prior=CountedPriorConfig(),
         ),
         codec=StageConfig(batch_size=16, crop=64, learning_rate=2e-3, average_decay=0.99, steps=1000),
-        prior=StageConfig(batch_size=4, crop=192, learning_rate=3e-3, average_decay=0.98, steps=200),
-        codec_share=0.75,
+        prior=StageConfig(crop=192),  # the size of new pictures, at most
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from latentpress.config.networks import (
+    MAX_COUNTED_ALPHABET,
+    MAX_COUNTED_SYMBOLS,
     AutoregressiveDecoderConfig,
     CausalConfig,
     ConvConfig,
@@ -16,9 +18,18 @@ from latentpress.config.networks import (
     check_parts,
 )
 from latentpress.items import AnyItem, Image
-from latentpress.strict import BELOW_ONE, FRACTION, POSITIVE, Strict, within
+from latentpress.strict import BELOW_ONE, FRACTION, POSITIVE, Strict, require, within
 
-__all__ = ["CodeVectorsConfig", "CodebookConfig", "EMAConfig", "LearnedConfig", "PriorConfig", "VQVAEConfig"]
+__all__ = [
+    "AnyPriorConfig",
+    "CodeVectorsConfig",
+    "CodebookConfig",
+    "CountedPriorConfig",
+    "EMAConfig",
+    "LearnedConfig",
+    "PriorConfig",
+    "VQVAEConfig",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +85,28 @@ class PriorConfig(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CountedPriorConfig(Strict):
+    """A prior that counts contexts of the codes of a finished codec, which takes seconds.
+
+    See `latentpress.counted`.
+
+    With a `network` that is fitted first, its distribution is one more input of what is counted. It learns
+    from `training_codes` at most, and keeps them, coded: who has the model can restore some of the items that
+    it was trained on, as well as its codec restores any. `labels` are the names of those that condition it.
+    """
+
+    kind: Literal["counted"] = "counted"
+    network: CausalConfig | None = None
+    labels: tuple[str, ...] = ()
+    training_codes: Annotated[int, within(1, MAX_COUNTED_SYMBOLS)] = 1 << 20
+
+    training: ClassVar[Literal["after"]] = "after"
+
+
+AnyPriorConfig = PriorConfig | CountedPriorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
 class VQVAEConfig(Strict):
     """A VQ-VAE: encoder + codebook + one decoder or both + prior.
 
@@ -87,7 +120,7 @@ class VQVAEConfig(Strict):
     latents: CodebookConfig = field(default_factory=CodebookConfig)
     parallel: ParallelDecoderConfig | None = field(default_factory=ParallelDecoderConfig)
     autoregressive: AutoregressiveDecoderConfig | None = None
-    prior: PriorConfig | None = field(default_factory=PriorConfig)
+    prior: AnyPriorConfig | None = field(default_factory=PriorConfig)
     labels: tuple[LabelConfig, ...] = ()
     half: HalfName | None = None
 
@@ -96,3 +129,6 @@ class VQVAEConfig(Strict):
         labels = self.prior.labels if self.prior is not None else ()
         check_parts(self.labels, self.parallel, self.autoregressive, labels)
         check_hops(self.encoder.hop(len(self.item.axes)), self.parallel)
+        counted = isinstance(self.prior, CountedPriorConfig)
+        fits = not counted or self.latents.codebook_size <= MAX_COUNTED_ALPHABET
+        require(fits, f"latents.codebook_size: a counted prior takes at most {MAX_COUNTED_ALPHABET}")

@@ -9,10 +9,12 @@ as it is while an item is coded, so that every item can be restored by itself.
     arithmetic.py, mixing.py    tables, and the mixing of predictions
     texts.py     bytes; slots, contexts, matching, state, kernels, priming and drawing are theirs
     pictures/    samples of pictures
+    grids/       symbols of grids of any kind: codes; alone, or beside a causal network
 """
 
 from latentpress.counted.decoder import CountedDecoder
+from latentpress.counted.grids.distribution import CountedGrid
 from latentpress.counted.pictures.distribution import CountedPictures
 from latentpress.counted.texts import CountedBytes
 
-__all__ = ["CountedBytes", "CountedDecoder", "CountedPictures"]
+__all__ = ["CountedBytes", "CountedDecoder", "CountedGrid", "CountedPictures"]

@@ -18,6 +18,7 @@ __all__ = [
     "COST",
     "DECODE",
     "ENCODE",
+    "LOGARITHMS",
     "MEASURE",
     "RECIPROCALS",
     "SQUASH",
@@ -70,6 +71,12 @@ def _cost_table() -> NDArray[np.int32]:
     return np.array([_rounded(cost) for cost in costs], np.int32)
 
 
+@functools.cache
+def _logarithm_table() -> NDArray[np.int32]:
+    """ln(1 + i / 4096) in 16384ths."""
+    return np.array([_rounded((1 << 14) * _DIGITS.ln(1 + Decimal(i) / 4096)) for i in range(4096)], np.int32)
+
+
 def reciprocals(limit: int) -> NDArray[np.int32]:
     """2^16 / (n + 1.5) for counts n below 15, and 2^16 / limit for 15: how far a counter steps.
 
@@ -81,5 +88,6 @@ def reciprocals(limit: int) -> NDArray[np.int32]:
 
 
 STRETCH, SQUASH, COST = _stretch_table(), _squash_table(), _cost_table()
+LOGARITHMS = _logarithm_table()
 RECIPROCALS = np.array([(1 << 17) // (2 * n + 3) for n in range(1024)], np.int32)
 """2^16 / (n + 1.5), of counts of 10 bits."""

@@ -16,11 +16,11 @@ import numpy as np
 from latentpress.autoregressive.engine.compiling import inlined
 from latentpress.counted.arithmetic import SQUASH, SQUASH_REACH, STRETCH_REACH
 
-__all__ = ["KNOTS", "learn_weights", "mix", "new_curves", "refine"]
+__all__ = ["HEAVIEST", "KNOTS", "learn_weights", "mix", "new_curves", "refine"]
 
 KNOTS = 33  # of a refinement
 _SHIFT, _HALF = 20, 1 << 19
-_HEAVIEST = (1 << 20) - 1
+HEAVIEST = (1 << 20) - 1
 _LIMIT = STRETCH_REACH
 _OFFSET = SQUASH_REACH + 1
 
@@ -61,7 +61,7 @@ def learn_weights(inputs, weights, rows, outputs, errors, last, node, mixed, bit
         for j in range(len(inputs)):
             change = np.int32(np.int32(np.int32(np.int32(inputs[j]) * step) + np.int32(_HALF)) >> _SHIFT)
             weight = np.int32(np.int32(weights[row, j]) + change)
-            weights[row, j] = np.int32(min(max(weight, np.int32(-_HEAVIEST)), np.int32(_HEAVIEST)))
+            weights[row, j] = np.int32(min(max(weight, np.int32(-HEAVIEST)), np.int32(HEAVIEST)))
     step = (wanted - mixed) * last_rate
     for s in range(len(rows)):
         last[node, s] += (outputs[s] * step + _HALF) >> _SHIFT

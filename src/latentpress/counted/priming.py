@@ -9,12 +9,8 @@ time, the state that comes out of it is kept in the user's cache folder.
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +18,18 @@ from numpy.typing import NDArray
 from latentpress.autoregressive.engine.coder import Streams, finish_stream
 from latentpress.config.networks import TRAINING_PIECE
 from latentpress.counted.arithmetic import DECODE, ENCODE
+from latentpress.counted.cache import keep, recall
 from latentpress.counted.kernels import code, count
 from latentpress.counted.state import Learned, Local, Prior, Scratch
 from latentpress.errors import CheckpointError
-from latentpress.files import open_atomic
 
-__all__ = ["ITEM_RATE", "Lane", "Primed", "keep", "primed_again", "primed_by", "warm_up"]
+__all__ = ["ITEM_RATE", "Lane", "Primed", "primed_again", "primed_by", "warm_up"]
 
 ITEM_RATE = 10  # of the weights, within an item
 _FIRST_RATE, _LAST_RATE = 12, 6  # of the weights, over the training texts
 _LEAST_BITS, _MOST_BITS = 10, 22  # of a context's slots
 _LOCAL_BITS = 18  # at most
 _BANDS = 1 << 14  # bytes between two reports
-_DIGEST = 32
 _DUMMY_BITS = 10
 
 Bytes = NDArray[np.uint8]
@@ -55,10 +50,10 @@ class Primed(NamedTuple):
         slot_bits = min(_MOST_BITS, max(_LEAST_BITS, total.bit_length()))
         return cls(Prior.fresh(slot_bits, total), Learned.fresh(), 0, slot_bits)
 
-    def views(self) -> Iterator[memoryview]:
-        """The bytes of all of its arrays."""
-        for array in (*self.prior, *self.learned):
-            yield array.reshape(-1).view(np.uint8).data
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of them."""
+        return *self.prior, *self.learned
 
 
 class Lane:
@@ -131,10 +126,10 @@ def primed_again(codes: bytes, lengths: list[int], total: int, id: bytes, report
     Raises:
         CheckpointError: the codes are damaged.
     """
-    primed, cached = Primed.fresh(total), _cache_file(id)
-    if cached.is_file():
-        if _read(cached, primed):
-            return primed._replace(size=sum(lengths))
+    primed = Primed.fresh(total)
+    if there := recall(primed.arrays, id):
+        return primed._replace(size=sum(lengths))
+    if there is not None:
         primed = Primed.fresh(total)  # what was read of a damaged file is forgotten
     words = np.frombuffer(codes[: len(codes) // 4 * 4], "<u4").astype(np.uint32)
     streams = Streams.over(np.concatenate([words, np.zeros(1, np.uint32)])[None])
@@ -143,21 +138,8 @@ def primed_again(codes: bytes, lengths: list[int], total: int, id: bytes, report
         primed = _take(primed, np.zeros(length, np.uint8), total, DECODE, streams, report)
         if streams.damaged[0]:
             raise CheckpointError("the training texts of the counted decoder are damaged")
-    keep(primed, id)
+    keep(primed.arrays, id)
     return primed
-
-
-def keep(primed: Primed, id: bytes) -> None:
-    """Keeps a state in the user's cache folder, if that can be done."""
-    path = _cache_file(id)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open_atomic(path, overwrite=True) as file:
-            digest = hashlib.blake2b(digest_size=_DIGEST)
-            for view in primed.views():
-                digest.update(view)
-                file.write(view)
-            file.write(digest.digest())
 
 
 def _take(primed: Primed, text: Bytes, total: int, action: int, streams: Streams, report: Report) -> Primed:
@@ -170,22 +152,3 @@ def _take(primed: Primed, text: Bytes, total: int, action: int, streams: Streams
     local, scratch = Local.fresh(_DUMMY_BITS), Scratch.fresh()
     count(lane.text, primed.size, primed.slot_bits, primed.prior, local, scratch)
     return primed._replace(size=primed.size + len(text))
-
-
-def _cache_file(id: bytes) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latentpress"
-    return home / f"counted-{id.hex()}.bin"
-
-
-def _read(path: Path, primed: Primed) -> bool:
-    """Fills in a state from the cache; returns whether it is there, and whole."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.blake2b(digest_size=_DIGEST)
-            for view in primed.views():
-                if file.readinto(view) != len(view):
-                    return False
-                digest.update(view)
-            return file.read() == digest.digest()
-    except OSError:
-        return False

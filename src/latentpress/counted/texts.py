@@ -63,13 +63,13 @@ class CountedBytes:
 
         `report` is called with how many bytes were done since the last call; what it raises ends all.
         """
-        from latentpress.counted import priming
+        from latentpress.counted import cache, priming
 
         while_compiling(priming.warm_up, lambda *_: report(0))
         primed, codes, lengths = priming.primed_by(texts, total, report)
         made = cls(codes, lengths, total)
         made._primed = primed
-        priming.keep(primed, made.id)
+        cache.keep(primed.arrays, made.id)
         return made
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,13 +13,13 @@ from latentpress.autoregressive.coding import prepare
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
-from latentpress.counted import CountedDecoder
+from latentpress.counted import CountedDecoder, CountedGrid
 from latentpress.latents import IntegerLSTM
 from latentpress.model.files import INTEGER_PREFIX
 
 __all__ = ["AnyIntegerDecoder", "IntegerForms", "IntegerPrior", "split_tensors"]
 
-IntegerPrior = IntegerNetwork | IntegerLSTM
+IntegerPrior = IntegerNetwork | IntegerLSTM | CountedGrid
 AnyIntegerDecoder = IntegerDecoder | CountedDecoder
 
 
@@ -51,9 +52,11 @@ class IntegerForms:
         return {name: form.id for name, form in forms.items() if form is not None}
 
     @property
-    def holds_training_items(self) -> bool:
-        """Whether who has the model can read items that it was trained on, word for word."""
-        return self.decoder is not None and self.decoder.holds_training_items
+    def holds_training(self) -> Literal["items", "codes"] | None:
+        """What who has the model can read of those that it was trained on, if anything."""
+        if self.decoder is not None and self.decoder.holds_training_items:
+            return "items"
+        return "codes" if isinstance(self.prior, CountedGrid) else None
 
     @property
     def segments(self) -> int:
@@ -66,6 +69,8 @@ class IntegerForms:
         `report` is called with what is done, how much of it, and of how much.
         """
         (prepare if self.decoder is None else self.decoder.prepare)(lanes, report)
+        if isinstance(self.prior, CountedGrid):
+            self.prior.prepare(report)
 
     @classmethod
     def from_tensors(
@@ -77,7 +82,7 @@ class IntegerForms:
         """The inverse of `tensors`, parted by `split_tensors`; `prior` is the class of the prior."""
         forms = {name: tensors.get(name) for name in ("prior", "decoder", "encoder")}
         return cls(
-            None if forms["prior"] is None else prior(forms["prior"]).to(device),
+            None if forms["prior"] is None else _prior(forms["prior"], prior, device),
             None if forms["decoder"] is None else _decoder(forms["decoder"], device),
             None if forms["encoder"] is None else IntegerEncoder(forms["encoder"], device),
         )
@@ -100,6 +105,12 @@ class IntegerForms:
             None if self.decoder is None else self.decoder.to(device),
             None if self.encoder is None else self.encoder.to(device),
         )
+
+
+def _prior(
+    tensors: Mapping[str, Tensor], kind: type[IntegerNetwork] | type[IntegerLSTM], device: torch.device
+) -> IntegerPrior:
+    return CountedGrid(tensors) if CountedGrid.owns(tensors) else kind(tensors).to(device)
 
 
 def _decoder(tensors: Mapping[str, Tensor], device: torch.device) -> AnyIntegerDecoder:

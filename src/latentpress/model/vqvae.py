@@ -19,9 +19,11 @@ from latentpress.autoregressive.integer.encoder import IntegerEncoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.autoregressive.network import CausalNetwork
 from latentpress.coding.layout import segments
-from latentpress.config import VQVAEConfig, label_sizes
+from latentpress.coding.records import CODE_BLOCK
+from latentpress.config import CountedPriorConfig, VQVAEConfig, label_sizes
+from latentpress.counted import CountedGrid
 from latentpress.errors import LatentpressError
-from latentpress.exact.distribution import Conditioning
+from latentpress.exact.distribution import Conditioning, Stream
 from latentpress.items.base import Shape
 from latentpress.latents import Codebook
 from latentpress.model.base import Model, PriorName
@@ -48,7 +50,7 @@ class VQVAE(Model):
     Attributes:
         encoder: (B, C, *S) on the scale -1..1 -> (B, P * D, *S / hop).
         latents: the codebook, with P codes a position.
-        prior: autoregressive network over the codes, or None.
+        prior: autoregressive network over the codes, or None; one that counts is among the integer forms.
 
     >>> from latentpress.config import ConvConfig, ParallelDecoderConfig
     >>> small = ConvConfig(width=32, depths=(0, 1))
@@ -76,7 +78,7 @@ class VQVAE(Model):
         seen = {"codes": self.alphabets, "code_dim": latents.code_dim}
         self.parallel, self.autoregressive = build_decoders(config, self.has, self.hop, vectors, seen)
         self.prior = None
-        if config.prior is not None:
+        if config.prior is not None and config.prior.network is not None:
             labels = label_sizes(config.labels, config.prior.labels)
             self.prior = CausalNetwork(config.prior.network, self.alphabets, self.rank, label_sizes=labels)
 
@@ -139,12 +141,15 @@ class VQVAE(Model):
 
     @torch.inference_mode()
     def latent_nats(self, latents: Latents, labels: Tensor | None = None) -> Tensor:
-        """Cross-entropy of the codes under the float prior, large grids band by band as archives cut them.
+        """Cross-entropy of the codes under the prior, large grids band by band as archives cut them.
 
-        Without a prior every code costs log K.
+        It is that of the network in floating point, or of what is counted. Without a prior every code costs
+        log K.
         """
         codes = latents.codes
         assert codes is not None
+        if isinstance(self.integer.prior, CountedGrid):
+            return self._counted_nats(self.integer.prior, codes.cpu(), labels)
         if self.prior is None:
             uniform = codes[0].numel() * math.log(self.config.latents.codebook_size)
             return torch.full((len(codes),), uniform, dtype=torch.float64)
@@ -156,6 +161,25 @@ class VQVAE(Model):
             seen = own[:, rows] if own is not None and own.ndim == 3 else own
             symbols = codes[:, rows].to(self.device)
             nats += self.prior.nats(symbols, Conditioning(labels=seen)).double().cpu()
+        return nats
+
+    def _counted_nats(self, prior: CountedGrid, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """As `latent_nats`; the items' bands are coded side by side, as an archive's."""
+        own = self.labels_for("prior", labels)
+        streams = []
+        for band, grid in segments(0, tuple(codes.shape[1:-1])):
+            rows = slice(band.start, band.stop)
+            seen = own[:, rows] if own is not None and own.ndim == 3 else own
+            together = max(1, CODE_BLOCK // (math.prod(grid) * len(self.alphabets)))
+            for first in range(0, len(codes), together):
+                items = slice(first, first + together)
+                symbols = codes[items, rows].flatten(1, -2).transpose(0, 1).numpy()
+                conditioning = Conditioning(labels=seen).rows(items)
+                streams.append((items, Stream(grid, symbols.shape[1], conditioning, symbols=symbols)))
+        nats = torch.zeros(len(codes), dtype=torch.float64)
+        coded = prior.encode([stream for _, stream in streams])
+        for (items, _), (_, bits) in zip(streams, coded, strict=True):
+            nats[items] += torch.from_numpy(bits) * math.log(2)
         return nats
 
     @torch.inference_mode()
@@ -170,10 +194,18 @@ class VQVAE(Model):
         return codebook_details(latents.codes.cpu(), self.config.latents.codebook_size)
 
     def _fits(self, form: IntegerPrior | IntegerEncoder) -> bool:
-        network = self.prior
-        return (
-            isinstance(form, IntegerNetwork) and network is not None and form.structure == network.structure
-        )
+        if isinstance(form, CountedGrid):
+            same = (form.rank, form.alphabets) == (self.rank, self.alphabets)
+            counted = isinstance(self.config.prior, CountedPriorConfig)
+            return same and counted and _has_structure(form.network, self.prior)
+        # a network alone is the prior, or is that of one still to be counted
+        return isinstance(form, IntegerNetwork) and _has_structure(form, self.prior)
+
+
+def _has_structure(form: IntegerNetwork | None, network: CausalNetwork | None) -> bool:
+    if form is None or network is None:
+        return form is None and network is None
+    return form.structure == network.structure
 
 
 def _as_tensor(samples: np.ndarray | Tensor) -> Tensor:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from latentpress.config import AnyModelConfig, CountedDecoderConfig, VQVAEConfig
+from latentpress.config import AnyModelConfig, CountedDecoderConfig, CountedPriorConfig, VQVAEConfig
 from latentpress.data import Dataset
 from latentpress.train.plan import DECODERS
 
-__all__ = ["HOLDS_TRAINING_ITEMS", "model_card"]
+__all__ = ["HOLDS_TRAINING", "model_card"]
 
-HOLDS_TRAINING_ITEMS = "It holds the items that it was trained on: who has it can read them, word for word"
+HOLDS_TRAINING = {
+    "items": "It holds the items that it was trained on: who has it can read them, word for word",
+    "codes": "Its prior holds codes of items that it was trained on: who has it can restore these from them",
+}
 
 _MEANING = {
     "psnr_db": "PSNR of the reconstructions, dB",
@@ -69,12 +72,14 @@ def model_card(
 
 def _parts(config: AnyModelConfig) -> str:
     if isinstance(config.autoregressive, CountedDecoderConfig):
-        held = "" if config.item.picture else f". {HOLDS_TRAINING_ITEMS}"
+        held = "" if config.item.picture else f". {HOLDS_TRAINING['items']}"
         return f"A decoder of counted contexts alone, without latents{held}"
     if config.latents is None:
         return "An autoregressive decoder alone, without latents"
     prior = config.prior if isinstance(config, VQVAEConfig) else config.auxiliary
-    decoders = [f"{name} decoder" for name in DECODERS if getattr(config, name) is not None]
-    return ", ".join(
-        ["Encoder", f"{config.latents.kind} latents", *decoders, *["prior"] * (prior is not None)]
-    )
+    parts = ["Encoder", f"{config.latents.kind} latents"]
+    parts += [f"{name} decoder" for name in DECODERS if getattr(config, name) is not None]
+    if isinstance(prior, CountedPriorConfig):
+        beside = "" if prior.network is None else " beside a network"
+        return f"{', '.join(parts)}, a prior that counts{beside}. {HOLDS_TRAINING['codes']}"
+    return ", ".join([*parts, *["prior"] * (prior is not None)])

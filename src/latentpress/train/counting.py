@@ -1,30 +1,47 @@
-"""Decoders that learn by counting: one pass over the training items, without gradients."""
+"""Decoders and priors that learn by counting: one pass over the training items, without gradients."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentpress.config import AnyModelConfig, CountedDecoderConfig
-from latentpress.counted import CountedBytes, CountedDecoder, CountedPictures
+from latentpress.autoregressive.integer.network import IntegerNetwork
+from latentpress.config import CountedDecoderConfig
+from latentpress.counted import CountedBytes, CountedDecoder, CountedGrid, CountedPictures
 from latentpress.data import Dataset, evenly_spaced
 from latentpress.exact.distribution import Stream
-from latentpress.model import Model
+from latentpress.model import VQVAE, Model
+from latentpress.model.integer import IntegerForms
+from latentpress.train.counting_codes import counted_prior, prior_bits
 from latentpress.train.plan import StageName
 
-__all__ = ["counted_decoder", "counts", "held_out_bits"]
+__all__ = ["count_stage", "counted_decoder", "held_out_bits"]
 
 _JUDGED_SAMPLES = 1 << 20  # of held-out items, at most
 _LEAST_ROWS = 64  # of a picture, or all it has
 _GOLDEN = 0.6180339887498949
 
 
-def counts(config: AnyModelConfig, name: StageName) -> bool:
-    """Whether a stage counts instead of following a gradient."""
-    return name in ("codec", "decoder") and isinstance(config.autoregressive, CountedDecoderConfig)
+def count_stage(
+    model: Model, name: StageName, dataset: Dataset, seconds: float | None, report: Callable[[float], None]
+) -> IntegerForms:
+    """The model's integer forms, that of a stage which counts made anew.
+
+    With a limit in seconds it begins no other item of a decoder once they are over. `report` is called with
+    the share that is done; what it raises ends all.
+    """
+    forms = model.integer
+    if name == "prior":
+        assert isinstance(model, VQVAE)
+        network = forms.prior.network if isinstance(forms.prior, CountedGrid) else forms.prior
+        assert network is None or isinstance(network, IntegerNetwork)
+        network = None if model.prior is None else network
+        return replace(forms, prior=counted_prior(model, dataset, network, report))
+    return replace(forms, decoder=counted_decoder(model, dataset, seconds, report))
 
 
 def counted_decoder(
@@ -94,8 +111,10 @@ def _rows_of_pictures(dataset: Dataset, most: int) -> Rows:
     return chosen
 
 
-def held_out_bits(model: Model, held_out: Dataset | None) -> dict[str, float]:
-    """What a sample of held-out items costs, if there are any."""
+def held_out_bits(model: Model, name: StageName, held_out: Dataset | None) -> dict[str, float]:
+    """What a sample or a code of held-out items costs, if there are any."""
+    if name == "prior":
+        return prior_bits(model, held_out) if isinstance(model, VQVAE) else {}
     decoder = model.integer.decoder
     if held_out is None or not isinstance(decoder, CountedDecoder):
         return {}

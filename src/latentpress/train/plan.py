@@ -15,7 +15,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from latentpress.config import AnyModelConfig, DecoderName, PartName, RunConfig, VQVAEConfig
+from latentpress.config import (
+    AnyModelConfig,
+    CountedDecoderConfig,
+    CountedPriorConfig,
+    DecoderName,
+    PartName,
+    RunConfig,
+    VQVAEConfig,
+)
 from latentpress.errors import ConfigError
 from latentpress.train.loop import Limit
 
@@ -24,6 +32,8 @@ __all__ = [
     "STAGES",
     "StageName",
     "codec_decoders",
+    "counts",
+    "counts_alone",
     "fitted_parts",
     "plan_stages",
     "sees_latents",
@@ -103,6 +113,19 @@ def used_parts(model: AnyModelConfig, name: StageName) -> tuple[PartName, ...]:
     return () if name == "codec" or (name == "decoder" and blind) else ("encoder", "latents")
 
 
+def counts(config: AnyModelConfig, name: StageName) -> bool:
+    """Whether a stage counts: instead of following a gradient, or after that, see `counts_alone`."""
+    if name == "prior":
+        return isinstance(config, VQVAEConfig) and isinstance(config.prior, CountedPriorConfig)
+    return name in ("codec", "decoder") and isinstance(config.autoregressive, CountedDecoderConfig)
+
+
+def counts_alone(config: AnyModelConfig, name: StageName) -> bool:
+    """Whether a stage counts, and there is no network in it to fit first."""
+    prior = config.prior if name == "prior" and isinstance(config, VQVAEConfig) else None
+    return counts(config, name) and getattr(prior, "network", None) is None
+
+
 def codec_decoders(model: AnyModelConfig) -> tuple[DecoderName, ...]:
     """Names of the decoders that see the latents; of these the jointly trained ones, if there are any."""
     seeing: list[DecoderName] = [name for name in _decoders(model) if sees_latents(model, name)]
@@ -123,8 +146,10 @@ def _decoders(model: AnyModelConfig, training: str | None = None) -> tuple[Decod
 
 def _ends(config: RunConfig, names: Sequence[StageName]) -> list[float]:
     """The share of the whole run that is over at the end of each stage."""
-    two = len(set(names) - {"decoder"}) > 1  # a prior, and a codec or encoder
+    fitted = [name for name in names if not counts_alone(config.model, name) or name != "prior"]
+    two = len(set(fitted) - {"decoder"}) > 1  # a prior that takes its time, and a codec or encoder
     rest = 1 - config.decoder_share * ("decoder" in names)
-    shares = {"decoder": config.decoder_share, "prior": rest * (1 - config.codec_share * two)}
+    prior = rest * (1 - config.codec_share * two) if "prior" in fitted else 0.0
+    shares = {"decoder": config.decoder_share, "prior": prior}
     ends = itertools.accumulate(shares.get(name, rest * config.codec_share**two) for name in names)
     return [*list(ends)[:-1], 1.0]

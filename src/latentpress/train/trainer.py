@@ -23,11 +23,19 @@ from latentpress.files import write_atomically
 from latentpress.model import Model, build, load, resolve_device
 from latentpress.nn.blank import blank
 from latentpress.train.card import model_card
-from latentpress.train.counting import counted_decoder, counts, held_out_bits
+from latentpress.train.counting import count_stage, held_out_bits
 from latentpress.train.fitting import check_dataset
 from latentpress.train.loop import Limit, Training, fit, stop_signals
 from latentpress.train.metrics import Sink, open_sinks
-from latentpress.train.plan import STAGES, StageName, fitted_parts, plan_stages, used_parts
+from latentpress.train.plan import (
+    STAGES,
+    StageName,
+    counts,
+    counts_alone,
+    fitted_parts,
+    plan_stages,
+    used_parts,
+)
 from latentpress.train.replicas import join_replicas
 from latentpress.train.runs import Position, RunFolder, locked
 from latentpress.train.stages import make_stage
@@ -171,7 +179,8 @@ def _settings(config: AnyModelConfig, part: PartName) -> object:
     """What a part was made by: its section, but for when it is trained, and the labels that condition it."""
     section: Any = getattr(config, part, None)
     names = getattr(section, "labels", ())
-    section = replace(section, training="joint") if hasattr(section, "training") else section
+    if "training" in getattr(section, "__dict__", ()):
+        section = replace(section, training="joint")
     return section, [label for label in config.labels if label.name in names]
 
 
@@ -213,23 +222,22 @@ class _Session:
                 position = Position(name, 0, position.step, position.elapsed, position.elapsed)
             elif checkpoint is not None and name != names[0]:
                 model.integer = load(self.folder, model.device).integer  # of the stages before
+            if not counts_alone(context.config.model, name):
+                stage = make_stage(name, model, context, self.plan[name])
+                training = Training(stage, model, position, context.replicas, context.seed)
+                if checkpoint is not None:
+                    training.restore(checkpoint)
+                reached = self._fit(training, self.plan[name])
+                position = training.position
+                if not reached:
+                    break
+                if context.replicas.first:
+                    self.runs.end(name)
+                training.finish()
             if counts(context.config.model, name):
                 position, reached = self._count(model, position, self.plan[name])
                 if not reached:
                     break
-                self._save(model, position)
-                continue
-            stage = make_stage(name, model, context, self.plan[name])
-            training = Training(stage, model, position, context.replicas, context.seed)
-            if checkpoint is not None:
-                training.restore(checkpoint)
-            reached = self._fit(training, self.plan[name])
-            position = training.position
-            if not reached:
-                break
-            if context.replicas.first:
-                self.runs.end(name)
-            training.finish()
             self._save(model, position)
         if reached and context.replicas.first:
             self.runs.finish(steps=position.step, seconds=position.elapsed, figures=dict(self.figures))
@@ -244,8 +252,8 @@ class _Session:
             model.save_pretrained(self.folder, card=model_card(model.config, *about))
 
     def _count(self, model: Model, position: Position, limit: Limit) -> tuple[Position, bool]:
-        """Gives a model its counted decoder; returns the position, and whether it got to the end."""
-        start = time.monotonic()
+        """Gives a model what a stage counts; returns the position, and whether it got to the end."""
+        start, name = time.monotonic(), cast(StageName, position.stage)
 
         def report(share: float) -> None:
             if self.received:
@@ -255,11 +263,10 @@ class _Session:
                 self.progress(Progress(position.stage, position.step, share, here))
 
         try:
-            decoder = counted_decoder(model, self.context.dataset, limit.seconds, report)
+            model.integer = count_stage(model, name, self.context.dataset, limit.seconds, report)
         except _Stopped:
             return position, False
-        model.integer = replace(model.integer, decoder=decoder)
-        self.figures = held_out_bits(model, self.context.held_out)
+        self.figures = {**self.figures, **held_out_bits(model, name, self.context.held_out)}
         position = position._replace(elapsed=position.elapsed + time.monotonic() - start)
         for sink in self.sinks:
             sink(position.stage, position.step, {f"held_out_{n}": v for n, v in self.figures.items()})

@@ -27,7 +27,7 @@ from latentpress.autoregressive.engine.lanes import FEW, Lanes, Room
 from latentpress.autoregressive.engine.loop import ACTIONS, Action, Choice, Task, advance
 from latentpress.autoregressive.engine.program import Program
 
-__all__ = ["LANES", "Job", "Result", "run"]
+__all__ = ["LANES", "Job", "Result", "one_blas_thread", "run"]
 
 LANES = 64
 """Lanes that advance together: enough for the matrix products, few enough for the caches."""
@@ -128,7 +128,7 @@ def run(
         done.put(None)
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
-    with _one_blas_thread():
+    with one_blas_thread():
         try:
             for worker in workers:
                 worker.start()
@@ -153,7 +153,7 @@ _limits_lock = threading.Lock()
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> Iterator[None]:
     """Keeps BLAS from starting threads of its own while any run is under way, and not a moment longer."""
     with _limits_lock:
         _limits.append(_limits[0] if _limits else _blas().limit(limits=1, user_api="blas"))

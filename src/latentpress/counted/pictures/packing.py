@@ -1,4 +1,4 @@
-"""What training pictures taught, in few bytes: rounded, most of it as it was before training, and then LZMA.
+"""What training pictures taught, in few bytes: rounded, most of it as it was before training, and packed.
 
 A counter keeps its stretch in 16ths of a nat and a count of at most 30, so that it is fast to adapt: with the
 counts that training ended with, a primed state did worse on photographs than none.
@@ -6,11 +6,10 @@ counts that training ended with, a primed state did worse on photographs than no
 
 from __future__ import annotations
 
-import lzma
-
 import numpy as np
 
 from latentpress.counted.arithmetic import SQUASH, SQUASH_REACH, STRETCH
+from latentpress.counted.packing import pack_arrays, unpack_arrays
 from latentpress.counted.pictures.state import Learned
 from latentpress.errors import CheckpointError
 
@@ -18,7 +17,6 @@ __all__ = ["pack", "unpack"]
 
 _MOST_COUNT = 30
 _WEIGHT_SHIFT, _MOMENT_SCALE = 5, 1 << 20
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
 
 
 def pack(learned: Learned) -> bytes:
@@ -27,15 +25,15 @@ def pack(learned: Learned) -> bytes:
     stretches = (STRETCH[probabilities >> 10] + 2056) >> 4
     weights = np.clip(learned.weights >> _WEIGHT_SHIFT, -(1 << 15) + 1, (1 << 15) - 1)
     moments = np.rint(learned.moments * _MOMENT_SCALE)
-    parts = (
+    parts = [
         np.where(counts == 0, 128, stretches).astype(np.uint8),
         np.minimum(counts, _MOST_COUNT).astype(np.uint8),
         weights.astype("<i2"),
         learned.last.astype("<i4"),
         learned.curves.astype("<u2"),
         moments.astype("<i8"),
-    )
-    return lzma.compress(b"".join(part.tobytes() for part in parts), lzma.FORMAT_RAW, filters=_FILTERS)
+    ]
+    return pack_arrays(parts)
 
 
 def unpack(packed: bytes, planes: int) -> Learned:
@@ -48,13 +46,7 @@ def unpack(packed: bytes, planes: int) -> Learned:
     counters, weights, last, curves, moments = (part.shape for part in fresh)
     forms = [(counters, "u1"), (counters, "u1"), (weights, "<i2"), (last, "<i4"), (curves, "<u2")]
     forms.append((moments, "<i8"))
-    sizes = [int(np.prod(shape)) * np.dtype(form).itemsize for shape, form in forms]
-    raw = _decompress(packed, sum(sizes))
-    parts, start = [], 0
-    for (shape, form), size in zip(forms, sizes, strict=True):
-        parts.append(np.frombuffer(raw[start : start + size], form).reshape(shape))
-        start += size
-    stretches, counts, small, last, curves, moments = parts
+    stretches, counts, small, last, curves, moments = unpack_arrays(packed, forms)
     if counts.max(initial=0) > _MOST_COUNT or small.min(initial=0) == -(1 << 15):
         raise CheckpointError("counted decoder: its counts or weights are outside their range")
     middles = (stretches.astype(np.int64) << 4) - 2048
@@ -66,14 +58,3 @@ def unpack(packed: bytes, planes: int) -> Learned:
         curves.astype(np.uint16),
         moments.astype(np.float64) / _MOMENT_SCALE,
     )
-
-
-def _decompress(packed: bytes, size: int) -> bytes:
-    decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
-    try:
-        raw = decompressor.decompress(packed, size + 1)
-    except lzma.LZMAError as error:
-        raise CheckpointError(f"counted decoder: its counters are damaged: {error}") from None
-    if len(raw) != size or decompressor.unused_data:
-        raise CheckpointError("counted decoder: its counters are damaged: another length")
-    return raw
