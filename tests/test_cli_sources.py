@@ -86,7 +86,8 @@ def test_alpha_is_dropped_where_that_is_asked_for(
 
 def test_a_joint_prior_compresses(workplace: Workplace, tmp_path: Path) -> None:
     photos, model = workplace.folder / "photos", tmp_path / "model"
-    assert main(["train", str(photos), "-o", str(model), *QUICK, "--set=model.prior.training=joint"]) == 0
+    joint = ["--set=model.prior.kind=causal", "--set=model.prior.training=joint"]
+    assert main(["train", str(photos), "-o", str(model), *QUICK, *joint]) == 0
     assert load(model, "cpu").integer.prior is not None
     assert [path.name for path in (model / "run").glob("step-*")] == ["step-4"]  # all steps are the codec's
     assert there_and_back(photos, model, tmp_path).keys() == set(workplace.names)

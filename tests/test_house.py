@@ -36,7 +36,7 @@ HELPERS = {
 
 LIGHT = ("numpy", "PIL", "constriction", "pydantic", "numba")
 ABSTRACT_AT_MOST = 3
-LINES_AT_MOST = 27_000
+LINES_AT_MOST = 27_500
 LINES_OF_A_FILE = 400
 
 KINDS = {"image", "text", "audio", "video"}

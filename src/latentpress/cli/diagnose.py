@@ -14,6 +14,7 @@ from latentpress.cli.streams import show
 
 if TYPE_CHECKING:
     from latentpress.evaluate import Diagnosis
+    from latentpress.evaluate.inputs import Inputs
 
 __all__ = ["command", "diagnosis_table"]
 
@@ -60,6 +61,7 @@ def command(
     How much worse the decoder does with another item's latents, and with latents of the prior. Of a VQ-VAE
     usage and perplexity of the codes; of a delta-VAE the committed rate, KL and information. Texts are cut
     into windows that do not overlap. Where items have labels, a linear classifier is tried on the latents.
+    Of counted contexts it says how much dearer symbols are without what each of them learned in training.
     A verdict ends it.
 
     \b
@@ -108,7 +110,19 @@ def diagnosis_table(found: Diagnosis) -> str:
     if (probe := found.probe) is not None:
         shares = f"{probe.accuracy:.1%}, the commonest {probe.majority:.1%}"
         notes.append(f"{probe.label} by a linear classifier of the latents: {shares}")
-    return f"{markdown(rows, notes)}\n\n{found.verdict}"
+    counted = "".join(f"\n\n{_inputs(part, inputs)}" for part, inputs in found.inputs.items())
+    return f"{markdown(rows, notes)}{counted}\n\n{found.verdict}"
+
+
+def _inputs(part: str, inputs: Inputs) -> str:
+    """What the inputs of a part that counts earn, the dearest first."""
+    from latentpress.evaluate.tables import markdown
+
+    dearest = sorted(inputs.without.items(), key=lambda each: -each[1])
+    share = 100 / max(inputs.bits, 1e-9)
+    rows = [(f"the {part} without what it learned of", "bits a symbol more", "%")]
+    rows += [(name, f"{bits:+.4f}", f"{bits * share:+.2f}") for name, bits in dearest]
+    return markdown(rows, [f"the {part} with all inputs: {inputs.bits:.4f} bits a symbol"])
 
 
 def _row(name: str, nats: float, dims: float) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ __all__ = [
     "CLASSES",
     "LENGTH",
     "MULTIPLIER",
+    "NAMES",
     "WORD",
     "advance",
     "hash_contexts",
@@ -29,6 +30,25 @@ BEFORE, WORD, _WORD1, _WORD2, LENGTH, _MARK, _COLUMN, _INDENT, _FIRST, _LINE, _A
     13
 )
 """Entries of the run of a text: its last eight bytes, words, and where in its lines it is."""
+
+NAMES = (
+    "the last byte",
+    *(f"the last {count} bytes" for count in (2, 3, 4, 5, 6, 8)),
+    "the word so far, the byte before it",
+    "the word so far, the word before",
+    "the word so far, two words before",
+    "the word so far, the word but one before",
+    "the second and third last bytes",
+    "the second to fourth last bytes",
+    "the last byte and those above",
+    "column, indentation, first letter",
+    "what came after the last byte",
+    "what came after the last 2 bytes",
+    "classes of the bytes before",
+    "the word so far, first letter",
+    "the word before, length of the word",
+)
+"""Of the contexts, for people."""
 
 MULTIPLIER = -7046029254386353131  # 2^64 / golden ratio
 _MULTIPLIER2 = 0x2545F4914F6CDD1D

@@ -18,6 +18,7 @@ from torch import Tensor
 from latentpress.autoregressive.coding import while_compiling
 from latentpress.config.networks import MAX_TRAINING_BYTES, TRAINING_PIECE
 from latentpress.counted.base import ID_BYTES, Report, Symbols, decode, encode, own_tensors, sample
+from latentpress.counted.earning import Forgetting, overwritten, unlearned_slots
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Sampling
 
@@ -116,6 +117,19 @@ class CountedBytes:
                 self._primed = priming.primed_again(
                     self._codes, self._lengths, self._total, self.id, progress
                 )
+
+    def forgetting(self) -> Forgetting:
+        """See `latentpress.counted.earning`."""
+        from latentpress.counted.contexts import NAMES
+
+        self.prepare(lambda *_: None)
+        assert self._primed is not None
+        prior = self._primed.prior
+        found = unlearned_slots(prior.slots, self._primed.slot_bits, NAMES)
+        found["matches in the training texts"] = lambda: overwritten(prior.matches, -1)
+        found["slow counters of a byte before"] = lambda: overwritten(prior.order1, 1 << 31)
+        found["slow counters of two bytes before"] = lambda: overwritten(prior.order2, 1 << 31)
+        return found
 
     def code(self, action: int, coder: Any, grid: tuple[int, ...], symbols: Symbols) -> float:
         """See `Counted`."""

@@ -9,8 +9,8 @@ else there is to say of a latent space is the model's (`Model.details`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentpress.data import Dataset
 from latentpress.errors import ItemError, LatentpressError
+from latentpress.evaluate.inputs import Inputs, input_earnings
 from latentpress.evaluate.latents import as_tensor, light, on_device, pooled
 from latentpress.evaluate.probe import Probe, probe
 from latentpress.evaluate.results import to_json
@@ -56,6 +57,7 @@ class Diagnosis:
         alone_nats: -log p(x) under the model without latents that it was compared with.
         probe: what a linear classifier reads from the latents; None without labels.
         details: what else there is to say.
+        inputs: what the inputs of the prior and the decoder earn, as far as these count.
     """
 
     items: int
@@ -68,6 +70,7 @@ class Diagnosis:
     alone_nats: float | None
     probe: Probe | None
     details: LatentDetails
+    inputs: Mapping[str, Inputs] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -154,6 +157,7 @@ class _Measuring:
             alone_nats=without,
             probe=self.probe(features),
             details=self.model.details(pooled(self.latents).to(self.model.device)),
+            inputs=input_earnings(self.model, self.dataset, self.report),
         )
 
     def infer(self) -> tuple[Floats, Floats]:

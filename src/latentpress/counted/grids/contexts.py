@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from latentpress.autoregressive.engine.compiling import inlined
 
 __all__ = ["CONTEXTS", "LOCAL_CONTEXTS", "MULTIPLIER", "NEIGHBOURS", "SOURCES", "gather", "hash_contexts"]
+__all__ += ["names"]
 
 SOURCES = 12
 _EARLIER, _BESIDE, _PLACE, _LABELS = 6, 8, 10, 11
@@ -87,6 +88,29 @@ def _table(contexts: list[list[_Source]]) -> NDArray[np.int64]:
 
 
 _RECIPES = np.stack([_table(_COMMON + _FIRST), _table(_COMMON + _LATER)])
+
+
+_WORDS = [
+    [f"the code {count} before" for count in range(1, 7)],
+    ["W", "N", "NE", "NW", "WW", "NN"],
+    ["the step before", "W", "N", "the step before's E", "the step before's S", "NE"],
+]
+_OTHERS = ["codebook before", "the one before", "its codebook before", "second's codebook before"]
+_OTHERS += ["position", "labels"]
+
+
+def names(rank: int, components: int) -> list[str]:
+    """Of the contexts, for people: of a grid of so many axes, of the first component | of later ones."""
+    words = _WORDS[rank - 1] + _OTHERS
+
+    def named(context: list[_Source]) -> str:
+        sources = ", ".join(words[source] for source, _ in context) or "none"
+        kept = min((bits for _, bits in context), default=_WHOLE)
+        return sources if kept == _WHOLE else f"{sources} ({kept} bits)"
+
+    pairs = zip(_COMMON + _FIRST, _COMMON + _LATER, strict=True)
+    both = [(named(first), named(later)) for first, later in pairs]
+    return [a if a == b or components == 1 else f"{a} | {b}" for a, b in both]
 
 
 @inlined

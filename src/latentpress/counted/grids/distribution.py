@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from latentpress.autoregressive.coding import while_compiling
 from latentpress.autoregressive.integer.network import IntegerNetwork
 from latentpress.coding.tables import random_points
 from latentpress.counted.base import ID_BYTES, Report
+from latentpress.counted.earning import Forgetting, overwritten, unlearned_slots
 from latentpress.counted.grids.pieces import Order, Piece, order_of, pieces_of
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Conditioning, Sampling, Stream
@@ -165,6 +167,27 @@ class CountedGrid:
         form = primed.form._replace(foretold=1)
         learned = packing.unpack(self._tensors["learned"].numpy().tobytes(), form)
         return primed._replace(form=form, learned=learned)
+
+    def forgetting(self) -> Forgetting:
+        """See `latentpress.counted.earning`."""
+        from latentpress.counted.grids.contexts import names
+
+        self.prepare(lambda *_: None)
+        primed = self._primed
+        assert primed is not None
+        found = unlearned_slots(primed.prior.slots, primed.slot_bits, names(self.rank, len(self.alphabets)))
+        found["slow counters of none"] = lambda: overwritten(primed.prior.alone, 1 << 31)
+        return found | ({"the network": self._without_network} if self.network is not None else {})
+
+    @contextmanager
+    def _without_network(self) -> Iterator[None]:
+        primed = self._primed
+        assert primed is not None
+        self._primed = primed._replace(form=primed.form._replace(foretold=0))
+        try:
+            yield
+        finally:
+            self._primed = primed
 
     def encode(self, streams: Sequence[Stream]) -> list[tuple[bytes, NDArray[np.float64]]]:
         """See `latentpress.exact.distribution.IntegerDistribution`."""

@@ -49,6 +49,29 @@ def _others(plane, i, j, errors):
     return total
 
 
+NAMES = (
+    "errors near by, fraction, spread",
+    "errors near by, other planes' errors",
+    "the whole regression's error, its errors",
+    "the short regression's error, errors near by",
+    "median and smooth predictions",
+    "plain prediction, spread",
+    "signs of three errors",
+    "spread and steepness, or other planes' errors",
+    "spread, the regression's errors",
+    "the prediction itself",
+    "texture",
+    "regression and median predictions",
+    "from above and from the left",
+    "signs of sums of errors",
+    "mean of two errors, steepness",
+    "errors to the left and above",
+    "further errors, or the mean of two predictions",
+    "all activities",
+)
+"""Of the contexts, for people."""
+
+
 @inlined
 def classify(plane, i, j, picture, scratch):
     """Fills in the contexts of a sample, and the numbers of it in `at`; the blend is made."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from latentpress.autoregressive.coding import while_compiling
 from latentpress.counted.base import ID_BYTES, Report, Symbols, decode, encode, own_tensors, sample
+from latentpress.counted.earning import Forgetting, overwritten
 from latentpress.errors import CheckpointError
 from latentpress.exact.distribution import Sampling
 
@@ -101,6 +103,29 @@ class CountedPictures:
 
                 while_compiling(lambda: priming.warm_up(len(self.alphabets)), report)
                 self._learned = packing.unpack(self._packed, len(self.alphabets))
+
+    def forgetting(self) -> Forgetting:
+        """See `latentpress.counted.earning`."""
+        from latentpress.counted.pictures.contexts import NAMES
+        from latentpress.counted.pictures.state import CONTEXTS, VALUES
+
+        self.prepare(lambda *_: None)
+        assert self._learned is not None
+        counters, moments = self._learned.counters, self._learned.moments
+        rows = counters.reshape(len(self.alphabets), CONTEXTS, VALUES, counters.shape[1])
+
+        def forgotten(part: NDArray[Any], value: int) -> Callable[[], Any]:
+            @contextmanager
+            def without() -> Iterator[None]:
+                self._idle.clear()  # which have copies
+                with overwritten(part, value):
+                    yield
+                self._idle.clear()
+
+            return without
+
+        found = {name: forgotten(rows[:, k], 1 << 31) for k, name in enumerate(NAMES)}
+        return found | {"the regressions' training": forgotten(moments, 0)}
 
     def code(self, action: int, coder: Any, grid: tuple[int, ...], symbols: Symbols) -> float:
         """See `Counted`."""
