@@ -11,12 +11,17 @@ blocks. Order 0 is what the frequencies of the training items' codes, each codeb
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from latentpress.autoregressive import IntegerNetwork
 from latentpress.config import CountedPriorConfig
@@ -26,6 +31,8 @@ from latentpress.model import VQVAE, load
 from latentpress.train.counting_codes import counted_prior, pieces_of_items
 from measuring import extract
 
+CPUS = ("generic", "nehalem", "core-avx2", "znver2")
+
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -34,12 +41,16 @@ def main() -> None:
     options.add_argument("--test", required=True, metavar="DATA[:FOLDER]")
     options.add_argument("--codes", type=int, default=1 << 20, help="to count, at most")
     options.add_argument("--limit", type=int, default=1 << 20, help="codes to judge by, at most")
+    options.add_argument("--exactness", action="store_true", help="compare other processors' machine code")
+    options.add_argument("--digest", action="store_true", help="print a hash of the coded bytes alone")
     chosen = options.parse_args()
+    if chosen.exactness:
+        return exactness([each for each in sys.argv[1:] if each != "--exactness"])
     model = load(chosen.model, "cpu")
     assert isinstance(model, VQVAE) and model.integer.prior is not None
     with TemporaryDirectory() as folder:
         train, test = (dataset(model, where, Path(folder)) for where in (chosen.train, chosen.test))
-        compare(model, train, test, chosen.codes, chosen.limit)
+        (digest if chosen.digest else compare)(model, train, test, chosen.codes, chosen.limit)
 
 
 def dataset(model: VQVAE, where: str, folder: Path) -> Dataset:
@@ -66,6 +77,33 @@ def compare(model: VQVAE, train: Dataset, test: Dataset, most: int, limit: int) 
         start = time.monotonic()
         prior = counted_prior(model, train, beside, lambda _: None)
         judged(name, prior, streams, count, time.monotonic() - start)
+
+
+def digest(model: VQVAE, train: Dataset, test: Dataset, most: int, limit: int) -> None:
+    """A hash of the test items' codes under counts, alone and beside the network, on 1 and 2 threads."""
+    model.config = replace(model.config, prior=CountedPriorConfig(training_codes=most))
+    network, hashed = model.integer.prior, hashlib.blake2b(digest_size=8)
+    assert isinstance(network, IntegerNetwork)
+    for beside in (None, network):
+        prior = counted_prior(model, train, beside, lambda _: None)
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for piece in pieces_of_items(model, test, limit):
+                stream = Stream(piece.grid, len(piece.labels), piece.conditioning, symbols=piece.symbols)
+                hashed.update(prior.encode([stream])[0][0])
+    print(hashed.hexdigest())
+
+
+def exactness(arguments: list[str]) -> None:
+    """How many processors' machine code makes other bytes than the first's."""
+    found = []
+    for cpu in CPUS:
+        command = [sys.executable, __file__, *arguments, "--digest"]
+        environment = {**os.environ, "NUMBA_CPU_NAME": cpu}
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.append(run.stdout.split()[-1])
+    differing = sum(each != found[0] for each in found)
+    print(f"coded bytes that differ, of {len(CPUS)} processors' code ({', '.join(CPUS)}): {differing}")
 
 
 def judged(

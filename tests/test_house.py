@@ -22,7 +22,7 @@ FLOORS = {
     0: ("errors", "strict", "files", "names", "items", "config", "coding"),
     1: ("exact", "nn", "latents", "autoregressive", "counted", "data"),
     2: ("model",),
-    3: ("train", "evaluate", "press", "generate"),
+    3: ("train", "evaluate", "press", "generate", "convert"),
     4: ("cli",),
 }
 FLOOR = {unit: floor for floor, units in FLOORS.items() for unit in units}

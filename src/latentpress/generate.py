@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import Tensor
 
-from latentpress.errors import ConfigError, LatentpressError
+from latentpress.errors import ConfigError
 from latentpress.exact.distribution import Sampling
 from latentpress.items.base import Samples, Shape
 from latentpress.model import Model
 from latentpress.model.base import PriorName
-from latentpress.model.labels import labels_of, used_labels
+from latentpress.model.labels import check_labels, labels_of, used_labels
 
 __all__ = ["Progress", "generate"]
 
@@ -114,16 +114,7 @@ def _check(model: Model, count: int, size: Shape, given: Samples | None) -> None
 
 def _label_numbers(model: Model, labels: Mapping[str, str], rows: int, count: int) -> Tensor | None:
     """The labels of every item as the model takes them, (count, L); None where there are none."""
-    known = {label.name: label.values for label in model.config.labels}
-    used = used_labels(model.config)
-    for name, value in labels.items():
-        if name not in used:
-            raise LatentpressError(
-                f"nothing in the model is conditioned by a label {name!r}; train with "
-                f"--set 'model.prior.labels=[\"{name}\"]'"
-            )
-        if value not in known[name]:
-            raise LatentpressError(f"no {name} {value!r}; the model has: {', '.join(known[name])}")
+    check_labels(model.config, labels, used_labels(model.config), "prior")
     return labels_of([model.label_numbers(labels, rows)] * count)
 
 

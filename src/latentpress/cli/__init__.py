@@ -27,7 +27,7 @@ from latentpress.cli.streams import drop_stdout, flush_all, prepare_streams, say
 __all__ = ["VERBS", "cli", "main"]
 
 VERBS = ("train", "compress", "decompress", "inspect", "verify", "evaluate", "diagnose", "generate", "split")
-VERBS += ("demo",)
+VERBS += ("convert", "demo")
 _EXTRA = ("jinja2", "matplotlib", "sklearn", "tabulate", "torchmetrics")  # what measuring and reports need
 
 

@@ -132,9 +132,7 @@ def command(
             whole = source.items[0].read()
         given, size = whole[: max(1, round((keep or 0.5) * len(whole)))], whole.shape[:-1]
     how = Sampling(seed=seed, **{name: value or 0 for name, value in sampling.items()})
-    first = loaded.config.labels[0].name if loaded.config.labels else "class"
-    named = (label if "=" in label else f"{first}={label}" for label in labels)
-    chosen = {name: value for name, _, value in (label.partition("=") for label in named)}
+    chosen = options.labels_of(loaded.config, labels)
     with progress_bar("symbol") as progress:
         items = generate(
             loaded, count, how=how, size=size, labels=chosen, given=given, prior=prior, progress=progress

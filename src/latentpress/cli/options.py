@@ -16,13 +16,14 @@ from latentpress.cli.streams import stdin_bytes
 from latentpress.errors import LatentpressError
 
 if TYPE_CHECKING:
+    from latentpress.config import AnyModelConfig
     from latentpress.data import Source
     from latentpress.items.base import Item
 
 __all__ = ["NEW_FILE", "NEW_FOLDER", "OLD_FILE", "OLD_FOLDER", "OLD_PATH", "STREAM", "Duration"]
 __all__ += ["convert_option", "debug_option", "device_option", "force_option", "input_file", "json_option"]
 __all__ += ["Size", "limit_memory", "max_memory_option", "max_samples_option"]
-__all__ += ["model_option", "open_items", "refuse_overwrite", "seed_option"]
+__all__ += ["labels_of", "model_option", "open_items", "refuse_overwrite", "seed_option"]
 
 STREAM = Path("-")
 OLD_PATH = click.Path(exists=True, allow_dash=True, path_type=Path)
@@ -81,6 +82,13 @@ seed_option = click.option(
     show_default=True,
     help="Seed of the random numbers.",
 )
+
+
+def labels_of(config: AnyModelConfig, labels: Sequence[str]) -> dict[str, str]:
+    """Labels that are written NAME=VALUE, or VALUE alone for the model's first one."""
+    first = config.labels[0].name if config.labels else "class"
+    named = (label if "=" in label else f"{first}={label}" for label in labels)
+    return {name: value for name, _, value in (label.partition("=") for label in named)}
 
 
 def refuse_overwrite(path: Path, force: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpress.config import AnyModelConfig, LabelConfig, PartName
+from latentpress.errors import LatentpressError
 
-__all__ = ["LabelNumbers", "label_numbers", "labels_of", "part_labels", "used_labels"]
+__all__ = ["LabelNumbers", "check_labels", "decoder_labels", "label_numbers", "labels_of", "part_labels"]
+__all__ += ["used_labels"]
 
 _CONDITIONED: tuple[PartName, ...] = ("prior", "parallel", "autoregressive")
 
@@ -86,3 +88,23 @@ def used_labels(config: AnyModelConfig) -> set[str]:
     """
     sections = (getattr(config, part, None) for part in _CONDITIONED)
     return {name for section in sections for name in getattr(section, "labels", ())}
+
+
+def decoder_labels(config: AnyModelConfig) -> set[str]:
+    """The names of the labels that condition the decoder which restores: the parallel one if there is one."""
+    section = config.autoregressive if config.parallel is None else config.parallel
+    return set(getattr(section, "labels", ()))
+
+
+def check_labels(config: AnyModelConfig, labels: Mapping[str, str], used: Container[str], part: str) -> None:
+    """Raises `LatentpressError` for labels that are not among those `used`, and for unknown values."""
+    known = {label.name: label.values for label in config.labels}
+    for name, value in labels.items():
+        if name not in used:
+            what = "nothing in the model" if part == "prior" else "the decoder that restores"
+            raise LatentpressError(
+                f"{what} is{'' if part == 'prior' else ' not'} conditioned by a label {name!r}; train with "
+                f"--set 'model.{part}.labels=[\"{name}\"]'"
+            )
+        if value not in known[name]:
+            raise LatentpressError(f"no {name} {value!r}; the model has: {', '.join(known[name])}")
