@@ -4,11 +4,13 @@
 
 Every mutation goes to a worker process that reads it; a mutation fails if the items differ, if the
 error is none of `latentpress.errors`, if it takes longer than 2 s, or if the worker's memory grows
-by more than 512 MiB. There are lossy and lossless archives of images, one of files as they were, and one of
-texts by counted contexts, whose model is mutated too. A fifth of the archives' mutations are signed
-again, as an attacker would, so that they get past the digest into the reader; such a one may read as
-another archive, since without a key nobody can tell it from one that was written so, and is counted as
-"another archive". Of a model folder model.safetensors is mutated: nothing else in it is read.
+by more than 512 MiB. There are lossy and lossless archives of images, one of files as they were, and those of
+three models that count, whose folders are mutated too: texts, pictures, and codes beside a network. A fifth
+of the archives' mutations and of the models' are signed again, as an attacker would, so that they get past
+the digest into the reader. Such an archive may read as another one, since without a key nobody can tell it
+from one that was written so, and is counted as "another archive"; such a model is another model, which
+refuses the archive or, where the archive does not name what was changed, reads it.
+Of a model folder model.safetensors is mutated: nothing else in it is read.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ import resource
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image as Picture
+from safetensors.torch import load as load_tensors
 
 from latentpress.autoregressive.integer.decoder import IntegerDecoder
 from latentpress.autoregressive.integer.network import IntegerNetwork
@@ -39,15 +43,18 @@ from latentpress.config import (
     CodebookConfig,
     ConvConfig,
     CountedDecoderConfig,
+    CountedPriorConfig,
     DeltaVAEConfig,
     ParallelDecoderConfig,
     PriorConfig,
     VQVAEConfig,
 )
-from latentpress.counted import CountedBytes, CountedDecoder
+from latentpress.counted import CountedBytes, CountedDecoder, CountedGrid, CountedPictures
+from latentpress.counted.grids.pieces import Piece
 from latentpress.errors import LatentpressError
-from latentpress.items import Text
+from latentpress.items import Image, Text
 from latentpress.model import VQVAE, DeltaVAE, IntegerForms, Model, load
+from latentpress.model.files import write_model
 from latentpress.press import compress, decompress, encode_archive
 from latentpress.train.runs import Checkpoint, Position, RunFolder
 from mutating import MUTATIONS, attack
@@ -55,7 +62,12 @@ from mutating import MUTATIONS, attack
 SECONDS = 2.0
 MEBIBYTES = 512
 DARK = 2.0  # mean of the samples that the decoder expects
-CASES = {"images": "archive", "texts": "archive of texts"}  # read with the models that are mutated
+CASES = {
+    "images": "archive",
+    "texts": "archive of texts",
+    "pictures": "archive of pictures",
+    "codes": "archive of codes",
+}  # read with the models that are mutated
 MODEL, CHECKPOINT = "model.safetensors", "step-5"
 GOOD = ("same items", "clear error", "another archive")
 
@@ -114,6 +126,70 @@ def make_counted() -> DeltaVAE:
     return model
 
 
+def make_pictures() -> DeltaVAE:
+    """A model of pictures that counts."""
+    counting = CountedDecoderConfig()
+    config = DeltaVAEConfig(item=Image(), latents=None, auxiliary=None, autoregressive=counting)
+    model = DeltaVAE(config).eval()
+    pictures = [waves(number) for number in range(4)]
+    counted = CountedPictures.primed_by(pictures, 3, sum(each.size for each in pictures), lambda _: None)
+    model.integer = IntegerForms(decoder=CountedDecoder(counted))
+    return model
+
+
+def waves(number: int) -> np.ndarray:
+    """A picture."""
+    y, x = np.mgrid[:16, :20]
+    plane = 100 + 50 * np.sin((x + number) / 3) + 3 * y
+    return np.stack([plane, plane + 9, 250 - plane], -1).clip(0, 255).astype(np.uint8)
+
+
+def make_codes() -> VQVAE:
+    """A VQ-VAE whose prior counts beside a network."""
+    model = make_model()
+    network = model.integer.prior
+    assert isinstance(network, IntegerNetwork) and model.config.prior is not None
+    model.config = replace(model.config, prior=CountedPriorConfig(network=model.config.prior.network))
+    draw, none = np.random.default_rng(0), np.zeros((4, 1, 0), np.int32)
+    pieces = [Piece((4, 4), none, draw.binomial(31, 0.3, (16, 4, 1)).astype(np.int32)) for _ in range(6)]
+    prior = CountedGrid.primed_by([np.arange(32)], pieces, network, lambda _: None)
+    model.integer = IntegerForms(prior=prior, decoder=model.integer.decoder)
+    return model
+
+
+MAKERS: dict[str, Callable[[], Model]] = {
+    "images": make_model,
+    "texts": make_counted,
+    "pictures": make_pictures,
+    "codes": make_codes,
+}
+
+
+def forge(data: bytes, draw: random.Random) -> bytes:
+    """Changes an integer tensor of a model that counts, and signs the model again."""
+    length = int.from_bytes(data[:8], "little")
+    about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["latentpress"])
+    tensors = load_tensors(data)
+    name = draw.choice([name for name in tensors if name.startswith("integer.")])
+    value = tensors[name]
+    how = draw.randrange(4)
+    if how == 0 and value.numel():
+        places = torch.tensor([draw.randrange(value.numel()) for _ in range(draw.randint(1, 8))])
+        changed = value.clone().flatten()
+        changed[places] = draw.choice([0, 1, 7, 100])
+        tensors[name] = changed.view(value.shape)
+    elif how == 1:
+        tensors[name] = value.flatten()[: draw.randrange(value.numel() + 1)].clone()
+    elif how == 2:
+        tensors[name] = torch.cat([value.flatten(), value.flatten()])
+    else:
+        extremes = torch.iinfo(value.dtype) if not value.dtype.is_floating_point else torch.finfo(value.dtype)
+        tensors[name] = torch.full_like(value, draw.choice([extremes.max, extremes.min]))
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder), about["config"], tensors, "")
+        return (Path(folder) / MODEL).read_bytes()
+
+
 def make_texts() -> dict[str, bytes]:
     """Texts of a small vocabulary, an empty one, and one of noise."""
     draw = random.Random(0)
@@ -122,13 +198,18 @@ def make_texts() -> dict[str, bytes]:
     return {**texts, "empty.txt": b"", "noise.txt": draw.randbytes(100), "again.txt": texts["3.txt"]}
 
 
+def make_lossless(model: Model) -> bytes:
+    """An archive of pictures, samples and all."""
+    return encode_archive(model, {f"{n}.png": waves(n + 10) for n in range(4)}, lossless=True)
+
+
 def make_file_archive(model: VQVAE, folder: Path) -> bytes:
     """An archive of JPEG files, and of a picture of 16 bits a channel, as the files that they were."""
     folder.mkdir()
     for number in range(6):
         noise = np.random.default_rng(number).integers(0, 256, (24, 16, 3), np.uint8)
-        Image.fromarray(noise).save(folder / f"{number}.jpg", quality=70)
-    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(folder / "deep.png")
+        Picture.fromarray(noise).save(folder / f"{number}.jpg", quality=70)
+    Picture.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(folder / "deep.png")
     archive = io.BytesIO()
     compress(model, [folder], archive, lossless=True)
     return archive.getvalue()
@@ -175,7 +256,7 @@ def read_checkpoint(data: bytes, folder: Path) -> Items:
 def work(connection: Any, places: Mapping[str, Path], archives: Mapping[str, bytes]) -> None:
     """Reads what comes, in a process of its own, and answers with the outcome."""
     torch.set_num_threads(1)
-    models: dict[str, Model] = {"images": make_model(), "texts": make_counted()}
+    models = {name: make() for name, make in MAKERS.items()}
     for name, place in places.items():
         if name in models:
             read_model((place / MODEL).read_bytes(), place, archives[name])
@@ -266,10 +347,11 @@ def run(count: int, seed: int, models: float) -> dict[str, Any]:
     slowest = largest = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        places = {name: folder / name for name in ("images", "texts", "checkpoint")}
-        images, texts = make_model(), make_counted()
-        images.save_pretrained(places["images"])
-        texts.save_pretrained(places["texts"])
+        places = {name: folder / name for name in (*MAKERS, "checkpoint")}
+        made = {name: make() for name, make in MAKERS.items()}
+        for name, model in made.items():
+            model.save_pretrained(places[name])
+        images, texts = make_model(), made["texts"]
         make_checkpoint(places["checkpoint"])
         arrays = {name: np.frombuffer(text, np.uint8)[:, None] for name, text in make_texts().items()}
         cases = {
@@ -279,6 +361,8 @@ def run(count: int, seed: int, models: float) -> dict[str, Any]:
             "larger lossless archive": ("images", make_archive(images, 40, True)),
             "archive of files": ("images", make_file_archive(images, folder / "files")),
             "archive of texts": ("texts", encode_archive(texts, arrays)),
+            "archive of pictures": ("pictures", make_lossless(made["pictures"])),
+            "archive of codes": ("codes", encode_archive(made["codes"], {"a": waves(7), "b": waves(8)})),
         }
         archives = {name: cases[what][1] for name, what in CASES.items()}
         reader = Reader(places, archives)
@@ -291,11 +375,9 @@ def run(count: int, seed: int, models: float) -> dict[str, Any]:
         for number in range(count):
             mutate, chance = draw.choice(MUTATIONS), draw.random()
             if chance < models:
-                name = draw.choice(["images", "texts"])
-                what, items = (
-                    f"model of {name}",
-                    wanted["archive" if name == "images" else "archive of texts"],
-                )
+                name = draw.choice(list(MAKERS))
+                what, items = f"model of {name}", wanted[CASES[name]]
+                mutate = forge if draw.random() < 0.2 else mutate
                 job = "model", name, mutate((places[name] / MODEL).read_bytes(), draw)
             elif chance < models + 0.05:
                 what, items = "checkpoint", wanted["checkpoint"]
@@ -306,7 +388,7 @@ def run(count: int, seed: int, models: float) -> dict[str, Any]:
                 mutate = attack if draw.random() < 0.2 else mutate
                 job = "archive", name, mutate(archive, draw)
             kind, value, seconds, grown = reader.read(*job)
-            verdict = judge(kind, value, seconds, grown, items, mutate is attack)
+            verdict = judge(kind, value, seconds, grown, items, mutate is attack or mutate is forge)
             outcomes.setdefault(f"{what}, {mutate.__name__}", Counter())[verdict] += 1
             slowest, largest = max(slowest, seconds), max(largest, grown)
             if verdict not in GOOD:
