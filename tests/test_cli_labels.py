@@ -60,3 +60,14 @@ def test_a_prior_of_one_class_is_refused(
     assert "no label 'class'" in capsys.readouterr().err
     assert main(train) == 0
     assert load(tmp_path / "model", "cpu").config.labels == ()
+
+
+def test_a_training_says_which_labels_nothing_looks_at(
+    workplace: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", str(workplace.folder / "photos"), "-o"]
+    assert main([*train, str(tmp_path / "idle"), *QUICK]) == 0
+    said = "note: nothing in the model looks at the items' label 'class' (2 values): --set 'model.prior"
+    assert said in capsys.readouterr().err
+    assert main([*train, str(tmp_path / "used"), *QUICK, CONDITIONAL]) == 0
+    assert "nothing in the model looks at" not in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_the_context_that_tells_is_the_dearest(beside: bool):
     counted = CountedGrid.primed_by([np.arange(32)] * 2, pieces, network, lambda _: None)
     whole, without = measured(counted, Stream((6, 8), 2, symbols=follows(2, 99)))
     dearest = max(without, key=lambda name: without[name])
-    assert "| codebook before" in dearest and without[dearest] > 0.05 * whole
+    assert "; later codebook before" in dearest and without[dearest] > 0.05 * whole
     assert len(without) == CONTEXTS + 1 + beside and ("the network" in without) == beside
 
 
@@ -77,7 +77,7 @@ def test_every_context_has_a_name_of_its_own():
         for components in (1, 2):
             found = names(rank, components)
             assert len(found) == len(set(found)) == CONTEXTS
-            assert any("|" in name for name in found) == (components > 1)
+            assert any("; later " in name for name in found) == (components > 1)
 
 
 def test_a_diagnosis_says_it_of_each_part_that_counts():

@@ -127,7 +127,7 @@ def command(
     from latentpress.cli.progress import format_seconds, progress_bar, say
     from latentpress.config import override
     from latentpress.data import load_dataset
-    from latentpress.train import committing, fitted
+    from latentpress.train import committing, fitted, idle_labels
     from latentpress.train.card import HOLDS_TRAINING
 
     later = stage in ("prior", "decoder", "encoder") and preset is None and config is None
@@ -140,6 +140,9 @@ def command(
     run = fitted(base, dataset, changes) if model is None else override(base, changes)
     if rate_bits is not None:
         run = committing(run, rate_bits)
+    if model is None:
+        for sentence in idle_labels(run.model):
+            say(f"note: {sentence}")
     stages = _STAGES if stage == "all" else (stage,)
     result = train_with_progress(run, dataset, output, stages=stages, **options)
     done = "trained" if result.finished else "stopped; the same command continues"

@@ -14,7 +14,7 @@ metrics.py   figures over the steps
 card.py      the model card
 """
 
-from latentpress.train.fitting import Suggestion, committing, fitted, suggest
+from latentpress.train.fitting import Suggestion, committing, fitted, idle_labels, suggest
 from latentpress.train.plan import STAGES, StageName
 from latentpress.train.trainer import Progress, TrainResult, run
 
@@ -26,6 +26,7 @@ __all__ = [
     "TrainResult",
     "committing",
     "fitted",
+    "idle_labels",
     "run",
     "suggest",
 ]

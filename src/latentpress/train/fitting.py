@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from latentpress.config import (
+    AnyModelConfig,
     AR1Config,
     AutoregressiveDecoderConfig,
     DeltaVAEConfig,
@@ -26,7 +27,7 @@ from latentpress.model import Model
 from latentpress.model.labels import used_labels
 from latentpress.names import shown
 
-__all__ = ["Suggestion", "check_dataset", "committing", "fitted", "suggest"]
+__all__ = ["Suggestion", "check_dataset", "committing", "fitted", "idle_labels", "suggest"]
 
 _LOOKED_AT = 200  # items that say whether residuals suit them,
 _ROWS = 1 << 12  # and rows of each
@@ -72,6 +73,27 @@ def fitted(config: RunConfig, dataset: Dataset, changes: Mapping[str, Any] | Non
     if config.model.item.size is None:
         fitting["model.item.size"] = _new_size(config, dataset)
     return override(config, {name: value for name, value in fitting.items() if name not in changes})
+
+
+def idle_labels(config: AnyModelConfig) -> list[str]:
+    """Of each label that items have and no part of a model looks at, a sentence that says which part could.
+
+    >>> from latentpress.config import PriorConfig
+    >>> labels = LabelConfig(values=("cat", "dog")), LabelConfig(name="year", values=("1", "2", "3"))
+    >>> print(*idle_labels(VQVAEConfig(labels=labels, prior=PriorConfig(labels=("class",)))))
+    nothing in the model looks at the items' label 'year' (3 values): --set 'model.prior.labels=["year"]'
+    """
+    used, part = used_labels(config), "autoregressive"
+    if isinstance(config, VQVAEConfig):
+        part = "parallel" if config.prior is None else "prior"
+    elif not isinstance(config.autoregressive, AutoregressiveDecoderConfig):
+        return []  # what counts has no use for them
+    return [
+        f"nothing in the model looks at the items' label {label.name!r} ({len(label.values)} values): "
+        f"--set 'model.{part}.labels=[\"{label.name}\"]'"
+        for label in config.labels
+        if label.name not in used
+    ]
 
 
 def _new_size(config: RunConfig, dataset: Dataset) -> list[int]:

@@ -100,7 +100,7 @@ _OTHERS += ["position", "labels"]
 
 
 def names(rank: int, components: int) -> list[str]:
-    """Of the contexts, for people: of a grid of so many axes, of the first component | of later ones."""
+    """Of the contexts, for people: of a grid of so many axes, of the first component; later ones."""
     words = _WORDS[rank - 1] + _OTHERS
 
     def named(context: list[_Source]) -> str:
@@ -110,7 +110,7 @@ def names(rank: int, components: int) -> list[str]:
 
     pairs = zip(_COMMON + _FIRST, _COMMON + _LATER, strict=True)
     both = [(named(first), named(later)) for first, later in pairs]
-    return [a if a == b or components == 1 else f"{a} | {b}" for a, b in both]
+    return [a if a == b or components == 1 else f"{a}; later {b}" for a, b in both]
 
 
 @inlined
