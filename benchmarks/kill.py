@@ -27,7 +27,7 @@ _TRAIN = (
     *("--set", "model.encoder.width=64", "--set", "model.parallel.network.width=64"),
     *(
         "--set",
-        "model.prior.network.width=32",
+        'model.prior.network={"width": 32, "depth": 2}',
         "--set",
         "codec.batch_size=32",
         "--set",
