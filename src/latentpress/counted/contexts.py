@@ -14,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from latentpress.autoregressive.engine.compiling import inlined
+from latentpress.counted.slots import MULTIPLIER
 
 __all__ = [
     "BEFORE",
     "CLASSES",
     "LENGTH",
-    "MULTIPLIER",
     "NAMES",
     "WORD",
     "advance",
@@ -50,7 +50,6 @@ NAMES = (
 )
 """Of the contexts, for people."""
 
-MULTIPLIER = -7046029254386353131  # 2^64 / golden ratio
 _MULTIPLIER2 = 0x2545F4914F6CDD1D
 _WORD_MULTIPLIER = 0x2F0B4C4700D1
 _UPPER, _NEWLINE, _SPACE, _MOST_INDENT, _MOST_COLUMN = 2, 10, 32, 20, 100

@@ -15,7 +15,6 @@ from latentpress.counted.arithmetic import (
     COST,
     DECODE,
     ENCODE,
-    RECIPROCALS,
     SQUASH,
     SQUASH_REACH,
     STRETCH,
@@ -25,14 +24,21 @@ from latentpress.counted.contexts import (
     BEFORE,
     CLASSES,
     LENGTH,
-    MULTIPLIER,
     WORD,
     advance,
     hash_contexts,
 )
 from latentpress.counted.matching import BIT, KEY, NEXT, follow, remember
-from latentpress.counted.mixing import learn_weights, mix, refine
-from latentpress.counted.slots import count_slot, find_bucket, prefetch_bucket
+from latentpress.counted.mixing import learn_curves, learn_weights, mix, refine
+from latentpress.counted.slots import (
+    MULTIPLIER,
+    count_slot,
+    count_slowly,
+    find_bucket,
+    find_buckets,
+    learn_maps,
+    slot_inputs,
+)
 from latentpress.counted.state import CONTEXTS, LOCAL_CONTEXTS, SETS
 
 __all__ = ["code", "count", "foretell", "settle"]
@@ -40,7 +46,7 @@ __all__ = ["code", "count", "foretell", "settle"]
 _LOCALS = len(LOCAL_CONTEXTS)
 _COUNT_STEPS, _LOCAL_STEPS = reciprocals(250), reciprocals(12)  # faster in an item than over all of them
 _SLOW, _MATCHED, _CONSTANT = 2 * CONTEXTS + 2 * _LOCALS, 2 * CONTEXTS + 2 * _LOCALS + 3, -1
-_SLOW_LIMIT, _MAP_RATE, _HIT_RATE, _CURVE_RATE, _LAST_RATE = 255, 7, 8, 7, 2
+_SLOW_LIMIT, _HIT_RATE, _CURVE_RATE, _LAST_RATE = 255, 8, 7, 2
 _LEAST_PROBABILITY = 16  # of 2^16
 _ORDER1, _ORDER2, _CELL, _LOW, _MIXED, _FINAL = 0, 1, 2, 5, 8, 9  # entries of `Scratch.at`
 _CURVE_STARTS = np.array([0, 1 << 12, (1 << 12) + (1 << 16)])
@@ -49,48 +55,17 @@ _MOST_TREES = 7
 
 
 @inlined
-def _find_buckets(prefix, slot_bits, local_bits, claim, prior, local, scratch):
-    """The buckets of a byte's first nibble (`prefix` 0), or of its second: the first with a one above."""
-    for i in range(CONTEXTS):
-        prefetch_bucket(prior.slots, i, slot_bits, (scratch.hashes[i] + prefix) * MULTIPLIER)
-    for i in range(_LOCALS):
-        hashed = (scratch.hashes[LOCAL_CONTEXTS[i]] + prefix) * MULTIPLIER
-        prefetch_bucket(local.slots, i, local_bits, hashed)
-    for i in range(CONTEXTS):
-        hashed = (scratch.hashes[i] + prefix) * MULTIPLIER
-        scratch.buckets[i] = find_bucket(prior.slots, i, slot_bits, hashed, False)
-    for i in range(_LOCALS):
-        hashed = (scratch.hashes[LOCAL_CONTEXTS[i]] + prefix) * MULTIPLIER
-        scratch.local_buckets[i] = find_bucket(local.slots, i, local_bits, hashed, claim)
-
-
-@inlined
-def _input(slots, at, maps, context, inputs, j):
-    """Fills in the two inputs of a slot; returns its cell of the map, or -1 where nothing was counted."""
-    slot = np.int64(slots[at])
-    p, n = slot >> 4, slot & 15
-    if n == 0:
-        inputs[j] = inputs[j + 1] = 0
-        return np.int64(-1)
-    cell = n * 64 + ((np.int64(STRETCH[p]) + 2048) >> 6)
-    inputs[j] = STRETCH[maps[context, cell >> 6, cell & 63] >> 10]
-    inputs[j + 1] = (p - 2048) >> 2
-    return cell
-
-
-@inlined
 def _predict(tree, step, prior, learned, local, scratch):
     """The probability of a one, 16 bits, of the decision after those of `tree`, a byte's bits after a one."""
     inputs, at, match, run = scratch.inputs, scratch.at, scratch.match, scratch.run
     nibble = tree if step < 4 else (1 << (step - 4)) | (tree & ((1 << (step - 4)) - 1))
     seen = np.int64(0)
-    for i in range(CONTEXTS):
-        scratch.cells[i] = _input(prior.slots, scratch.buckets[i] + nibble, learned.maps, i, inputs, 2 * i)
-        if i < _MOST_TREES and scratch.cells[i] >= 0:
+    slot_inputs(prior.slots, scratch.buckets, nibble, learned.maps, scratch.cells, inputs, 0)
+    maps, cells = learned.local_maps, scratch.local_cells
+    slot_inputs(local.slots, scratch.local_buckets, nibble, maps, cells, inputs, 2 * CONTEXTS)
+    for i in range(_MOST_TREES):
+        if scratch.cells[i] >= 0:
             seen += 1
-    for i in range(_LOCALS):
-        place = scratch.local_buckets[i] + nibble
-        scratch.local_cells[i] = _input(local.slots, place, learned.local_maps, i, inputs, 2 * (CONTEXTS + i))
     before = run[BEFORE]
     last, last2 = before & 0xFF, (before >> 8) & 0xFF
     at[_ORDER1] = last * 256 + tree
@@ -139,18 +114,10 @@ def _learn(tree, step, bit, rate, learned, local, scratch):
     at, match = scratch.at, scratch.match
     nibble = tree if step < 4 else (1 << (step - 4)) | (tree & ((1 << (step - 4)) - 1))
     target22, target16 = (bit << 22) - bit, (bit << 16) - bit
-    for i in range(CONTEXTS):
-        cell = scratch.cells[i]
-        if cell >= 0:
-            learned.maps[i, cell >> 6, cell & 63] += (
-                target22 - learned.maps[i, cell >> 6, cell & 63]
-            ) >> _MAP_RATE
+    learn_maps(learned.maps, scratch.cells, target22)
+    learn_maps(learned.local_maps, scratch.local_cells, target22)
     for i in range(_LOCALS):
         count_slot(local.slots, scratch.local_buckets[i] + nibble, bit, _LOCAL_STEPS)
-        cell = scratch.local_cells[i]
-        if cell >= 0:
-            here = learned.local_maps[i, cell >> 6, cell & 63]
-            learned.local_maps[i, cell >> 6, cell & 63] += (target22 - here) >> _MAP_RATE
     for m in range(2):
         if match[BIT, m] >= 0:
             hit = np.int64(1) if match[BIT, m] == bit else np.int64(0)
@@ -171,11 +138,7 @@ def _learn(tree, step, bit, rate, learned, local, scratch):
             rate,
             _LAST_RATE,
         )
-    place = at[_LOW] + 2048
-    knot = (place >> 7) + ((place & 127) >> 6)
-    for k in range(3):
-        here = np.int64(learned.curves[at[_CELL + k], knot])
-        learned.curves[at[_CELL + k], knot] = here + ((target16 - here) >> _CURVE_RATE)
+    learn_curves(learned.curves, at, _CELL, 3, at[_LOW], target16, _CURVE_RATE)
 
 
 @compiled_bare
@@ -222,11 +185,11 @@ def settle(
     text, position, slot_bits, local_bits, rate, action, streams, stream, prior, learned, local, scratch
 ):
     """Codes one byte whose contexts are there, and learns it; returns its bits."""
-    byte, tree, likelihood = np.int64(text[position]), np.int64(1), 1.0
+    byte, tree, likelihood, sizes = np.int64(text[position]), np.int64(1), 1.0, (slot_bits, local_bits)
     for step in range(8):
         if step == 0 or step == 4:
             prefix = tree if step else np.int64(0)
-            _find_buckets(prefix, slot_bits, local_bits, True, prior, local, scratch)
+            find_buckets(prior.slots, local.slots, LOCAL_CONTEXTS, sizes, prefix, True, scratch)
         ones = _predict(tree, step, prior, learned, local, scratch)
         if action == DECODE:
             bit = decode_bit(streams, stream, ones << 8)
@@ -258,21 +221,13 @@ def count(text, size, slot_bits, prior, local, scratch):
                     hashed = (scratch.hashes[i] + (tree if step else 0)) * MULTIPLIER
                     scratch.buckets[i] = find_bucket(prior.slots, i, slot_bits, hashed, True)
                 count_slot(prior.slots, scratch.buckets[i] + nibble, bit, _COUNT_STEPS)
-            _count_slowly(prior.order1, tree, bit)
-            _count_slowly(prior.order1, (before & 0xFF) * 256 + tree, bit)
+            count_slowly(prior.order1, tree, bit, _SLOW_LIMIT)
+            count_slowly(prior.order1, (before & 0xFF) * 256 + tree, bit, _SLOW_LIMIT)
             pair = (((before & 0xFFFF) * 256 + tree) * MULTIPLIER >> 36) & _ORDER2_MASK
-            _count_slowly(prior.order2, pair, bit)
+            count_slowly(prior.order2, pair, bit, _SLOW_LIMIT)
             tree = tree * 2 + bit
         advance(position, byte, local, scratch.run)
         prior.history[size + position] = byte
-
-
-@inlined
-def _count_slowly(counters, at, bit):
-    counter = np.int64(counters[at])
-    p, n = counter >> 10, counter & 1023
-    p += ((((bit << 22) - bit - p) >> 3) * RECIPROCALS[n]) >> 13
-    counters[at] = (p << 10) | min(n + 1, np.int64(_SLOW_LIMIT))
 
 
 @compiled_bare
@@ -283,12 +238,13 @@ def foretell(text, position, size, slot_bits, local_bits, prior, learned, local,
     """
     hash_contexts(text, position, local, scratch.hashes, scratch.run)
     follow(text, position, size, prior, local, scratch.match)
+    sizes = (slot_bits, local_bits)
     for high in range(17):
         first = (
             np.int64(1) if high == 0 else np.int64(high + 15)
         )  # the first nibble's trees, then each second's
         prefix = np.int64(0) if high == 0 else first
-        _find_buckets(prefix, slot_bits, local_bits, False, prior, local, scratch)
+        find_buckets(prior.slots, local.slots, LOCAL_CONTEXTS, sizes, prefix, False, scratch)
         for deep in range(4):
             step = deep if high == 0 else deep + 4
             for k in range(1 << deep):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from latentpress.autoregressive.engine.compiling import inlined
-from latentpress.counted.contexts import MULTIPLIER
+from latentpress.counted.slots import MULTIPLIER
 
 __all__ = ["BIT", "KEY", "NEXT", "follow", "remember"]
 

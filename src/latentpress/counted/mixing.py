@@ -16,7 +16,7 @@ import numpy as np
 from latentpress.autoregressive.engine.compiling import inlined
 from latentpress.counted.arithmetic import SQUASH, SQUASH_REACH, STRETCH_REACH
 
-__all__ = ["HEAVIEST", "KNOTS", "learn_weights", "mix", "new_curves", "refine"]
+__all__ = ["HEAVIEST", "KNOTS", "learn_curves", "learn_weights", "mix", "new_curves", "refine"]
 
 KNOTS = 33  # of a refinement
 _SHIFT, _HALF = 20, 1 << 19
@@ -74,3 +74,13 @@ def refine(curves, context, stretch):
     knot, share = place >> 7, place & 127
     low, high = np.int64(curves[context, knot]), np.int64(curves[context, knot + 1])
     return (low * (128 - share) + high * share) >> 7
+
+
+@inlined
+def learn_curves(curves, contexts, first, count, stretch, target, rate):
+    """Moves the nearest points of curves `contexts[first]` and `count` - 1 more to what came, 16 bits."""
+    place = stretch + 2048
+    knot = (place >> 7) + ((place & 127) >> 6)
+    for k in range(first, first + count):
+        here = np.int64(curves[contexts[k], knot])
+        curves[contexts[k], knot] = here + ((target - here) >> rate)

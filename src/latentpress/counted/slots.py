@@ -15,12 +15,25 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from latentpress.autoregressive.engine.compiling import inlined
+from latentpress.counted.arithmetic import RECIPROCALS, STRETCH
 
-__all__ = ["BUCKET", "UNSEEN", "count_slot", "find_bucket", "new_slots", "prefetch_bucket"]
+__all__ = [
+    "BUCKET",
+    "MULTIPLIER",
+    "UNSEEN",
+    "count_slot",
+    "count_slowly",
+    "find_bucket",
+    "find_buckets",
+    "learn_maps",
+]
+__all__ += ["new_slots", "slot_inputs"]
 
 BUCKET = 16  # slots of a bucket, the tag among them
 UNSEEN = 32768  # a slot that has counted nothing: one half
-_UNSEEN, _CLAIMED = np.uint16(UNSEEN), np.uint16(1)
+_UNSEEN = np.uint16(UNSEEN)
+MULTIPLIER = -7046029254386353131  # 2^64 / golden ratio
+_MAP_RATE = 7
 
 
 def new_slots(contexts: int, slot_bits: int) -> np.ndarray:
@@ -54,7 +67,7 @@ _ahead: Any = _prefetch  # as compiled code calls it
 
 
 @inlined
-def prefetch_bucket(slots, context, slot_bits, hashed):
+def _prefetch_bucket(slots, context, slot_bits, hashed):
     """Asks for the bucket of a hash ahead of `find_bucket`."""
     place = (hashed >> 18) & ((np.int64(1) << (slot_bits - 4)) - 1)
     _ahead(slots, (context << slot_bits) + place * BUCKET)
@@ -97,3 +110,60 @@ def count_slot(slots, at, bit, steps):
     else:
         p -= (p * steps[n] + 32768) >> 16
     slots[at] = (p << 4) | min(n + 1, np.int64(15))
+
+
+@inlined
+def count_slowly(counters, at, bit, limit):
+    """Moves a counter, 22 bits of probability above 10 of count, by 1 / (count + 1.5), at least 1 / limit."""
+    counter = np.int64(counters[at])
+    p, n = counter >> 10, counter & 1023
+    p += ((((bit << 22) - bit - p) >> 3) * RECIPROCALS[n]) >> 13
+    counters[at] = (p << 10) | min(n + 1, np.int64(limit))
+
+
+@inlined
+def find_buckets(slots, local_slots, locals_of, sizes, offset, claim, scratch):
+    """Fills in where the buckets of all contexts begin: those of training items, and of the item at hand.
+
+    `locals_of` are the contexts that have slots in the latter too, which are claimed; `sizes` the bits of
+    both; `offset` is added to every context's hash, and says which decisions of a symbol the buckets are of.
+    """
+    contexts, hashes = len(scratch.buckets), scratch.hashes
+    for i in range(contexts):
+        _prefetch_bucket(slots, i, sizes[0], (hashes[i] + offset) * MULTIPLIER)
+    for i in range(len(locals_of)):
+        _prefetch_bucket(local_slots, i, sizes[1], (hashes[locals_of[i]] + offset) * MULTIPLIER)
+    for i in range(contexts):
+        hashed = (hashes[i] + offset) * MULTIPLIER
+        scratch.buckets[i] = find_bucket(slots, i, sizes[0], hashed, False)
+    for i in range(len(locals_of)):
+        hashed = (hashes[locals_of[i]] + offset) * MULTIPLIER
+        scratch.local_buckets[i] = find_bucket(local_slots, i, sizes[1], hashed, claim)
+
+
+@inlined
+def slot_inputs(slots, buckets, node, maps, cells, inputs, first):
+    """Fills in two inputs a context, from `first` on, and the maps' cells: -1 where nothing was counted.
+
+    They are the stretch of what comes after such a slot, and how far the slot itself is from a half.
+    """
+    for i in range(len(buckets)):
+        slot, j = np.int64(slots[buckets[i] + node]), first + 2 * i
+        p, n = slot >> 4, slot & 15
+        if n == 0:
+            inputs[j] = inputs[j + 1] = 0
+            cells[i] = -1
+        else:
+            cell = n * 64 + ((np.int64(STRETCH[p]) + 2048) >> 6)
+            inputs[j] = STRETCH[maps[i, cell >> 6, cell & 63] >> 10]
+            inputs[j + 1] = (p - 2048) >> 2
+            cells[i] = cell
+
+
+@inlined
+def learn_maps(maps, cells, target):
+    """Moves the maps' cells towards what came, in 22 bits."""
+    for i in range(len(cells)):
+        cell = cells[i]
+        if cell >= 0:
+            maps[i, cell >> 6, cell & 63] += (target - maps[i, cell >> 6, cell & 63]) >> _MAP_RATE

@@ -127,8 +127,8 @@ class CountedBytes:
         prior = self._primed.prior
         found = unlearned_slots(prior.slots, self._primed.slot_bits, NAMES)
         found["matches in the training texts"] = lambda: overwritten(prior.matches, -1)
-        found["slow counters of a byte before"] = lambda: overwritten(prior.order1, 1 << 31)
-        found["slow counters of two bytes before"] = lambda: overwritten(prior.order2, 1 << 31)
+        found["order-0 and order-1 counters"] = lambda: overwritten(prior.order1, 1 << 31)
+        found["order-2 counters"] = lambda: overwritten(prior.order2, 1 << 31)
         return found
 
     def code(self, action: int, coder: Any, grid: tuple[int, ...], symbols: Symbols) -> float:

@@ -13,9 +13,10 @@ from latentpress.autoregressive.engine.lanes import FEW, Lanes, Room
 from latentpress.autoregressive.engine.loop import Choice
 from latentpress.autoregressive.engine.program import Program
 from latentpress.counted.grids.beside import code_beside
-from latentpress.counted.grids.contexts import MULTIPLIER, NEIGHBOURS
+from latentpress.counted.grids.contexts import NEIGHBOURS
 from latentpress.counted.grids.kernels import code
 from latentpress.counted.grids.state import Form, Learned, Local, Prior, Scratch, Task
+from latentpress.counted.slots import MULTIPLIER
 
 __all__ = ["ITEM_RATE", "Beside", "Primed", "Run", "hashed_labels", "slot_bits_of"]
 

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentpress.autoregressive.engine.compiling import inlined
+from latentpress.counted.slots import MULTIPLIER
 
-__all__ = ["CONTEXTS", "LOCAL_CONTEXTS", "MULTIPLIER", "NEIGHBOURS", "SOURCES", "gather", "hash_contexts"]
+__all__ = ["CONTEXTS", "LOCAL_CONTEXTS", "NEIGHBOURS", "SOURCES", "gather", "hash_contexts"]
 __all__ += ["names"]
 
 SOURCES = 12
 _EARLIER, _BESIDE, _PLACE, _LABELS = 6, 8, 10, 11
 _WHOLE = 32
-MULTIPLIER = -7046029254386353131  # 2^64 / golden ratio
 
 NEIGHBOURS: NDArray[np.int64] = np.array(
     [
@@ -104,7 +104,7 @@ def names(rank: int, components: int) -> list[str]:
     words = _WORDS[rank - 1] + _OTHERS
 
     def named(context: list[_Source]) -> str:
-        sources = ", ".join(words[source] for source, _ in context) or "none"
+        sources = ", ".join(words[source] for source, _ in context) or "order 0"
         kept = min((bits for _, bits in context), default=_WHOLE)
         return sources if kept == _WHOLE else f"{sources} ({kept} bits)"
 

@@ -176,7 +176,7 @@ class CountedGrid:
         primed = self._primed
         assert primed is not None
         found = unlearned_slots(primed.prior.slots, primed.slot_bits, names(self.rank, len(self.alphabets)))
-        found["slow counters of none"] = lambda: overwritten(primed.prior.alone, 1 << 31)
+        found["order-0 counters"] = lambda: overwritten(primed.prior.order0, 1 << 31)
         return found | ({"the network": self._without_network} if self.network is not None else {})
 
     @contextmanager

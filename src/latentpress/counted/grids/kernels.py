@@ -1,7 +1,7 @@
 """Symbols of grids under counted contexts, compiled: a decision for every bit of a rank, the highest first.
 
 The inputs of a decision: of every context two, its slot's stretch as experience corrects it, and how far the
-slot itself is from a half; of every context counted in the stream at hand the same; a slow counter of none;
+slot itself is from a half; of every context counted in the stream at hand the same; an order-0 counter;
 twice what a network says, if there is one; and a constant.
 """
 
@@ -17,16 +17,23 @@ from latentpress.counted.arithmetic import (
     DECODE,
     ENCODE,
     LOGARITHMS,
-    RECIPROCALS,
     SQUASH,
     SQUASH_REACH,
     STRETCH,
     reciprocals,
 )
-from latentpress.counted.grids.contexts import CONTEXTS, LOCAL_CONTEXTS, MULTIPLIER, gather, hash_contexts
+from latentpress.counted.grids.contexts import CONTEXTS, LOCAL_CONTEXTS, gather, hash_contexts
 from latentpress.counted.grids.state import COMPONENTS, CURVES, INPUTS, NODES, SETS
-from latentpress.counted.mixing import learn_weights, mix, refine
-from latentpress.counted.slots import count_slot, find_bucket, prefetch_bucket
+from latentpress.counted.mixing import learn_curves, learn_weights, mix, refine
+from latentpress.counted.slots import (
+    MULTIPLIER,
+    count_slot,
+    count_slowly,
+    find_bucket,
+    find_buckets,
+    learn_maps,
+    slot_inputs,
+)
 
 __all__ = ["DRAW", "code", "count", "find_place", "share", "take"]
 
@@ -34,8 +41,8 @@ DRAW = 3  # beside the actions of `arithmetic.py`
 
 _LOCALS = len(LOCAL_CONTEXTS)
 _COUNT_STEPS, _LOCAL_STEPS = reciprocals(250), reciprocals(30)  # faster in a stream than over all of them
-_ALONE, _NETWORK, _CONSTANT = INPUTS - 4, INPUTS - 2, INPUTS - 1
-_SLOW_LIMIT, _MAP_RATE, _CURVE_RATE, _LAST_RATE = 1000, 7, 7, 2
+_ORDER0, _NETWORK, _CONSTANT = INPUTS - 4, INPUTS - 2, INPUTS - 1
+_SLOW_LIMIT, _CURVE_RATE, _LAST_RATE = 1000, 7, 2
 _LEAST_PROBABILITY = 4  # of 2^16
 _SEEN, _SURE, _KINDS = SETS[1], SETS[2], SETS[3]
 _HASHED = CURVES[0], CURVES[0] + CURVES[1]
@@ -66,38 +73,6 @@ def share(weights, component, form, scratch):
 
 
 @inlined
-def _find_buckets(prefix, sizes, claim, prior, local, scratch):
-    """The buckets of some decisions after those of `prefix`."""
-    slot_bits, local_bits = sizes[0], sizes[1]
-    offset = prefix * MULTIPLIER
-    for i in range(CONTEXTS):
-        prefetch_bucket(prior.slots, i, slot_bits, (scratch.hashes[i] + offset) * MULTIPLIER)
-    for i in range(_LOCALS):
-        hashed = (scratch.hashes[LOCAL_CONTEXTS[i]] + offset) * MULTIPLIER
-        prefetch_bucket(local.slots, i, local_bits, hashed)
-    for i in range(CONTEXTS):
-        hashed = (scratch.hashes[i] + offset) * MULTIPLIER
-        scratch.buckets[i] = find_bucket(prior.slots, i, slot_bits, hashed, False)
-    for i in range(_LOCALS):
-        hashed = (scratch.hashes[LOCAL_CONTEXTS[i]] + offset) * MULTIPLIER
-        scratch.local_buckets[i] = find_bucket(local.slots, i, local_bits, hashed, claim)
-
-
-@inlined
-def _input(slots, at, maps, context, inputs, j):
-    """Fills in the two inputs of a slot; returns its cell of the map, or -1 where nothing was counted."""
-    slot = np.int64(slots[at])
-    p, n = slot >> 4, slot & 15
-    if n == 0:
-        inputs[j] = inputs[j + 1] = 0
-        return np.int64(-1)
-    cell = n * 64 + ((np.int64(STRETCH[p]) + 2048) >> 6)
-    inputs[j] = STRETCH[maps[context, cell >> 6, cell & 63] >> 10]
-    inputs[j + 1] = (p - 2048) >> 2
-    return cell
-
-
-@inlined
 def _slot(tree, depth):
     """Where in its bucket a decision is, after those of `tree`, a rank's first bits after a one."""
     within = depth & (_GROUP - 1)
@@ -109,17 +84,16 @@ def _predict(tree, depth, component, form, prior, learned, local, scratch):
     """The probability of a one, 16 bits."""
     inputs, at, slot = scratch.inputs, scratch.at, _slot(tree, depth)
     seen, own = np.int64(0), min(np.int64(component), np.int64(COMPONENTS - 1))
+    slot_inputs(prior.slots, scratch.buckets, slot, learned.maps, scratch.cells, inputs, 0)
+    maps, cells = learned.local_maps, scratch.local_cells
+    slot_inputs(local.slots, scratch.local_buckets, slot, maps, cells, inputs, 2 * CONTEXTS)
     for i in range(CONTEXTS):
-        scratch.cells[i] = _input(prior.slots, scratch.buckets[i] + slot, learned.maps, i, inputs, 2 * i)
         if scratch.cells[i] >= 0:
             seen += 1
-    for i in range(_LOCALS):
-        place = scratch.local_buckets[i] + slot
-        scratch.local_cells[i] = _input(local.slots, place, learned.local_maps, i, inputs, 2 * (CONTEXTS + i))
-    alone = np.int64(STRETCH[prior.alone[component, tree] >> 20])
-    inputs[_ALONE] = alone
+    order0 = np.int64(STRETCH[prior.order0[component, tree] >> 20])
+    inputs[_ORDER0] = order0
     inputs[_CONSTANT] = 256
-    sure = min(np.int64(31), (alone + 2048) >> 7)
+    sure = min(np.int64(31), (order0 + 2048) >> 7)
     if form.foretold:
         low = (tree << (form.bits - depth)) & ((np.int64(1) << form.bits) - 1)
         half = np.int64(1) << (form.bits - depth - 1)
@@ -156,17 +130,10 @@ def _learn(tree, depth, bit, rate, learned, local, scratch):
     """Takes in how a decision came out, but for the prior."""
     at, slot = scratch.at, _slot(tree, depth)
     target22, target16 = (bit << 22) - bit, (bit << 16) - bit
-    for i in range(CONTEXTS):
-        cell = scratch.cells[i]
-        if cell >= 0:
-            here = learned.maps[i, cell >> 6, cell & 63]
-            learned.maps[i, cell >> 6, cell & 63] += (target22 - here) >> _MAP_RATE
+    learn_maps(learned.maps, scratch.cells, target22)
+    learn_maps(learned.local_maps, scratch.local_cells, target22)
     for i in range(_LOCALS):
         count_slot(local.slots, scratch.local_buckets[i] + slot, bit, _LOCAL_STEPS)
-        cell = scratch.local_cells[i]
-        if cell >= 0:
-            here = learned.local_maps[i, cell >> 6, cell & 63]
-            learned.local_maps[i, cell >> 6, cell & 63] += (target22 - here) >> _MAP_RATE
     learn_weights(
         scratch.inputs,
         learned.weights,
@@ -180,11 +147,7 @@ def _learn(tree, depth, bit, rate, learned, local, scratch):
         rate,
         _LAST_RATE,
     )
-    place = at[_LOW] + 2048
-    knot = (place >> 7) + ((place & 127) >> 6)
-    for k in range(3):
-        here = np.int64(learned.curves[at[_CURVE + k], knot])
-        learned.curves[at[_CURVE + k], knot] = here + ((target16 - here) >> _CURVE_RATE)
+    learn_curves(learned.curves, at, _CURVE, 3, at[_LOW], target16, _CURVE_RATE)
 
 
 @inlined
@@ -201,7 +164,8 @@ def _settle(rank, component, form, task, streams, prior, learned, local, scratch
     tree, likelihood, last = np.int64(1), 1.0, form.alphabets[component] - 1
     for depth in range(form.bits):
         if depth & (_GROUP - 1) == 0:
-            _find_buckets(tree, task.sizes, True, prior, local, scratch)
+            offset = tree * MULTIPLIER
+            find_buckets(prior.slots, local.slots, LOCAL_CONTEXTS, task.sizes, offset, True, scratch)
         middle = ((2 * tree + 1) << (form.bits - depth - 1)) & ((np.int64(1) << form.bits) - 1)
         if middle > last:  # no symbol has a one here
             tree *= 2
@@ -222,7 +186,8 @@ def _settle(rank, component, form, task, streams, prior, learned, local, scratch
 def _find_all(tree, depth, sizes, prior, local, scratch):
     """The buckets of a decision, none being claimed."""
     within = depth & (_GROUP - 1)
-    _find_buckets(tree >> within, sizes, False, prior, local, scratch)
+    offset = (tree >> within) * MULTIPLIER
+    find_buckets(prior.slots, local.slots, LOCAL_CONTEXTS, sizes, offset, False, scratch)
 
 
 @inlined
@@ -303,13 +268,5 @@ def count(form, task, prior, scratch):
                             hashed = (scratch.hashes[i] + tree * MULTIPLIER) * MULTIPLIER
                             scratch.buckets[i] = find_bucket(prior.slots, i, slot_bits, hashed, True)
                         count_slot(prior.slots, scratch.buckets[i] + slot, bit, _COUNT_STEPS)
-                    _count_slowly(prior.alone, component, tree, bit)
+                    count_slowly(prior.order0[component], tree, bit, _SLOW_LIMIT)
                     tree = tree * 2 + bit
-
-
-@inlined
-def _count_slowly(counters, component, tree, bit):
-    counter = np.int64(counters[component, tree])
-    p, n = counter >> 10, counter & 1023
-    p += ((((bit << 22) - bit - p) >> 3) * RECIPROCALS[n]) >> 13
-    counters[component, tree] = (p << 10) | min(n + 1, np.int64(_SLOW_LIMIT))

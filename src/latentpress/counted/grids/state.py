@@ -69,18 +69,18 @@ class Form(NamedTuple):
 class Prior(NamedTuple):
     """What was counted in the training items; only `count` changes it.
 
-    `slots`: uint16, the contexts' tables, each of 2^slot_bits. `alone`: uint32 (P, 2^bits), slow counters
+    `slots`: uint16, the contexts' tables, each of 2^slot_bits. `order0`: uint32 (P, 2^bits), slow counters
     of every decision, 22 bits of probability above 10 of count.
     """
 
     slots: Array
-    alone: Array
+    order0: Array
 
     @classmethod
     def fresh(cls, form: Form, slot_bits: int) -> Prior:
         """Nothing counted yet."""
-        alone = np.full((len(form.alphabets), 1 << form.bits), 1 << 31, np.uint32)
-        return cls(new_slots(CONTEXTS, slot_bits), alone)
+        order0 = np.full((len(form.alphabets), 1 << form.bits), 1 << 31, np.uint32)
+        return cls(new_slots(CONTEXTS, slot_bits), order0)
 
 
 class Learned(NamedTuple):
