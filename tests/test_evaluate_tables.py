@@ -31,7 +31,7 @@ def test_figures_follow_the_table() -> None:
     assert said["archive bytes / ideal length under the model"] == "800 / 790 = 1.0127"
     assert said["bytes of the files that came in / of the archive"] == "5"
     assert said["share of the codes in use"] == "75.0%" and said["of the archive, codes, bytes"] == "700"
-    assert said["latents under the float model, bytes"] == "789 (1.0139 in the archive)"
+    assert said["latents under the model's prior, bytes"] == "789 (1.0139 in the archive)"
     assert said["compressing"] == "10.0 images/s, 30.7 thousand samples/s"
     assert "*" in said and "distortion" not in said
 

@@ -32,13 +32,7 @@ __all__ = ["command"]
     help="The folder to write into; for one item a file, or - for stdout.",
 )
 @options.seed_option
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0.01, 100),
-    default=1.0,
-    show_default=True,
-    help="Of a draw, where the decoder is autoregressive.",
-)
+@options.temperature_option
 @options.convert_option
 @options.device_option
 @options.force_option

@@ -47,13 +47,7 @@ class _Size(click.ParamType):
     "--size", type=_Size(), help="Extents, such as 64x96 pixels or 500 bytes; by default as in training."
 )
 @options.seed_option
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0.01, 100),
-    default=1.0,
-    show_default=True,
-    help="Below 1 for likelier items, above 1 for more varied ones.",
-)
+@options.temperature_option
 @click.option(
     "--top-k", type=click.IntRange(1), metavar="K", help="Draw each code from the K likeliest only."
 )

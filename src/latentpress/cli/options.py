@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["NEW_FILE", "NEW_FOLDER", "OLD_FILE", "OLD_FOLDER", "OLD_PATH", "STREAM", "Duration"]
 __all__ += ["convert_option", "debug_option", "device_option", "force_option", "input_file", "json_option"]
 __all__ += ["Size", "limit_memory", "max_memory_option", "max_samples_option"]
-__all__ += ["labels_of", "model_option", "open_items", "refuse_overwrite", "seed_option"]
+__all__ += [
+    "labels_of",
+    "model_option",
+    "open_items",
+    "refuse_overwrite",
+    "seed_option",
+    "temperature_option",
+]
 
 STREAM = Path("-")
 OLD_PATH = click.Path(exists=True, allow_dash=True, path_type=Path)
@@ -75,6 +82,13 @@ device_option = click.option(
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 model_option = click.option("-m", "--model", required=True, type=OLD_FOLDER, help="The model folder.")
+temperature_option = click.option(
+    "--temperature",
+    type=click.FloatRange(0.01, 100),
+    default=1.0,
+    show_default=True,
+    help="Of draws: below 1 for likelier items, above 1 for more varied ones.",
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),

@@ -37,8 +37,8 @@ class LossyResult:
     Attributes:
         quality: of all items.
         stochastic: whether the decoder draws what the latents do not say, rather than giving one best guess.
-        latent_bytes: what the latents cost under the model's float prior, band by band as archives cut
-            large items: codes their cross-entropy, Gaussian latents their KL.
+        latent_bytes: what the latents cost under the model's prior, a network being in floating point, band
+            by band as archives cut large items: codes their cross-entropy, Gaussian latents their KL.
         sample_bytes: what the samples would cost given the latents, under the model's float decoder.
         details: of the latents.
         items: one result an item, in the order of the source.

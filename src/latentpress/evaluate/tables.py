@@ -97,7 +97,7 @@ def figure_rows(found: Evaluation) -> Iterator[tuple[str, str]]:
         yield "archive bytes / ideal length under the model", f"{size:,} / {ideal:,.0f} = {size / ideal:.4f}"
     if lossy is not None:
         ratio = f" ({size / lossy.latent_bytes:.4f} in the archive)" if lossy.latent_bytes else ""
-        yield "latents under the float model, bytes", f"{lossy.latent_bytes:,.0f}{ratio}"
+        yield "latents under the model's prior, bytes", f"{lossy.latent_bytes:,.0f}{ratio}"
         yield "lossless under the float model, bits/dim", f"{found.model_bits_per_dim:.4f}"
         yield from ((name, worded(value, unit)) for name, value, unit in lossy.details.figures())
         if lossy.stochastic:
