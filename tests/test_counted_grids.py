@@ -195,6 +195,16 @@ def test_a_network_that_knows_is_believed():
     assert alone < 0.9 * cost(counts, each) and cost(both, each) < 1.03 * alone
 
 
+def test_a_network_that_knows_nothing_is_not_believed():
+    """What was learned beside it is kept, and is what is coded with."""
+    counts, both = counted_of(2, False), counted_of(2, True)
+    each = stream((6, 8), blocks((6, 8), 4, (16, 5), 91))
+    [(_, bits)] = random_network((16, 5), (6, 8))[0].encode([each])
+    assert float(bits.sum()) / 384 > 1.3 * cost(counts, each)
+    assert cost(both, each) < 1.08 * cost(counts, each)
+    assert cost(CountedGrid(both.tensors()), each) == cost(both, each)
+
+
 def test_the_arithmetic_is_that_of_the_format():
     """Other numbers here mean that models and archives that are there can no longer be read."""
     found = []

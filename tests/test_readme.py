@@ -29,7 +29,9 @@ def quickly(args: list[str]) -> list[str]:
     """The command; one that trains as printed for minutes makes such a model in moments."""
     if args[0] != "train":
         return args
-    if "notes" in args[1] or {"photos-lossless", "model.prior.kind=counted"} & {*args}:  # these only count
+    if "notes" in args[1] or {"photos-lossless", 'model.prior={"kind": "counted"}'} & {
+        *args
+    }:  # these only count
         return args
     options = dict(zip(args[4::2], args[5::2], strict=True))  # after `train DATA -o MODEL`
     assert args[2] == "-o" and options.pop("--time"), args

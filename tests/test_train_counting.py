@@ -310,3 +310,18 @@ def test_labels_condition_what_is_counted(tmp_path: Path):
     latents = model.infer(torch.from_numpy(np.stack(arrays[:20])))
     known = torch.from_numpy(numbers[:20].astype(np.int64))[:, None]
     assert not torch.equal(model.latent_nats(latents, known), model.latent_nats(latents, 1 - known))
+
+
+def test_rows_of_later_bands_have_their_own_labels(tmp_path: Path):
+    """Labels along the first axis, of an item whose codes are cut into two bands."""
+    rows = tuple("rough" if row % 3 else "flat" for row in range(400))
+    items = [samples_of(ITEMS["image"], (400, 60), seed) for seed in range(2)]
+    data = load_dataset(array_source(items, Image(channels=1), labels={"class": [rows, rows]}))
+    config = vq_config(labels=("class",))
+    along = (LabelConfig(name="class", values=("flat", "rough"), along=True),)
+    model = build(replace(config.model, labels=along)).eval()
+    first, second, *_ = pieces_of_items(model, data, 1 << 20)
+    assert first.grid == second.grid == (100, 30)
+    wanted = np.array([int(row % 3 > 0) for row in range(0, 400, 2)])
+    assert first.labels[0, :, 0].tolist() == wanted[:100].tolist()
+    assert second.labels[0, :, 0].tolist() == wanted[100:].tolist() != wanted[:100].tolist()
