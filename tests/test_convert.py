@@ -73,9 +73,22 @@ def test_a_conversion_is_what_the_decoder_makes_of_the_latents_under_the_label(m
 def test_every_value_of_a_label_has_a_folder(model: Model):
     work = conversions(model, refs(2), {"class": "dog"}, "year")
     assert [(each.folder, each.ref.name) for each in work] == [
-        (year, name) for year in ("1", "2", "3") for name in ("0.png", "1.png")
+        (year, name) for name in ("0.png", "1.png") for year in ("1", "2", "3")
     ]
-    assert [dict(each.labels) for each in work[::2]] == [{"class": "dog", "year": y} for y in ("1", "2", "3")]
+    assert [dict(each.labels) for each in work[:3]] == [{"class": "dog", "year": y} for y in ("1", "2", "3")]
+
+
+def test_items_of_several_shapes_come_in_their_order_and_each_as_alone(monkeypatch):
+    model = labelled("vq", "both")
+    sizes = [(6, 4), (6, 4), (8, 4), (6, 4), (6, 4)]
+    items = [ItemRef.of(f"{n}.png", samples_of(ITEMS["image"], size, n)) for n, size in enumerate(sizes)]
+    work = conversions(model, items, {"class": "cat"}, "year")
+    together = [content.samples for content in convert(model, work)]
+    monkeypatch.setattr("latentpress.convert._TOGETHER", 1)
+    for size, found, alone in zip(
+        [size for size in sizes for _ in range(3)], together, convert(model, work), strict=True
+    ):
+        assert found.shape == (*size, 1) and np.array_equal(found, alone.samples)
 
 
 def test_what_cannot_be_converted_is_refused():
@@ -146,7 +159,7 @@ def test_the_verb_writes_files_of_the_kind(trained: Path, tmp_path: Path, capsys
     convert_in = ["convert", "-m", str(trained)]
     assert main([*convert_in, "in", "--to", "bright", "-o", "out"]) == 0
     assert sorted(str(each) for each in Path("out").rglob("*.png")) == ["out/a.png", "out/deep/b.png"]
-    assert "converted 2 images, in out" in capsys.readouterr().err
+    assert "converted to 2 images, in out" in capsys.readouterr().err
     assert main([*convert_in, "in", "--to", "class=bright", "-o", "out"]) == 1
     assert "exists already" in capsys.readouterr().err
     assert main([*convert_in, "in", "--each", "class", "-o", "all"]) == 0

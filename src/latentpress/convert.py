@@ -8,8 +8,11 @@ whose speaker conversion this is).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from latentpress.data import ItemRef
 from latentpress.errors import ItemError, LatentpressError
@@ -19,6 +22,8 @@ from latentpress.model.labels import check_labels, decoder_labels, labels_of
 from latentpress.names import shown
 
 __all__ = ["Conversion", "conversions", "convert"]
+
+_TOGETHER = 1 << 20  # samples that are converted together
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def conversions(
     if not values or each in labels:
         there = ", ".join(sorted(used - set(labels))) or "none"
         raise LatentpressError(f"no label {each!r} to take all values of; the decoder has: {there}")
-    return [Conversion(ref, {**labels, each: value}, value) for value in values for ref in items]
+    return [Conversion(ref, {**labels, each: value}, value) for ref in items for value in values]
 
 
 def convert(
@@ -60,7 +65,9 @@ def convert(
     temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Content]:
-    """Converts items, one after the other; the labels that a conversion does not name are the items' own.
+    """Converts items, in their order; the labels that a conversion does not name are the items' own.
+
+    Neighbours of one shape go through the model together, and what they share is encoded once.
 
     Args:
         model: a whole model whose decoder is conditioned by the labels.
@@ -76,16 +83,42 @@ def convert(
     for part in ("encoder", "parallel"):
         model.require(part)
     model.integer.prepare(1, lambda *_: None)
-    for number, conversion in enumerate(work):
-        content = conversion.ref.open()
+    done = 0
+    for batch in _batches(model, work):
+        refs = list(dict.fromkeys(conversion.ref for conversion, _ in batch))
+        size = batch[0][1].size
+        codes = model.encode(np.stack([ref.read() for ref in refs]))
+        labels = labels_of(
+            [model.label_numbers({**each.ref.labels, **each.labels}, size[0]) for each, _ in batch]
+        )
+        converted = model.decode(
+            codes[[refs.index(conversion.ref) for conversion, _ in batch]],
+            size,
+            seed=seed,
+            numbers=range(done, done + len(batch)),
+            labels=labels,
+            temperature=temperature,
+        )
+        for (_, content), samples in zip(batch, converted, strict=True):
+            done += 1
+            if progress is not None:
+                progress(done, len(work))
+            yield Content.of(samples, content.attributes)
+
+
+def _batches(model: Model, work: Sequence[Conversion]) -> Iterator[list[tuple[Conversion, Content]]]:
+    """Neighbours whose items have one shape, as many as are converted together."""
+    batch = list[tuple[Conversion, Content]]()
+    for conversion in work:
+        known = batch and batch[-1][0].ref is conversion.ref
+        content = batch[-1][1] if known else conversion.ref.open()
         if not model.takes(content.shape):
             size = " x ".join(map(str, content.shape))
             raise ItemError(f"{shown(conversion.ref.name)}: {size}, and the model takes {model.wanted()}")
-        samples = content.samples
-        numbers = model.label_numbers({**conversion.ref.labels, **conversion.labels}, len(samples))
-        codes = model.encode(samples[None])
-        how = {"seed": seed, "numbers": [number], "temperature": temperature}
-        [converted] = model.decode(codes, content.size, labels=labels_of([numbers]), **how)
-        yield Content.of(converted, content.attributes)
-        if progress is not None:
-            progress(number + 1, len(work))
+        room = len(batch) < max(1, _TOGETHER // math.prod(content.shape))
+        if batch and not (room and batch[0][1].shape == content.shape):
+            yield batch
+            batch = []
+        batch.append((conversion, content))
+    if batch:
+        yield batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -90,8 +89,4 @@ def command(
             with open_atomic(place, overwrite=force) as file:
                 item.write(content, file)
     where = "to stdout" if output == options.STREAM else f"in {output}"
-    say(f"converted {counted(len(work), item.words)}, {_words(Counter(each.folder for each in work))}{where}")
-
-
-def _words(folders: Counter[str]) -> str:
-    return "" if set(folders) == {""} else f"{len(folders)} values, "
+    say(f"converted to {counted(len(work), item.words)}, {where}")

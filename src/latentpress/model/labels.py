@@ -101,10 +101,8 @@ def check_labels(config: AnyModelConfig, labels: Mapping[str, str], used: Contai
     known = {label.name: label.values for label in config.labels}
     for name, value in labels.items():
         if name not in used:
-            what = "nothing in the model" if part == "prior" else "the decoder that restores"
-            raise LatentpressError(
-                f"{what} is{'' if part == 'prior' else ' not'} conditioned by a label {name!r}; train with "
-                f"--set 'model.{part}.labels=[\"{name}\"]'"
-            )
+            what = "nothing in the model is" if part == "prior" else "the decoder that restores is not"
+            hint = f"train with --set 'model.{part}.labels=[\"{name}\"]'"
+            raise LatentpressError(f"{what} conditioned by a label {name!r}; {hint}")
         if value not in known[name]:
             raise LatentpressError(f"no {name} {value!r}; the model has: {', '.join(known[name])}")

@@ -183,14 +183,6 @@ def _settle(rank, component, form, task, streams, prior, learned, local, scratch
 
 
 @inlined
-def _find_all(tree, depth, sizes, prior, local, scratch):
-    """The buckets of a decision, none being claimed."""
-    within = depth & (_GROUP - 1)
-    offset = (tree >> within) * MULTIPLIER
-    find_buckets(prior.slots, local.slots, LOCAL_CONTEXTS, sizes, offset, False, scratch)
-
-
-@inlined
 def _foretell(component, form, sizes, prior, learned, local, scratch):
     """Fills in the logits of all symbols whose contexts are there, in the engine's unit."""
     costs, last = scratch.costs, form.alphabets[component] - 1
@@ -203,7 +195,8 @@ def _foretell(component, form, sizes, prior, learned, local, scratch):
             if first + (np.int64(1) << (form.bits - depth - 1)) > last:
                 costs[2 * tree] = costs[tree]
                 continue
-            _find_all(tree, depth, sizes, prior, local, scratch)
+            offset = (tree >> (depth & (_GROUP - 1))) * MULTIPLIER
+            find_buckets(prior.slots, local.slots, LOCAL_CONTEXTS, sizes, offset, False, scratch)
             ones = _predict(tree, np.int64(depth), component, form, prior, learned, local, scratch)
             costs[2 * tree] = costs[tree] + COST[(65536 - ones) >> 4]
             costs[2 * tree + 1] = costs[tree] + COST[ones >> 4]
