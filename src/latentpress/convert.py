@@ -88,15 +88,13 @@ def convert(
         refs = list(dict.fromkeys(conversion.ref for conversion, _ in batch))
         size = batch[0][1].size
         codes = model.encode(np.stack([ref.read() for ref in refs]))
-        labels = labels_of(
-            [model.label_numbers({**each.ref.labels, **each.labels}, size[0]) for each, _ in batch]
-        )
+        numbers = [model.label_numbers({**each.ref.labels, **each.labels}, size[0]) for each, _ in batch]
         converted = model.decode(
             codes[[refs.index(conversion.ref) for conversion, _ in batch]],
             size,
             seed=seed,
             numbers=range(done, done + len(batch)),
-            labels=labels,
+            labels=labels_of(numbers),
             temperature=temperature,
         )
         for (_, content), samples in zip(batch, converted, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -48,7 +49,10 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Encode items and decode them under another label: what is in them stays, and how it is done changes.
+    """Encode items and decode them under another label.
+
+    What the latents say stays, and only what they leave open follows the label: a model with many codes for
+    few samples restores an item as it is, whatever the label.
 
     The model's decoder has to be conditioned by the label, of digits the class for one: train it with
     --set 'model.parallel.labels=["class"]', or autoregressive in the place of parallel.
@@ -76,17 +80,16 @@ def command(
         if single and len(work) != 1:
             raise LatentpressError(f"{output} takes one item, and there are {len(work)}: give a folder")
         names = [f"{each.folder}/{each.ref.name}" if each.folder else each.ref.name for each in work]
-        outputs = [safe_path(output, name) for name in output_names(names, item.suffix)]
-        targets = [output] if single else outputs
+        outputs = output_names(names, item.suffix)
+        targets = [output] if single else [safe_path(output, name) for name in outputs]
         for target in targets:
             options.refuse_overwrite(target, force)
-        report = progress and (lambda done, of: progress("convert", done, of))
+        report = partial(progress, "convert")
         contents = converted(loaded, work, seed=seed, temperature=temperature, progress=report)
         for target, content in zip(targets, contents, strict=True):
             if target != options.STREAM:
                 target.parent.mkdir(parents=True, exist_ok=True)
-            place = stdout_bytes() if target == options.STREAM else target
-            with open_atomic(place, overwrite=force) as file:
+            with open_atomic(stdout_bytes() if target == options.STREAM else target, overwrite=force) as file:
                 item.write(content, file)
     where = "to stdout" if output == options.STREAM else f"in {output}"
     say(f"converted to {counted(len(work), item.words)}, {where}")
