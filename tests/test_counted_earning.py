@@ -70,6 +70,7 @@ def test_pictures_are_dearer_without_what_was_learned():
     symbols = picture().reshape(-1, 1, 3).astype(np.int64)
     whole, without = measured(counted, Stream((16, 24), 1, symbols=symbols))
     assert len(without) == 19 and sum(without.values()) > 0.01 * whole
+    assert all(without.values()), "each is forgotten, the first one too"
 
 
 def test_every_context_has_a_name_of_its_own():
